@@ -1,0 +1,1 @@
+"""Recurrent language models and sentence VAEs as compiled JAX programs."""

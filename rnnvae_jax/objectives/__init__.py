@@ -1,0 +1,1 @@
+"""Pure losses, KL controls and estimators, in nats."""

@@ -1,0 +1,1 @@
+"""The hot pure functions: cross-entropy, dropout, sampling filters."""

@@ -1,0 +1,1 @@
+"""State, fused step, checkpoints, writers and progress of a run."""
