@@ -1,0 +1,39 @@
+r"""LSTM language model.
+
+  python -m rnnvae_jax.main --config=configs/lstm_lm.py --workdir=runs/lstm_lm
+  python -m rnnvae_jax.main --config=configs/lstm_lm.py:ptb --workdir=runs/ptb
+  python -m rnnvae_jax.main --config=configs/lstm_lm.py:path/to/folder ...
+
+Sentence by sentence: the state starts from zeros at every bos.
+"""
+
+from rnnvae_jax import config_lib
+
+
+def get_config(tail: str = ''):
+  arg = config_lib.parse_arg(tail, tiny=False)
+  config = config_lib.default()
+
+  config.model.kind = 'language_model'
+  config.model.cell = 'lstm'
+  config.model.embedding_size = 200
+  config.model.hidden_size = 256
+  config.model.tied_embeddings = True
+
+  config.dropout.embedding = 0.3
+  config.dropout.output = 0.3
+  config.dropout.locked = True
+
+  config.optimizer.learning_rate = 0.0015
+  config.optimizer.schedule = 'cosine'
+
+  if arg.corpus == 'ptb':
+    config.model.embedding_size = 400
+    config.model.hidden_size = 400
+    config.dropout.output = 0.4
+    config.train.num_buckets = 10
+    config.train.num_steps = 10_560  # Eight epochs.
+    config.train.eval_every = 1_320
+
+  config_lib.apply(config, arg)
+  return config

@@ -1,0 +1,362 @@
+"""The config schema: every key with its default, the argument, validation."""
+
+from collections.abc import Iterable
+import difflib
+import os
+from typing import Any
+
+import ml_collections
+
+from rnnvae_jax import models
+from rnnvae_jax.data import corpora, protocols
+from rnnvae_jax.models import cells
+from rnnvae_jax.objectives import free_bits, schedules
+
+OPTIMIZERS = ('adam', 'sgd')
+
+
+def default() -> ml_collections.ConfigDict:
+  """Every key the program reads, with its default. Nothing else is legal."""
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+
+  config.corpus = ml_collections.ConfigDict()
+  # A name (see data/corpora.py) or a folder with {train,valid,test}.txt.
+  config.corpus.name = 'wikipedia_sample'
+  config.corpus.protocol = ''  # Tokenisation; empty: the corpus' own.
+  config.corpus.max_length = 60  # Tokens, eos counted; longer ones are cut.
+  config.corpus.vocab_size = 0  # Specials counted; 0: no limit.
+  config.corpus.min_count = 0  # Rarer words are unk; 0: the protocol's own.
+
+  config.data = ml_collections.ConfigDict()
+  config.data.dir = ''  # Raw corpora; empty: $RNNVAE_DATA_DIR.
+
+  config.model = ml_collections.ConfigDict()
+  config.model.kind = 'sentence_vae'
+  config.model.cell = 'gru'
+  config.model.embedding_size = 300
+  config.model.hidden_size = 256
+  config.model.num_layers = 1
+  config.model.tied_embeddings = False  # Output layer = embedding table.
+  config.model.inputless = False  # The decoder reads no words, only z.
+  config.model.latent_size = 16
+  config.model.latent_every_step = False  # z beside every decoder input.
+  config.model.encoder_hidden_size = 0  # 0: as the decoder's.
+  config.model.bidirectional_encoder = False
+  # A bidirectional decoder would read the words it is asked to predict.
+  config.model.bidirectional_decoder = False
+  config.model.elman = ml_collections.ConfigDict()
+  config.model.elman.activation = 'tanh'
+  config.model.gru = ml_collections.ConfigDict()
+  config.model.gru.reset_after = True  # As cuDNN; False: Cho et al. 2014.
+  config.model.lstm = ml_collections.ConfigDict()
+  config.model.lstm.peepholes = False
+  config.model.lstm.forget_bias = 1.0  # Initial bias of the forget gate.
+  config.model.lstm.cell_clip = 0.0  # 0: not clipped.
+
+  config.dropout = ml_collections.ConfigDict()  # Probabilities of dropping.
+  config.dropout.embedding = 0.0
+  config.dropout.hidden = 0.0  # Between layers.
+  config.dropout.output = 0.0
+  config.dropout.word = 0.0  # Decoder inputs replaced by unk, training only.
+  config.dropout.locked = False  # One mask for all time steps of a sentence.
+
+  config.objective = ml_collections.ConfigDict()
+  config.objective.kl_schedule = 'constant'
+  config.objective.kl_weight = 1.0  # At the end of the schedule.
+  config.objective.kl_start = 0.0  # At its beginning.
+  config.objective.kl_anneal_steps = 0
+  config.objective.kl_cycles = 1  # Of the cyclical schedule.
+  config.objective.free_bits = 0.0  # Nats.
+  config.objective.free_bits_per = 'sentence'
+
+  config.optimizer = ml_collections.ConfigDict()
+  config.optimizer.name = 'adam'
+  config.optimizer.learning_rate = 1e-3
+  config.optimizer.schedule = 'constant'  # Over all steps, to the final rate.
+  config.optimizer.final_learning_rate = 0.0
+  config.optimizer.clip_norm = 5.0  # Of a gradient in nats a sentence; 0: no.
+  config.optimizer.plateau_patience = 0  # Evaluations before a decay; 0: none.
+  config.optimizer.plateau_factor = 0.5
+
+  config.train = ml_collections.ConfigDict()
+  config.train.num_steps = 10_000
+  config.train.batch_size = 32
+  config.train.num_buckets = 6  # Padded lengths, one compiled branch each.
+  config.train.steps_per_call = 20  # Updates fused into one program call.
+  config.train.eval_every = 500  # Validation and checkpoint, in steps.
+  config.train.patience = 0  # Evaluations without a new best; 0: never stop.
+
+  config.evaluate = ml_collections.ConfigDict()
+  config.evaluate.split = 'test'  # train, valid, test or all.
+  config.evaluate.batch_size = 64
+  config.evaluate.num_buckets = 8
+  config.evaluate.iw_samples = 100  # Posterior samples a sentence.
+  config.evaluate.chunk = 4  # Samples decoded at a time: bounds the memory.
+  config.evaluate.mutual_information_group = 32  # Of the per-batch estimator.
+
+  config.generate = ml_collections.ConfigDict()
+  config.generate.num_samples = 20
+  config.generate.max_length = 60  # Tokens, eos counted.
+  config.generate.seed = 0
+  config.generate.temperature = 1.0  # Of sample; 0: greedy.
+  config.generate.reconstruct_temperature = 0.0  # And of interpolate.
+  config.generate.top_k = 0  # 0: all.
+  config.generate.top_p = 1.0
+  config.generate.forbid_unk = True
+  config.generate.posterior_sample = False  # Else its mean.
+  config.generate.interpolation_steps = 7  # Sentences in all, ends included.
+  # Lines to read; '-': standard input. '' interpolates between prior samples.
+  config.generate.input = '-'
+  config.generate.output = '-'  # Where to; '-': standard output.
+
+  config.lock()  # A misspelt key is an error here, not a silent no-op.
+  return config
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """The defaults, so that overrides need no config file of their own."""
+  return default()
+
+
+def parse_arg(tail: str, **defaults: Any) -> ml_collections.ConfigDict:
+  """The text after the config file's colon, as typed values.
+
+  `name` or `key=value` pairs, separated by commas. A bare name is a switch to
+  turn on, a corpus, or an existing folder, which is a corpus too.
+
+  Args:
+    tail: as given on the command line, e.g. 'ptb', 'tiny,cell=lstm' or a path.
+    **defaults: the legal keys; a value's type is its default's. A key `corpus`
+      is always there, '' when none was named.
+
+  Returns:
+    The values.
+
+  Raises:
+    ValueError: an unknown name, or a value of the wrong type.
+  """
+  values: dict[str, Any] = {'corpus': '', **defaults}
+  for part in filter(None, (part.strip() for part in tail.split(','))):
+    name, equals, text = part.partition('=')
+    if equals and name in values:
+      values[name] = _typed(name, text, values[name])
+    elif not equals and isinstance(values.get(name), bool):
+      values[name] = True
+    elif not equals and (name in corpora.NAMES or os.path.isdir(name)):
+      values['corpus'] = name
+    elif not equals and (os.sep in name or '.' in name):
+      raise ValueError(
+        f'config argument = {name!r}: no such folder. A corpus folder holds '
+        'train.txt, valid.txt and test.txt.'
+      )
+    else:
+      known = (*values, *corpora.NAMES)
+      raise ValueError(unknown('config argument', name, known))
+  return ml_collections.ConfigDict(values)
+
+
+def _typed(name: str, text: str, like: Any) -> Any:
+  if isinstance(like, bool):
+    if text.lower() not in ('true', 'false'):
+      raise ValueError(f'config argument {name}={text!r}: true or false.')
+    return text.lower() == 'true'
+  try:
+    return type(like)(text)
+  except ValueError as error:
+    wanted = type(like).__name__
+    message = f'config argument {name}={text!r} is not {wanted}.'
+    raise ValueError(message) from error
+
+
+def apply(
+  config: ml_collections.ConfigDict, arg: ml_collections.ConfigDict
+) -> None:
+  """Sets what every config file's argument may ask for: a corpus, `tiny`."""
+  if arg.corpus:
+    is_folder = os.path.isdir(arg.corpus)
+    config.corpus.name = (
+      os.path.abspath(arg.corpus) if is_folder else arg.corpus
+    )
+  if arg.tiny:
+    _shrink(config, default_corpus=not arg.corpus)
+
+
+def _shrink(config: ml_collections.ConfigDict, default_corpus: bool) -> None:
+  """Seconds on a laptop, for tests and for a first look. All sizes differ."""
+  if default_corpus:
+    config.corpus.name = 'grammar'
+  config.corpus.max_length = 12
+  config.corpus.vocab_size = 200
+  config.model.embedding_size = 10
+  config.model.hidden_size = 14
+  config.model.encoder_hidden_size = 11
+  config.model.latent_size = 3
+  config.train.num_steps = 12
+  config.train.batch_size = 8
+  config.train.num_buckets = 2
+  config.train.steps_per_call = 3
+  config.train.eval_every = 6
+  config.evaluate.batch_size = 128
+  config.evaluate.num_buckets = 2
+  config.evaluate.iw_samples = 4
+  config.generate.num_samples = 5
+  config.generate.max_length = 13
+
+
+def validate(config: ml_collections.ConfigDict) -> None:
+  """Raises ValueError for a config that cannot run, before any device work."""
+  corpus, model, train = config.corpus, config.model, config.train
+  if corpus.name not in corpora.NAMES and not os.path.isdir(corpus.name):
+    raise ValueError(
+      unknown('config.corpus.name', corpus.name, corpora.NAMES)
+      + ' An existing folder is a corpus too.'
+    )
+  for key, value, known in (
+    ('corpus.protocol', corpus.protocol, ('', *protocols.PROTOCOLS)),
+    ('model.kind', model.kind, models.KINDS),
+    ('model.cell', model.cell, models.CELLS),
+    ('model.elman.activation', model.elman.activation, cells.ACTIVATIONS),
+    ('objective.kl_schedule', config.objective.kl_schedule, schedules.KINDS),
+    ('objective.free_bits_per', config.objective.free_bits_per, free_bits.PER),
+    ('optimizer.name', config.optimizer.name, OPTIMIZERS),
+    ('optimizer.schedule', config.optimizer.schedule, schedules.KINDS),
+    (
+      'evaluate.split',
+      config.evaluate.split,
+      ('train', 'valid', 'test', 'all'),
+    ),
+  ):
+    if value not in known:
+      raise ValueError(unknown(f'config.{key}', value, known))
+  if model.bidirectional_decoder:
+    raise ValueError(
+      'config.model.bidirectional_decoder = True: a decoder that reads '
+      'backwards is given the words it is asked to predict. Legal: False. '
+      'An encoder may be bidirectional: config.model.bidirectional_encoder.'
+    )
+  _check_ranges(config)
+  for key, multiple in (
+    ('num_steps', train.num_steps),
+    ('eval_every', train.eval_every),
+  ):
+    rest = multiple % train.steps_per_call
+    if rest:
+      raise ValueError(
+        f'config.train.{key}={multiple} is not a multiple of '
+        f'config.train.steps_per_call={train.steps_per_call}: a call runs '
+        'that many steps. Nearest legal value: '
+        f'{max(multiple - rest, train.steps_per_call)}.'
+      )
+
+
+# Key prefixes or keys, with the smallest and largest legal value.
+_RANGES = (
+  ('corpus.max_length', 2, None),
+  ('corpus.vocab_size', 0, None),
+  ('corpus.min_count', 0, None),
+  ('model.embedding_size', 1, None),
+  ('model.hidden_size', 1, None),
+  ('model.num_layers', 1, None),
+  ('model.latent_size', 1, None),
+  ('model.encoder_hidden_size', 0, None),
+  ('model.lstm.cell_clip', 0, None),
+  ('dropout.embedding', 0, 0.99),
+  ('dropout.hidden', 0, 0.99),
+  ('dropout.output', 0, 0.99),
+  ('dropout.word', 0, 1),
+  ('objective.kl_weight', 0, None),
+  ('objective.kl_start', 0, None),
+  ('objective.kl_anneal_steps', 0, None),
+  ('objective.kl_cycles', 1, None),
+  ('objective.free_bits', 0, None),
+  ('optimizer.learning_rate', 0, None),
+  ('optimizer.final_learning_rate', 0, None),
+  ('optimizer.clip_norm', 0, None),
+  ('optimizer.plateau_patience', 0, None),
+  ('optimizer.plateau_factor', 0, 1),
+  ('train.num_steps', 1, None),
+  ('train.batch_size', 1, None),
+  ('train.num_buckets', 1, None),
+  ('train.steps_per_call', 1, None),
+  ('train.eval_every', 1, None),
+  ('train.patience', 0, None),
+  ('evaluate.batch_size', 1, None),
+  ('evaluate.num_buckets', 1, None),
+  ('evaluate.iw_samples', 1, None),
+  ('evaluate.chunk', 1, None),
+  ('evaluate.mutual_information_group', 2, None),
+  ('generate.num_samples', 1, None),
+  ('generate.max_length', 2, None),
+  ('generate.temperature', 0, None),
+  ('generate.reconstruct_temperature', 0, None),
+  ('generate.top_k', 0, None),
+  ('generate.top_p', 0, 1),
+  ('generate.interpolation_steps', 2, None),
+)
+
+
+def _check_ranges(config) -> None:
+  flat = flatten(config)
+  for key, low, high in _RANGES:
+    value = flat[key]
+    if not value >= low or (high is not None and value > high):
+      bound = f'at least {low}' if high is None else f'{low} to {high}'
+      raise ValueError(f'config.{key} = {value!r} is out of range: {bound}.')
+
+
+def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """{'model.cell': 'gru', ...}, sorted by key."""
+  flat = {}
+  for key, value in config.items():
+    if isinstance(value, ml_collections.ConfigDict):
+      flat.update({f'{key}.{k}': v for k, v in flatten(value).items()})
+    else:
+      flat[key] = value
+  return dict(sorted(flat.items()))
+
+
+# What a finished run may be evaluated or sampled with, differently each time.
+_FREE = ('evaluate.', 'generate.', 'data.')
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+  """Keys of two flat configs that make them different runs, with values."""
+  absent = '(absent)'
+  return [
+    f'config.{key}: {theirs.get(key, absent)!r} there, '
+    f'{ours.get(key, absent)!r} here'
+    for key in sorted({*ours, *theirs})
+    if not key.startswith(_FREE)
+    and ours.get(key, absent) != theirs.get(key, absent)
+  ]
+
+
+def from_flat(flat: dict[str, Any]) -> ml_collections.ConfigDict:
+  """The config that `flatten` was given.
+
+  Raises:
+    ValueError: keys are missing or unknown: another version wrote them.
+  """
+  config = default()
+  known = flatten(config)
+  wrong = sorted(set(flat) ^ set(known))
+  if wrong:
+    raise ValueError(
+      'The saved config does not fit this version: '
+      + ', '.join(
+        f'{key} is ' + ('missing' if key in known else 'unknown')
+        for key in wrong
+      )
+      + '.'
+    )
+  config.update_from_flattened_dict(flat)
+  return config
+
+
+def unknown(what: str, got: str, known: Iterable[str]) -> str:
+  """The message for a name that is not in `known`."""
+  known = [name for name in known if name]
+  close = difflib.get_close_matches(got, known, n=1)
+  hint = f' Did you mean {close[0]!r}?' if close else ''
+  return f'{what} = {got!r} is unknown.{hint} Known: {", ".join(known)}.'

@@ -1,0 +1,164 @@
+"""Which sentences form the batch of a step, and their gathering on the device.
+
+The order is a pure function of (seed, epoch), so a restart needs only the
+step. Sentences of one length bucket are batched together; a batch is padded to
+its bucket's length, one of a few static shapes.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnvae_jax import data
+from rnnvae_jax.data import vocab
+
+BLANK = -1  # A row that holds no sentence: the mask is False throughout.
+
+
+class Plan(NamedTuple):
+  """The batches of an epoch, or of some consecutive steps."""
+
+  rows: np.ndarray  # int32[N, B], sentence indices; BLANK fills the last batch.
+  bucket: np.ndarray  # int32[N], index into the bucket lengths.
+
+
+class DeviceSplit(NamedTuple):
+  """A split as arrays on the device; see `data.Split`."""
+
+  tokens: jax.Array  # int32[total]
+  offsets: jax.Array  # int32[sentences]
+  lengths: jax.Array  # int32[sentences]
+
+
+def put(split: data.Split) -> DeviceSplit:
+  """Copies a split to the device."""
+  return DeviceSplit(
+    jnp.asarray(split.tokens),
+    jnp.asarray(split.offsets),
+    jnp.asarray(split.lengths),
+  )
+
+
+def bucket_lengths(lengths: np.ndarray, num_buckets: int) -> tuple[int, ...]:
+  """The at most `num_buckets` padded lengths that waste the fewest tokens.
+
+  Exact, by dynamic programming over the distinct lengths.
+
+  Args:
+    lengths: int[N], eos counted.
+    num_buckets: how many shapes, hence compiled programs, are allowed.
+
+  Returns:
+    Increasing lengths; the last is the longest sentence's.
+  """
+  values, counts = np.unique(lengths, return_counts=True)
+  below = np.concatenate([[0], np.cumsum(counts)])
+  # cost[j]: padded tokens of the j shortest lengths; cut[k][j]: where bucket k
+  # of the best such split begins.
+  cost = np.where(np.arange(len(values) + 1) == 0, 0.0, np.inf)
+  cuts = []
+  for _ in range(min(num_buckets, len(values))):
+    # [i, j]: buckets so far hold the i shortest, one more goes up to j.
+    area = (below[None, 1:] - below[:-1, None]) * values[None, :]
+    total = np.where(area > 0, cost[:-1, None] + area, np.inf)
+    cuts.append(np.argmin(total, axis=0))
+    cost = np.concatenate([[np.inf], np.min(total, axis=0)])
+  ends, end = [], len(values)
+  for cut in reversed(cuts):
+    ends.append(int(values[end - 1]))
+    end = int(cut[end - 1])
+  return tuple(reversed(ends))
+
+
+def epoch_plan(
+  lengths: np.ndarray,
+  buckets: tuple[int, ...],
+  batch_size: int,
+  seed: int,
+  epoch: int,
+) -> Plan:
+  """All batches of an epoch, a pure function of the arguments.
+
+  Sentences are shuffled, stably sorted by bucket and cut into batches, so a
+  bucket's remainder moves up into the next longer one and only one batch of
+  the epoch has blank rows. Then the batches are shuffled.
+  """
+  rng = np.random.default_rng([seed, epoch])
+  order = rng.permutation(len(lengths))
+  bucket_of = np.searchsorted(buckets, lengths)
+  order = order[np.argsort(bucket_of[order], kind='stable')]
+  plan = _cut(order, bucket_of, batch_size)
+  shuffle = rng.permutation(len(plan.rows))
+  return Plan(plan.rows[shuffle], plan.bucket[shuffle])
+
+
+def evaluation_plan(
+  lengths: np.ndarray, buckets: tuple[int, ...], batch_size: int
+) -> Plan:
+  """Every sentence once, in batches of similar length."""
+  bucket_of = np.searchsorted(buckets, lengths)
+  return _cut(np.argsort(lengths, kind='stable'), bucket_of, batch_size)
+
+
+def _cut(order, bucket_of, batch_size) -> Plan:
+  blanks = -len(order) % batch_size
+  rows = np.concatenate([order, np.full(blanks, BLANK)])
+  rows = rows.reshape(-1, batch_size)
+  bucket = np.where(rows == BLANK, 0, bucket_of[rows]).max(axis=1)
+  return Plan(rows.astype(np.int32), bucket.astype(np.int32))
+
+
+class Schedule:
+  """The batches of any run of steps, for ever: epoch after epoch."""
+
+  def __init__(self, lengths, buckets, batch_size: int, seed: int):
+    self.steps_per_epoch = -(-len(lengths) // batch_size)
+    # Only the epoch in use and its neighbour are kept.
+    self._epoch = functools.lru_cache(maxsize=2)(
+      lambda epoch: epoch_plan(lengths, buckets, batch_size, seed, epoch)
+    )
+
+  def steps(self, first: int, count: int) -> Plan:
+    """The batches of steps first .. first + count - 1."""
+    parts = []
+    while count:
+      epoch, start = divmod(first, self.steps_per_epoch)
+      stop = min(start + count, self.steps_per_epoch)
+      plan = self._epoch(epoch)
+      parts.append(Plan(plan.rows[start:stop], plan.bucket[start:stop]))
+      first, count = first + stop - start, count - (stop - start)
+    return Plan(
+      *(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    )
+
+
+def gather(split: DeviceSplit, rows: jax.Array, length: int):
+  """The batch of the given sentences, padded to `length`.
+
+  Args:
+    split: the corpus on the device.
+    rows: int32[B], sentence indices, BLANK for none.
+    length: T, at least the longest of these sentences.
+
+  Returns:
+    inputs int32[B, T] (bos, words), targets int32[B, T] (words, eos), mask
+    bool[B, T], index int32[B] (the rows) and weights float[B] (1 for a
+    sentence, 0 for a blank row).
+  """
+  time = jnp.arange(length)[None, :]
+  lengths = jnp.where(rows == BLANK, 0, split.lengths[rows])
+  mask = time < lengths[:, None]
+  positions = jnp.where(mask, split.offsets[rows][:, None] + time, 0)
+  targets = jnp.where(mask, split.tokens[positions], vocab.PAD)
+  bos = jnp.full((len(rows), 1), vocab.BOS, targets.dtype)
+  inputs = jnp.concatenate([bos, targets[:, :-1]], axis=1)
+  return {
+    'inputs': jnp.where(mask, inputs, vocab.PAD),
+    'targets': targets,
+    'mask': mask,
+    'index': rows,
+    'weights': (rows != BLANK).astype(jnp.float32),
+  }

@@ -1,0 +1,139 @@
+"""Raw text by name or from a folder, as records per split.
+
+A folder holds `train.txt`, `valid.txt` and `test.txt`, each optionally `.gz`,
+in UTF-8. A line is a sentence; under the protocol `plain` it may be a whole
+paragraph, which is then split into sentences. What is not text is refused with
+the path and, where there is one, the line.
+"""
+
+import codecs
+from collections.abc import Iterable
+import difflib
+import gzip
+import os
+import sys
+import zlib
+
+from rnnvae_jax.data import grammar
+
+SPLITS = ('train', 'valid', 'test')
+
+# Each with the protocol it is usually read under.
+_PROTOCOLS = {
+  'wikipedia_sample': 'plain',
+  'lee': 'plain',
+  'grammar': 'mikolov',
+  'ptb': 'tweet',
+  'politicians': 'tweet',
+}
+NAMES = tuple(_PROTOCOLS)
+
+
+def unknown(what: str, got: str, known: Iterable[str]) -> str:
+  """The message for a name that is not in `known`."""
+  close = difflib.get_close_matches(got, list(known), n=1)
+  hint = f' Did you mean {close[0]!r}?' if close else ''
+  return f'{what} = {got!r} is unknown.{hint} Known: {", ".join(known)}.'
+
+
+def check_name(name_or_folder: str) -> None:
+  """Raises ValueError for what is neither a corpus nor a folder."""
+  if name_or_folder not in NAMES and not os.path.isdir(name_or_folder):
+    raise ValueError(
+      f'{unknown("config.corpus.name", name_or_folder, NAMES)} A folder with '
+      'train.txt, valid.txt and test.txt would do as well, but there is none '
+      'at that path.'
+    )
+
+
+def default_protocol(name_or_folder: str) -> str:
+  """The protocol that a corpus is read under unless the config names one."""
+  check_name(name_or_folder)
+  return _PROTOCOLS.get(name_or_folder, 'plain')
+
+
+def read(
+  name_or_folder: str, data_dir: str | None = None
+) -> dict[str, list[dict[str, str]]]:
+  """The records of each split.
+
+  Args:
+    name_or_folder: one of `NAMES`, or a folder; a name comes first.
+    data_dir: where raw files of named corpora lie; $RNNVAE_DATA_DIR if None.
+
+  Returns:
+    By split, records with the key 'text' and the corpus' labels, if any.
+
+  Raises:
+    FileNotFoundError: a file is missing.
+    PermissionError: a corpus cannot be prepared where it should.
+    ValueError: an unknown name, or a file that is not the expected text.
+  """
+  check_name(name_or_folder)
+  if name_or_folder == 'grammar':
+    return grammar.splits()
+  if name_or_folder in NAMES:
+    from rnnvae_jax.data import builders  # TFDS is needed for nothing else.
+
+    return builders.load(name_or_folder, data_dir)
+  return {
+    split: [{'text': line} for line in read_lines(path)]
+    for split, path in _split_paths(name_or_folder).items()
+  }
+
+
+def _split_paths(folder: str) -> dict[str, str]:
+  """The file of each split; an uncompressed one comes before its `.gz`."""
+  paths = {}
+  for split in SPLITS:
+    plain = os.path.join(folder, f'{split}.txt')
+    found = [p for p in (plain, f'{plain}.gz') if os.path.isfile(p)]
+    if not found:
+      there = ', '.join(sorted(os.listdir(folder))[:10]) or 'nothing'
+      raise FileNotFoundError(
+        f'{plain} is missing, and so is {split}.txt.gz: a corpus folder holds '
+        f'train.txt, valid.txt and test.txt. This one holds {there}.'
+      )
+    paths[split] = found[0]
+  return paths
+
+
+def read_lines(path: str) -> list[str]:
+  """The lines of a UTF-8 text file, '-' being standard input.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: the file is empty, binary, not UTF-8 or a damaged `.gz`.
+  """
+  if path == '-':
+    return _decode(sys.stdin.buffer.read(), 'standard input')
+  if not os.path.isfile(path):
+    raise FileNotFoundError(f'{path} is no file.')
+  try:
+    with (gzip.open if path.endswith('.gz') else open)(path, 'rb') as f:
+      data = f.read()
+  except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    raise ValueError(f'{path} is no intact gzip file: {error}.') from error
+  return _decode(data, path)
+
+
+def _decode(data: bytes, source: str) -> list[str]:
+  data = data.removeprefix(codecs.BOM_UTF8)  # Some editors put it first.
+  if not data.strip():
+    raise ValueError(f'{source} is empty.')
+  if b'\0' in data:
+    line = data.count(b'\n', 0, data.index(b'\0')) + 1
+    raise ValueError(
+      f'{source} is binary: there is a NUL byte in line {line}. Text is wanted '
+      'in UTF-8; UTF-16 has to be converted.'
+    )
+  try:
+    text = data.decode()
+  except UnicodeDecodeError as error:
+    line = data.count(b'\n', 0, error.start) + 1
+    raise ValueError(
+      f'{source}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8. '
+      'Convert the file first, as with `iconv -f latin1 -t utf-8`.'
+    ) from error
+  # Not splitlines(), to which form feeds and the like end lines as well.
+  return text.removesuffix('\n').split('\n')

@@ -1,0 +1,292 @@
+r"""Tokenisation protocols: what counts as a token, hence what a figure means.
+
+Likelihoods are comparable only within one protocol. Every protocol predicts the
+tokens of a sentence and one end mark, which is counted.
+
+  mikolov     white space tokens; `<unk>` and `N` are ordinary text
+  tweet       NLTK's TweetTokenizer, lower case; words seen once are unknown
+  plain       raw English: sentences are split, words lower-cased, punctuation
+              and clitics ("n't", "'s") are tokens
+  characters  Unicode code points
+  bytes       the bytes of the UTF-8 text
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import functools
+import re
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+  """How text becomes tokens and back.
+
+  Attributes:
+    name: its key in `PROTOCOLS`.
+    kind: the kind of its vocabulary: 'word', 'character' or 'byte'.
+    min_count: words seen less often in the training text are unknown, unless
+      the config says otherwise.
+    split: the sentences of one line of raw text.
+    tokenise: the tokens of one sentence.
+    join: readable text again, for printing.
+  """
+
+  name: str
+  kind: str
+  min_count: int
+  split: Callable[[str], list[str]]
+  tokenise: Callable[[str], list[str]]
+  join: Callable[[Sequence[str]], str]
+
+
+# -- plain English ------------------------------------------------------------
+
+
+def _words(text: str) -> frozenset[str]:
+  return frozenset(text.split())
+
+
+# A full stop after a title never ends a sentence: a name follows, or a gloss.
+_TITLES = _words("""
+  mr mrs ms messrs dr prof st sen rep gov gen brig col maj capt lt cmdr sgt adm
+  rev hon pres fr mt ft vs cf ca viz e.g i.e approx
+""")
+# After these it ends one unless a number follows.
+_NUMBERED = _words("""
+  no nos vol vols pp fig figs eq ch sec jan feb mar apr jun jul aug sept sep oct
+  nov dec
+""")
+# After these, and after initials, it does if the next word opens sentences.
+_ABBREVIATIONS = _words("""
+  jr sr inc corp co ltd bros dept univ assn est etc ph.d al ed eds trans ave
+  blvd mon tue tues wed thu thurs fri
+""")
+_OPENERS = _words("""
+  the a an this that these those it its he she they we you i his her their our
+  my there here in on at by for from with as after before during since when
+  while where although though if but and or so yet however moreover thus
+  therefore meanwhile some many most both each one another such according under
+  until because despite today later then what who why how not no
+""")
+_DOTTED = _TITLES | _NUMBERED | _ABBREVIATIONS
+_BOUNDARY = re.compile(
+  r'(?P<word>[^\s.!?…]*(?:\.[^\s.!?…]+)*)(?P<mark>[.!?…]+)["\'”’»)\]]*\s+'
+  r'(?=["\'“‘«(\[]*(?P<next>[A-Z0-9À-ÖØ-Þ]\w*))'
+)
+_INITIALS = re.compile(r'(?:[^\W\d_]\.)*[^\W\d_]')
+
+
+def _ends_sentence(match: re.Match[str]) -> bool:
+  """Whether the mark that `_BOUNDARY` found ends its sentence."""
+  if match['mark'] != '.':
+    return True
+  word = match['word'].lstrip('"\'“‘«([').lower()
+  if word in _TITLES:
+    return False
+  if word in _NUMBERED:
+    return not match['next'][0].isdigit()
+  if word in _ABBREVIATIONS or _INITIALS.fullmatch(word):
+    return match['next'].lower() in _OPENERS
+  return True
+
+
+def split_sentences(text: str) -> list[str]:
+  """Splits English prose at full stops, question and exclamation marks.
+
+  Marks inside brackets do not count, nor do those of titles, abbreviations,
+  initials and decimals. A closing quote stays with its sentence.
+  """
+  text = ' '.join(text.split())
+  sentences, start = [], 0
+  for match in _BOUNDARY.finditer(text):
+    sentence = text[start : match.end()]
+    in_brackets = sentence.count('(') > sentence.count(')')
+    if in_brackets and ')' in text[match.end() :]:
+      continue
+    if _ends_sentence(match):
+      sentences.append(sentence.strip())
+      start = match.end()
+  return [s for s in (*sentences, text[start:]) if s]
+
+
+_CLITIC = r"n't|'(?:s|re|ve|ll|d|m)"
+_TOKEN = re.compile(
+  rf"""
+  <unk>
+  | (?:https?://|www\.)[^\s"<>]*[^\s"<>.,;:!?)\]']
+  | (?:[^\W\d_]\.){{2,}}(?!\w)  # u.s., e.g.
+  | [^\W_]+(?:(?:[-'&]|(?<=\d)[.,:/](?=\d))[^\W_]+)*
+  | (?:{_CLITIC})(?!\w)
+  | \.{{2,}} | -{{2,}} | \S
+  """,
+  re.VERBOSE,
+)
+_WORD_AND_CLITIC = re.compile(rf'(.+?)({_CLITIC})')
+_FOLD = str.maketrans(
+  {'’': "'", '‘': "'", '“': '"', '”': '"', '…': '...', '‐': '-', '‑': '-'}
+)
+
+
+def tokenise_plain(sentence: str) -> list[str]:
+  """Lower-cased words, numbers, clitics and punctuation marks."""
+  tokens: list[str] = []
+  text = sentence.translate(_FOLD).lower()
+  last = len(text.rstrip(' "\')]')) - 1
+  for match in _TOKEN.finditer(text):
+    token = match[0]
+    if parts := _WORD_AND_CLITIC.fullmatch(token):
+      tokens.extend(parts.groups())
+    elif (
+      # The stop of 'mr.' and of an initial is theirs, but not the final one.
+      token == '.'
+      and 0 < match.start() < last
+      and text[match.start() - 1] != ' '
+      and (tokens[-1] in _DOTTED or _INITIALS.fullmatch(tokens[-1]))
+    ):
+      tokens[-1] += '.'
+    else:
+      tokens.append(token)
+  return tokens
+
+
+_LEANS_LEFT = re.compile(rf"[.,;:!?%)\]}}']|\.\.+|{_CLITIC}")
+_LEANS_RIGHT = frozenset('([{$£€#@¿¡')
+
+
+def join_plain(tokens: Sequence[str]) -> str:
+  """Readable text: marks lean on their words, quotes open and close in turn."""
+  pieces: list[str] = []
+  glued = True  # Whether the next token follows without a space.
+  in_quotes = False
+  for token in tokens:
+    if token == '"':
+      leans_left, leans_right = in_quotes, not in_quotes
+      in_quotes = not in_quotes
+    else:
+      leans_left = _LEANS_LEFT.fullmatch(token) is not None
+      leans_right = token in _LEANS_RIGHT
+    if not (glued or leans_left):
+      pieces.append(' ')
+    pieces.append(token)
+    glued = leans_right
+  return ''.join(pieces)
+
+
+# -- the others ---------------------------------------------------------------
+
+
+def _one_sentence(text: str) -> list[str]:
+  text = text.strip()
+  return [text] if text else []
+
+
+@functools.cache
+def _tweet_tokenizer():
+  from nltk.tokenize import casual  # Costs seconds, so only when used.
+
+  return casual.TweetTokenizer(preserve_case=False)
+
+
+def _tokenise_tweet(sentence: str) -> list[str]:
+  return _tweet_tokenizer().tokenize(sentence)
+
+
+def _tokenise_bytes(sentence: str) -> list[str]:
+  return list(sentence.encode().decode('latin-1'))
+
+
+def _join_bytes(tokens: Sequence[str]) -> str:
+  # A model may write bytes that are no text: they print as U+FFFD.
+  return ''.join(tokens).encode('latin-1').decode(errors='replace')
+
+
+PROTOCOLS = {
+  p.name: p
+  for p in (
+    Protocol('mikolov', 'word', 1, _one_sentence, str.split, ' '.join),
+    Protocol('tweet', 'word', 2, _one_sentence, _tokenise_tweet, ' '.join),
+    Protocol('plain', 'word', 2, split_sentences, tokenise_plain, join_plain),
+    Protocol('characters', 'character', 1, _one_sentence, list, ''.join),
+    Protocol('bytes', 'byte', 1, _one_sentence, _tokenise_bytes, _join_bytes),
+  )
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+  """What a corpus must hold under a protocol for its figures to compare.
+
+  Attributes:
+    vocabulary: length of the vocabulary, the 4 marks counted.
+    splits: (sentences, predicted tokens, sentences cut) of each split. The end
+      mark is a predicted token.
+  """
+
+  vocabulary: int
+  splits: dict[str, tuple[int, int, int]]
+
+
+# By corpus, protocol and max_length; max_length 0 is the uncut text.
+EXPECTED = {
+  # Mikolov et al. 2010: 887,521 / 70,390 / 78,669 words, 10,000 types with
+  # `</s>`; ours counts `<pad>` and `<s>` as well.
+  ('ptb', 'mikolov', 0): Counts(
+    10_002,
+    {
+      'train': (42_068, 929_589, 0),
+      'valid': (3_370, 73_760, 0),
+      'test': (3_761, 82_430, 0),
+    },
+  ),
+  # timbmg/Sentence-VAE: 22.831 / 22.616 / 22.696 predicted tokens a sentence.
+  ('ptb', 'tweet', 60): Counts(
+    9_877,
+    {
+      'train': (42_068, 960_446, 123),
+      'valid': (3_370, 76_215, 8),
+      'test': (3_761, 85_358, 6),
+    },
+  ),
+}
+
+
+def check_counts(
+  corpus: str,
+  protocol: str,
+  max_length: int,
+  lengths: Mapping[str, np.ndarray],
+  vocabulary: int | None,
+) -> None:
+  """Compares a corpus with what `EXPECTED` knows of it.
+
+  Args:
+    corpus: its name.
+    protocol: its name.
+    max_length: where sentences are cut, end mark counted; 0 is nowhere.
+    lengths: int[N] of each split, before the cut, end marks counted.
+    vocabulary: its length, None if it is not the protocol's own.
+
+  Raises:
+    ValueError: a count differs.
+  """
+  for cut in sorted({0, max_length}):
+    expected = EXPECTED.get((corpus, protocol, cut))
+    if expected is None:
+      continue
+    where = f'{corpus} under {protocol}' + (f' cut at {cut}' if cut else '')
+    for split, counts in expected.splits.items():
+      n = lengths[split]
+      kept = np.minimum(n, cut) if cut else n
+      got = (len(n), int(kept.sum()), int((n > kept).sum()))
+      if got != counts:
+        raise ValueError(
+          f'{where}: {split} should have {counts} sentences, tokens and '
+          f'sentences cut, got {got}. Figures would compare with no others.'
+        )
+    if vocabulary not in (None, expected.vocabulary):
+      raise ValueError(
+        f'{where}: the vocabulary should have {expected.vocabulary} entries, '
+        f'got {vocabulary}. Figures would compare with no others.'
+      )

@@ -1,0 +1,159 @@
+"""The one-to-one map between tokens and ids, saved beside a model's weights."""
+
+import collections
+from collections.abc import Iterable, Sequence
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+
+import numpy as np
+
+PAD, BOS, EOS, UNK = 0, 1, 2, 3
+SPECIALS = ('<pad>', '<s>', '</s>', '<unk>')
+KINDS = ('word', 'character', 'byte')
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+  """Tokens in the order of their ids.
+
+  Attributes:
+    kind: what a token is: 'word', 'character' or 'byte'. A byte is spelt as the
+      character of the same code point.
+    tokens: the spellings, `SPECIALS` first.
+  """
+
+  kind: str
+  tokens: tuple[str, ...]
+
+  def __post_init__(self):
+    if self.kind not in KINDS:
+      raise ValueError(
+        f'vocabulary kind = {self.kind!r} is unknown. '
+        f'Known: {", ".join(KINDS)}.'
+      )
+    if self.tokens[: len(SPECIALS)] != SPECIALS:
+      raise ValueError(
+        f'A vocabulary starts with {SPECIALS}, got '
+        f'{self.tokens[: len(SPECIALS)]}.'
+      )
+    if len(set(self.tokens)) != len(self.tokens):
+      repeated, _ = collections.Counter(self.tokens).most_common(1)[0]
+      raise ValueError(f'The token {repeated!r} is twice in a vocabulary.')
+
+  def __len__(self) -> int:
+    return len(self.tokens)
+
+  @functools.cached_property
+  def _ids(self) -> dict[str, int]:
+    # A text that spells out a mark such as '</s>' must not gain the mark's
+    # meaning; only '<unk>', which Mikolov's text uses as we do, is one of ours.
+    return {t: i for i, t in enumerate(self.tokens) if i >= UNK}
+
+  def encode(self, tokens: Iterable[str]) -> np.ndarray:
+    """Ids of the tokens, UNK where there is none: int32[N]. Adds no marks."""
+    get = self._ids.get
+    return np.fromiter((get(t, UNK) for t in tokens), np.int32)
+
+  def decode(self, ids: Iterable[int]) -> list[str]:
+    """Spellings up to the first EOS; BOS and PAD are skipped."""
+    spellings = []
+    for i in ids:
+      if i == EOS:
+        break
+      if i not in (BOS, PAD):
+        spellings.append(self.tokens[i])
+    return spellings
+
+  @functools.cached_property
+  def content_hash(self) -> str:
+    """SHA-256 over kind and tokens: equal hashes, equal ids for equal text."""
+    content = json.dumps([self.kind, self.tokens])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+  def save(self, path: str | os.PathLike[str]) -> None:
+    """Writes JSON; a kill at any moment leaves the old file or the new one."""
+    content = {
+      'content_hash': self.content_hash,
+      'kind': self.kind,
+      'tokens': self.tokens,
+    }
+    partial = f'{os.fspath(path)}.partial'
+    with open(partial, 'w', encoding='utf-8') as f:
+      json.dump(content, f, ensure_ascii=False, indent=0)
+    os.replace(partial, path)
+
+  @classmethod
+  def load(cls, path: str | os.PathLike[str]) -> 'Vocabulary':
+    """Reads what `save` wrote.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is not a vocabulary, or its content does not have the hash
+        stored with it.
+    """
+    with open(path, 'rb') as f:
+      data = f.read()
+    try:
+      content = json.loads(data)
+      stored = content['content_hash']
+      vocab = cls(content['kind'], tuple(content['tokens']))
+    except (ValueError, KeyError, TypeError) as error:
+      raise ValueError(
+        f'{os.fspath(path)} is not a saved vocabulary: {error!r}.'
+      ) from error
+    if vocab.content_hash != stored:
+      raise ValueError(
+        f'{os.fspath(path)} was edited or is corrupt: its {len(vocab)} tokens '
+        f'hash to {vocab.content_hash[:12]}, the file says {str(stored)[:12]}. '
+        'Every id of a model depends on it: restore the original file.'
+      )
+    return vocab
+
+  @classmethod
+  def build(
+    cls,
+    kind: str,
+    sentences: Iterable[Sequence[str]],
+    min_count: int = 1,
+    max_size: int = 0,
+  ) -> 'Vocabulary':
+    """The most frequent tokens first, ties in code point order.
+
+    Args:
+      kind: 'word', 'character' or 'byte'. The byte vocabulary is always the
+        256 bytes in order, whatever the text.
+      sentences: tokenised text.
+      min_count: tokens seen less often become UNK.
+      max_size: the largest length of the result, specials counted; 0 is no
+        limit.
+
+    Raises:
+      ValueError: a limit that leaves no room for a token.
+    """
+    if kind == 'byte':
+      if min_count > 1 or max_size:
+        raise ValueError(
+          'A byte vocabulary is the 256 bytes and 4 marks: min_count = '
+          f'{min_count} and max_size = {max_size} must be 1 and 0.'
+        )
+      return cls(kind, SPECIALS + tuple(map(chr, range(256))))
+    if 0 < max_size <= len(SPECIALS):
+      raise ValueError(
+        f'vocabulary max_size = {max_size} counts the {len(SPECIALS)} marks '
+        f'{SPECIALS}. Nearest legal value: {len(SPECIALS) + 1}; 0 is no limit.'
+      )
+    counts: collections.Counter[str] = collections.Counter()
+    for sentence in sentences:
+      counts.update(sentence)
+    for special in SPECIALS:
+      del counts[special]
+    kept = sorted(
+      (t for t, count in counts.items() if count >= min_count),
+      key=lambda t: (-counts[t], t),
+    )
+    if max_size:
+      kept = kept[: max_size - len(SPECIALS)]
+    return cls(kind, SPECIALS + tuple(kept))

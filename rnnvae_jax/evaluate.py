@@ -1,0 +1,134 @@
+"""Evaluates a trained run on whole splits -> results.json and a table."""
+
+import json
+import os
+import time
+from typing import Any
+
+import jax
+from rich import console as rich_console
+from rich import table as rich_table
+
+from rnnvae_jax.training import evaluation, progress, runs, writers
+
+
+def evaluate(config: Any, workdir: str) -> dict[str, dict[str, Any]]:
+  """Evaluates the best checkpoint on the configured splits.
+
+  Writes each split's figures into results.json, beside those of other splits
+  evaluated before, and prints them.
+
+  Returns:
+    Per split what `evaluate_split` returns.
+  """
+  run = runs.open_run(config, workdir)
+  corpus = runs.build_corpus(config, run.vocab)
+  chosen = config.evaluate.split
+  names = ('train', 'valid', 'test') if chosen == 'all' else (chosen,)
+  path = os.path.join(workdir, 'results.json')
+  results = {}
+  if os.path.exists(path):
+    with open(path, encoding='utf-8') as file:
+      results = json.load(file)
+  for name in names:
+    results[name] = evaluate_split(run, corpus, name)
+    writers.write_json(path, results)
+  rich_console.Console().print(table(results))
+  return {name: results[name] for name in names}
+
+
+def evaluate_split(run: runs.Run, corpus, name: str) -> dict[str, Any]:
+  """The figures of one split; nats per sentence unless named otherwise.
+
+  The same at any batch size and bucket layout: noise is keyed by (seed,
+  sentence) and sums are taken over sentences in the split's order.
+  """
+  settings, split = run.config.evaluate, corpus.splits[name]
+  start = time.time()
+  run_split = evaluation.make_evaluator(
+    run.task,
+    split,
+    batch_size=settings.batch_size,
+    num_buckets=settings.num_buckets,
+    num_samples=settings.iw_samples,
+    chunk=settings.chunk,
+  )
+  key = jax.random.key(run.config.seed)
+  with progress.counter(f'evaluating {name}') as report:
+    values = run_split(run.state.params, run.state.extras, key, report)
+  summary = {
+    'corpus': corpus.name,
+    'protocol': corpus.protocol,
+    **evaluation.summarise(values, split.lengths),
+    'truncated': split.num_truncated,
+    'checkpoint': run.checkpoint,
+    'seed': run.config.seed,
+  }
+  if run.task.latent_size:
+    sentences, tokens = summary['sentences'], summary['tokens']
+    iwae = float(values['iwae_nll'].mean())
+    summary |= {
+      'iwae_nll': iwae,
+      'iwae_samples': settings.iw_samples,
+      'iwae_perplexity': evaluation.perplexity(iwae, sentences, tokens),
+      **evaluation.summarise_latents(values, settings.mutual_information_group),
+    }
+  return summary | {'seconds': round(time.time() - start, 1)}
+
+
+_ROWS = (
+  ('sentences', '{:,}'),
+  ('tokens', '{:,}'),
+  ('truncated', '{:,}'),
+  ('nll_per_sentence', '{:.3f}'),
+  ('perplexity', '{:.2f}'),
+  ('perplexity_without_eos', '{:.2f}'),
+  ('reconstruction', '{:.3f}'),
+  ('kl', '{:.3f}'),
+  ('iwae_nll', '{:.3f}'),
+  ('iwae_perplexity', '{:.2f}'),
+  ('mutual_information', '{:.3f}'),
+  ('mutual_information_batch', '{:.3f}'),
+  ('active_units', '{}'),
+)
+
+
+def table(results: dict[str, dict[str, Any]]) -> rich_table.Table:
+  """The figures of all evaluated splits, one column a split."""
+  first = next(iter(results.values()))
+  shown = rich_table.Table(
+    title=f'{first["corpus"]}, protocol {first["protocol"]}; nats a sentence'
+  )
+  shown.add_column('')
+  for name in results:
+    shown.add_column(name, justify='right')
+  for row, form in _ROWS:
+    if any(row in values for values in results.values()):
+      shown.add_row(
+        _label(row, first),
+        *(
+          form.format(values[row]) if row in values else '-'
+          for values in results.values()
+        ),
+      )
+  return shown
+
+
+def _label(row: str, values: dict[str, Any]) -> str:
+  """A row's name with what makes its number comparable."""
+  bound = ' (bound: ELBO)' if values['estimator'] == 'elbo' else ' (exact)'
+  samples = values.get('iwae_samples')
+  return {
+    'nll_per_sentence': f'nll{bound}',
+    'perplexity': f'perplexity, eos counted{bound}',
+    'perplexity_without_eos': f'perplexity, words only{bound}',
+    'kl': 'KL',
+    'iwae_nll': f'nll (importance-weighted, {samples} samples)',
+    'iwae_perplexity': f'perplexity (importance-weighted, {samples} samples)',
+    'mutual_information': 'mutual information (at most '
+    f'{values.get("mutual_information_ceiling", 0):.2f})',
+    'mutual_information_batch': 'mutual information in groups of '
+    f'{values.get("mutual_information_batch_size")} (at most '
+    f'{values.get("mutual_information_batch_ceiling", 0):.2f})',
+    'active_units': f'active units of {values.get("latents")}',
+  }.get(row, row)

@@ -1,0 +1,262 @@
+"""Text out of a trained run: sample, reconstruct, interpolate, score."""
+
+from collections.abc import Iterable
+import functools
+import os
+import sys
+from typing import Any
+
+from absl import logging
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnvae_jax import data
+from rnnvae_jax.data import batches, corpora, protocols
+from rnnvae_jax.data import vocab as vocab_lib
+from rnnvae_jax.ops import noise, sampling
+from rnnvae_jax.training import evaluation, runs, writers
+
+# Rows decoded at a time: bounds the memory of their logits.
+_ROWS = 256
+
+
+def sample(config: Any, workdir: str) -> None:
+  """Writes `generate.num_samples` sentences drawn from the model."""
+  run = runs.open_run(config, workdir)
+  _write(config, prior_samples(run, config.generate.num_samples))
+
+
+def reconstruct(config: Any, workdir: str) -> None:
+  """Writes each input line as the VAE sees it, a tab, its reconstruction."""
+  run = runs.open_run(config, workdir)
+  split = _read(run)
+  texts = decode(
+    run, posterior(run, split), config.generate.reconstruct_temperature
+  )
+  lines = zip(_texts(run, split), texts, strict=True)
+  _write(config, ('\t'.join(pair) for pair in lines))
+
+
+def interpolate(config: Any, workdir: str) -> None:
+  """Writes the way from each line to the next of a pair, a blank line after.
+
+  Lines 1 and 2, 3 and 4 and so on of `generate.input` are the pairs, seen
+  through the posterior; without an input, samples of the prior are.
+  """
+  run = runs.open_run(config, workdir)
+  if config.generate.input:
+    split = _read(run)
+    if len(split) % 2:
+      raise ValueError(
+        'Interpolation goes between pairs of lines, got an odd number: '
+        f'{len(split)}.'
+      )
+    ends = posterior(run, split)
+  else:
+    ends = _prior_latents(run, 2 * config.generate.num_samples, 'ends')
+  _write(config, _between(run, ends))
+
+
+def score(config: Any, workdir: str) -> None:
+  """Writes nats, tokens (eos counted) and text of each input line.
+
+  Exact for a language model; for a VAE the importance-weighted bound with
+  `evaluate.iw_samples` samples.
+  """
+  run = runs.open_run(config, workdir)
+  split, settings = _read(run), config.evaluate
+  evaluator = evaluation.make_evaluator(
+    run.task,
+    split,
+    batch_size=settings.batch_size,
+    num_buckets=settings.num_buckets,
+    num_samples=settings.iw_samples,
+    chunk=settings.chunk,
+  )
+  key = jax.random.key(config.seed)
+  values = evaluator(run.state.params, run.state.extras, key)
+  nats = values['iwae_nll' if run.task.latent_size else 'nll']
+  rows = zip(nats, split.lengths, _texts(run, split), strict=True)
+  _write(config, (f'{nll:.4f}\t{count}\t{text}' for nll, count, text in rows))
+
+
+MODES = {
+  'sample': sample,
+  'reconstruct': reconstruct,
+  'interpolate': interpolate,
+  'score': score,
+}
+
+
+def showcase(config: Any, workdir: str) -> None:
+  """samples.txt: what a trained run writes, for a first look."""
+  run = runs.open_run(config, workdir)
+  count = config.generate.num_samples
+  title = f'Samples at temperature {config.generate.temperature}'
+  lines = [title, '', *prior_samples(run, count)]
+  if run.task.latent_size:
+    ends = _prior_latents(run, 2 * min(count, 3), 'ends')
+    lines += ['', 'Interpolations between samples of the prior, greedy', '']
+    lines += _between(run, ends)
+  path = os.path.join(workdir, 'samples.txt')
+  writers.write_text(path, '\n'.join(lines) + '\n')
+  print('\n'.join(lines))
+  logging.info('Written to %s.', path)
+
+
+def prior_samples(run: runs.Run, count: int) -> list[str]:
+  """`count` sentences at `generate.temperature`, z from the prior."""
+  latents = _prior_latents(run, count, 'prior')
+  return decode(run, latents, run.config.generate.temperature)
+
+
+def posterior(run: runs.Run, split: data.Split) -> jax.Array:
+  """z of each sentence, float[N, Z]: the posterior's mean, or a sample of it.
+
+  Raises:
+    ValueError: the model has no latents.
+  """
+  if not run.task.latent_size:
+    raise ValueError(
+      'This run is a language model: it has no latents. Reconstruction and '
+      "interpolation want config.model.kind = 'sentence_vae'."
+    )
+  length = int(max(split.lengths))
+  corpus = batches.put(split)
+
+  @jax.jit
+  def encode(rows):
+    batch = batches.gather(corpus, rows, length)
+    mean, log_var = run.task.encode(run.state.params, batch)
+    if not run.config.generate.posterior_sample:
+      return mean
+    keys = noise.row_keys(_key(run), rows)
+    epsilon = noise.normal(keys, 'posterior', (mean.shape[1],))
+    return mean + jnp.exp(0.5 * log_var) * epsilon
+
+  return jnp.concatenate(
+    [encode(rows)[:count] for rows, count in _chunks(len(split))]
+  )
+
+
+def decode(run: runs.Run, latents: jax.Array, temperature: float) -> list[str]:
+  """A sentence for each z float[N, Z]; Z is 0 for a language model."""
+  settings = sampling.Settings(
+    temperature=jnp.float32(temperature),
+    top_k=jnp.int32(run.config.generate.top_k),
+    top_p=jnp.float32(run.config.generate.top_p),
+  )
+  forbidden = np.zeros(len(run.vocab), bool)
+  forbidden[[vocab_lib.PAD, vocab_lib.BOS]] = True
+  forbidden[vocab_lib.UNK] = run.config.generate.forbid_unk
+
+  @functools.partial(jax.jit, static_argnames='max_length')
+  def decode_rows(params, rows, latents, settings, max_length):
+    some = latents if run.task.latent_size else None
+    step = lambda carry, tokens: run.task.step(params, carry, tokens, some)
+    return sampling.decode(
+      step,
+      run.task.start(params, latents.shape[0], some),
+      noise.site_keys(noise.row_keys(_key(run), rows), 'decode'),
+      settings,
+      forbidden=jnp.asarray(forbidden),
+      max_length=max_length,
+      bos=vocab_lib.BOS,
+      eos=vocab_lib.EOS,
+    )
+
+  texts = []
+  for rows, count in _chunks(len(latents)):
+    tokens, lengths = decode_rows(
+      run.state.params,
+      rows,
+      latents[rows],
+      settings,
+      run.config.generate.max_length,
+    )
+    for ids, length in zip(
+      np.asarray(tokens)[:count], np.asarray(lengths)[:count], strict=True
+    ):
+      texts.append(_text(run, ids[:length]))
+  return texts
+
+
+def _between(run: runs.Run, ends: jax.Array) -> list[str]:
+  """The sentences on the straight lines from z 0 to 1, 2 to 3 and so on."""
+  steps = run.config.generate.interpolation_steps
+  way = jnp.linspace(0.0, 1.0, steps)[None, :, None]
+  left, right = ends[::2, None], ends[1::2, None]
+  latents = (1 - way) * left + way * right
+  texts = decode(
+    run,
+    latents.reshape(-1, ends.shape[1]),
+    run.config.generate.reconstruct_temperature,
+  )
+  lines = []
+  for start in range(0, len(texts), steps):
+    lines += [*texts[start : start + steps], '']
+  return lines[:-1]
+
+
+def _chunks(count: int):
+  """Row numbers in equal static shapes, and how many of each are wanted."""
+  size = min(count, _ROWS)
+  for start in range(0, count, size):
+    rows = np.minimum(np.arange(start, start + size), count - 1)
+    yield jnp.asarray(rows, jnp.int32), min(size, count - start)
+
+
+def _prior_latents(run: runs.Run, count: int, site: str) -> jax.Array:
+  if site == 'ends' and not run.task.latent_size:
+    raise ValueError('This run is a language model: it has no latents.')
+  keys = noise.row_keys(_key(run), jnp.arange(count))
+  return noise.normal(keys, site, (run.task.latent_size,))
+
+
+def _key(run: runs.Run) -> jax.Array:
+  return jax.random.key(run.config.generate.seed)
+
+
+def _read(run: runs.Run) -> data.Split:
+  """The input lines through the run's protocol and vocabulary."""
+  source = run.config.generate.input
+  split = data.encode_lines(
+    data.read_lines(source),
+    _protocol(run).name,
+    run.vocab,
+    run.config.corpus.max_length,
+  )
+  if split.num_truncated:
+    logging.warning(
+      '%d of %d lines are longer than config.corpus.max_length=%d and were '
+      'cut.',
+      split.num_truncated,
+      len(split),
+      run.config.corpus.max_length,
+    )
+  return split
+
+
+def _protocol(run: runs.Run) -> protocols.Protocol:
+  corpus = run.config.corpus
+  name = corpus.protocol or corpora.default_protocol(corpus.name)
+  return protocols.PROTOCOLS[name]
+
+
+def _texts(run: runs.Run, split: data.Split) -> Iterable[str]:
+  for start, length in zip(split.offsets, split.lengths, strict=True):
+    yield _text(run, split.tokens[start : start + length])
+
+
+def _text(run: runs.Run, ids) -> str:
+  return _protocol(run).join(run.vocab.decode(ids))
+
+
+def _write(config: Any, lines: Iterable[str]) -> None:
+  if config.generate.output == '-':
+    for line in lines:
+      print(line)
+    sys.stdout.flush()
+  else:
+    writers.write_text(config.generate.output, '\n'.join(lines) + '\n')

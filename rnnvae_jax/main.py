@@ -1,0 +1,94 @@
+"""The command line: trains, evaluates and samples recurrent text models.
+
+  python -m rnnvae_jax.main --config=configs/gru_vae.py --workdir=runs/gru_vae
+  python -m rnnvae_jax.main --mode=sample --workdir=runs/gru_vae
+
+Every mode but train needs only --workdir: the config and vocabulary saved
+there are used. --config.KEY=VALUE overrides a key in any mode.
+"""
+
+import errno
+
+from absl import app, flags, logging
+import jax
+from ml_collections import config_flags
+
+from rnnvae_jax import config_lib, evaluate, generate, train
+from rnnvae_jax.training import runs
+
+MODES = {
+  'train': 'train or go on training, then evaluate, sample and interpolate',
+  'evaluate': 'figures of config.evaluate.split -> results.json',
+  'sample': 'sentences from the model',
+  'reconstruct': "a VAE's reading of the lines of config.generate.input",
+  'interpolate': 'between pairs of lines, or of prior samples',
+  'score': 'nats of each line of config.generate.input',
+}
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config',
+  config_lib.__file__,
+  'A config file, and after a colon its argument: a corpus name, a folder '
+  'with train.txt, valid.txt and test.txt, `tiny`, or key=value pairs.',
+  lock_config=True,
+)
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, "The run's folder: made by train, read by all other modes."
+)
+_MODE = flags.DEFINE_enum(
+  'mode',
+  'train',
+  list(MODES),
+  'What to do. ' + '; '.join(f'{k}: {v}' for k, v in MODES.items()) + '.',
+)
+
+
+def main(argv: list[str]) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f'Unexpected arguments: {" ".join(argv[1:])}.')
+  try:
+    _run()
+  except (ValueError, FileNotFoundError, FloatingPointError) as error:
+    logging.debug('', exc_info=True)  # --verbosity=1 shows where.
+    raise SystemExit(f'Error: {error}') from error
+  except OSError as error:
+    if error.errno != errno.ENOSPC:
+      raise
+    raise SystemExit(f'Error: {error}') from error
+
+
+def _run() -> None:
+  workdir, mode = _WORKDIR.value, _MODE.value
+  if not workdir:
+    raise app.UsageError('--workdir is needed: the folder of the run.')
+  if mode == 'train':
+    if flags.FLAGS['config'].using_default_value:
+      raise app.UsageError(
+        'Training needs a config, for example --config=configs/gru_vae.py.'
+      )
+    config = _CONFIG.value
+    config_lib.validate(config)
+    train.train(config, workdir)
+    evaluate.evaluate(config, workdir)
+    generate.showcase(config, workdir)
+    return
+  config = runs.load_config(workdir)
+  overrides = config_flags.get_override_values(flags.FLAGS['config'])
+  fixed = config_lib.flatten(config)
+  config.update_from_flattened_dict(overrides)
+  config_lib.validate(config)
+  differing = config_lib.differences(config_lib.flatten(config), fixed)
+  if differing:
+    raise ValueError(
+      f'The run in {workdir} is trained; only evaluate, generate and data '
+      'keys may change now:\n  ' + '\n  '.join(differing)
+    )
+  if mode == 'evaluate':
+    evaluate.evaluate(config, workdir)
+  else:
+    generate.MODES[mode](config, workdir)
+
+
+if __name__ == '__main__':
+  jax.config.config_with_absl()
+  app.run(main)

@@ -1,0 +1,79 @@
+"""Linen modules, and `build`, the only place that reads a model's name."""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rnnvae_jax.models import cells, language_model, recurrent, sentence_vae
+
+KINDS = ('language_model', 'sentence_vae')
+CELLS = ('elman', 'gru', 'lstm')
+
+Model = language_model.LanguageModel | sentence_vae.SentenceVAE
+
+
+def build(config: Any, vocab_size: int) -> Model:
+  """The model that `config.model` and `config.dropout.locked` describe."""
+  model = config.model
+  is_vae = model.kind == 'sentence_vae'
+  decoder = language_model.LanguageModel(
+    vocab_size=vocab_size,
+    embedding_size=model.embedding_size,
+    stack=_stack(config, model.hidden_size, bidirectional=False),
+    tied_embeddings=model.tied_embeddings,
+    inputless=model.inputless,
+    locked_dropout=config.dropout.locked,
+    latent_size=model.latent_size if is_vae else 0,
+    latent_every_step=is_vae and model.latent_every_step,
+  )
+  if not is_vae:
+    return decoder
+  encoder = _stack(
+    config,
+    model.encoder_hidden_size or model.hidden_size,
+    bidirectional=model.bidirectional_encoder,
+  )
+  return sentence_vae.SentenceVAE(decoder, encoder)
+
+
+def _stack(config, features: int, bidirectional: bool) -> recurrent.Recurrent:
+  """A stack of the configured cells, its forget gates' bias as configured."""
+  model = config.model
+  bias_init = nn.initializers.zeros_init()
+  if model.cell == 'elman':
+    make_cell = functools.partial(
+      cells.Elman, features, activation=model.elman.activation
+    )
+  elif model.cell == 'gru':
+    make_cell = functools.partial(
+      cells.GRU, features, reset_after=model.gru.reset_after
+    )
+  else:
+    make_cell = functools.partial(
+      cells.LSTM,
+      features,
+      peepholes=model.lstm.peepholes,
+      cell_clip=model.lstm.cell_clip,
+    )
+    bias_init = functools.partial(_lstm_bias, model.lstm.forget_bias)
+  kind = make_cell.func
+  return recurrent.Recurrent(
+    make_cell,
+    features,
+    num_gates=kind.num_gates,
+    num_states=kind.num_states,
+    num_layers=model.num_layers,
+    bidirectional=bidirectional,
+    locked_dropout=config.dropout.locked,
+    bias_init=bias_init,
+  )
+
+
+def _lstm_bias(forget_bias, key, shape, dtype=jnp.float32) -> jax.Array:
+  """Zeros but for the forget gate, so that a new LSTM remembers."""
+  del key
+  i, f, g, o = jnp.split(jnp.zeros(shape, dtype), 4)
+  return jnp.concatenate([i, f + forget_bias, g, o])

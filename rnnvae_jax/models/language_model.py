@@ -1,0 +1,137 @@
+"""Recurrent language model, unconditional or conditioned on a latent vector."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rnnvae_jax.data import vocab
+from rnnvae_jax.models import recurrent
+from rnnvae_jax.ops import cross_entropy, noise
+
+
+class LanguageModel(nn.Module):
+  """p(sentence), or with `latent_size` p(sentence | z) as a VAE's decoder.
+
+  z sets every layer's first state (through tanh, the range of the states) and,
+  with `latent_every_step`, is appended to every input. `inputless` decoders
+  read zeros instead of the previous token, so that z carries all the
+  information there is (Bowman et al., arXiv:1511.06349, section 4.2).
+  """
+
+  vocab_size: int
+  embedding_size: int
+  stack: recurrent.Recurrent
+  tied_embeddings: bool = False
+  inputless: bool = False
+  locked_dropout: bool = False
+  latent_size: int = 0
+  latent_every_step: bool = False
+
+  def setup(self):
+    self.embedding = nn.Embed(self.vocab_size, self.embedding_size)
+    self.recurrent = self.stack.clone(parent=None, name=None)
+    output_size = self.stack.features
+    if self.tied_embeddings and self.embedding_size != output_size:
+      # A tied output layer reads vectors of the embeddings' size.
+      self.projection = nn.Dense(self.embedding_size, use_bias=False)
+    if not self.tied_embeddings:
+      self.output_kernel = self.param(
+        'output_kernel',
+        nn.initializers.variance_scaling(
+          1.0, 'fan_in', 'uniform', in_axis=1, out_axis=0
+        ),
+        (self.vocab_size, output_size),
+      )
+    self.output_bias = self.param(
+      'output_bias', nn.initializers.zeros_init(), (self.vocab_size,)
+    )
+    if self.latent_size:
+      zero = jax.eval_shape(lambda: self.stack.zero_carry(1))
+      self.initial = nn.Dense(sum(x.shape[1] for x in jax.tree.leaves(zero)))
+
+  def __call__(
+    self,
+    inputs: jax.Array,
+    targets: jax.Array,
+    mask: jax.Array,
+    latents: jax.Array | None = None,
+    rates: noise.Rates | None = None,
+    keys: jax.Array | None = None,
+  ) -> jax.Array:
+    """Nats per token of `targets`, each given the inputs up to it.
+
+    Args:
+      inputs: int[B, T], bos and the sentence.
+      targets: int[B, T], the sentence and eos.
+      mask: bool[B, T], True on real targets.
+      latents: float[B, Z], for a conditional model.
+      rates: drop probabilities.
+      keys: key[B]; without them nothing is dropped, as in evaluation.
+
+    Returns:
+      float[B, T], 0 where the mask is False.
+    """
+    training = keys is not None and rates is not None
+    if training and not self.inputless:
+      inputs = noise.drop_words(inputs, rates.word, keys, vocab.UNK)
+    x = self._embed(inputs, latents, rates, keys)
+    carry = self.start(inputs.shape[0], latents)
+    _, hidden = self.recurrent(x, mask, carry, rates, keys)
+    if training:
+      hidden = noise.dropout(
+        hidden, rates.output, keys, 'output', self.locked_dropout
+      )
+    hidden = self._project(hidden).reshape(-1, self._kernel().shape[1])
+    nll = cross_entropy.linear_cross_entropy(
+      hidden, self._kernel(), self.output_bias, targets.reshape(-1)
+    )
+    return jnp.where(mask, nll.reshape(mask.shape), 0.0)
+
+  def start(
+    self, batch_size: int, latents: jax.Array | None = None
+  ) -> recurrent.Carry:
+    """The carry before the first token: of zeros, or set by z float[B, Z]."""
+    zero = self.stack.zero_carry(batch_size)
+    if not self.latent_size:
+      return zero
+    states, tree = jax.tree.flatten(zero)
+    values = nn.tanh(self.initial(latents))
+    return jax.tree.unflatten(tree, jnp.split(values, len(states), axis=1))
+
+  def step(
+    self,
+    carry: recurrent.Carry,
+    tokens: jax.Array,
+    latents: jax.Array | None = None,
+  ) -> tuple[recurrent.Carry, jax.Array]:
+    """One step of decoding: carry, int[B] -> carry, logits float[B, V]."""
+    x = self._embed(tokens[:, None], latents)
+    mask = jnp.ones((tokens.shape[0], 1), bool)
+    carry, hidden = self.recurrent(x, mask, carry)
+    return carry, cross_entropy.linear_logits(
+      self._project(hidden[:, 0]), self._kernel(), self.output_bias
+    )
+
+  def _embed(self, tokens, latents, rates=None, keys=None):
+    x = self.embedding(tokens)
+    if self.inputless:
+      x = jnp.zeros_like(x)
+    elif keys is not None:
+      x = noise.dropout(
+        x, rates.embedding, keys, 'embedding', self.locked_dropout
+      )
+    if self.latent_every_step:
+      shape = (*tokens.shape, self.latent_size)
+      latents = jnp.broadcast_to(latents[:, None], shape)
+      x = jnp.concatenate([x, latents], axis=-1)
+    return x
+
+  def _project(self, hidden):
+    tied = self.tied_embeddings
+    if tied and self.embedding_size != self.stack.features:
+      return self.projection(hidden)
+    return hidden
+
+  def _kernel(self):
+    tied = self.tied_embeddings
+    return self.embedding.embedding if tied else self.output_kernel

@@ -1,0 +1,136 @@
+"""How much of a sentence its latents hold, over a whole split.
+
+Two estimates of mutual information are in use. They differ in the sentences
+whose posteriors make up the aggregate posterior q(z), hence in the largest
+value that they can return, and must not share a column of a table.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+# Rows of the N x N matrix of densities that are in memory at once.
+_ROWS = 8
+
+
+@jax.jit
+def mutual_information(
+  mean: jax.Array, log_var: jax.Array, noise: jax.Array
+) -> jax.Array:
+  """Terms whose mean estimates I(x; z) under q, in nats per sentence.
+
+  log q(z_i | x_i) - log (1/N sum_j q(z_i | x_j)) at one sample z_i for each
+  sentence, with the aggregate posterior of the whole split, as Li et al.
+  (arXiv:1909.00868) report it. The ceiling is log N: what tells N sentences
+  apart. No term exceeds it, because the same sample stands in both densities;
+  their code, which has the entropy of q(z | x) in closed form, may exceed it by
+  Monte-Carlo error. A term may be negative: clipping would bias the mean.
+
+  Time is O(N² Z), memory O(N Z).
+
+  Args:
+    mean: float[N, Z], of the posterior of each sentence.
+    log_var: float[N, Z].
+    noise: float[N, Z], drawn from N(0, 1).
+
+  Returns:
+    float[N]. Their standard deviation over sqrt(N) is the standard error.
+
+  Raises:
+    ValueError: the shapes differ, or there is no sentence.
+  """
+  _check_posteriors('mutual_information', mean, log_var, noise)
+  count = mean.shape[0]
+  z = mean + jnp.exp(0.5 * log_var) * noise
+  precision_root = jnp.exp(-0.5 * log_var)
+  log_scale = 0.5 * jnp.sum(log_var, axis=1)
+
+  def term(i):
+    # Not expanded into a matrix product, which would cancel to noise for
+    # posteriors that are narrow and far from 0.
+    scaled = (z[i][None, :] - mean) * precision_root
+    # Without the constant of the normal density: it cancels.
+    log_density = -0.5 * jnp.sum(jnp.square(scaled), axis=1) - log_scale
+    # Relative to the sentence's own: at least 0, as one of its parts is exp(0).
+    relative = jax.nn.logsumexp(log_density - log_density[i])
+    return math.log(count) - relative
+
+  return jax.lax.map(term, jnp.arange(count), batch_size=_ROWS)
+
+
+@functools.partial(jax.jit, static_argnames='group_size')
+def batch_mutual_information(
+  mean: jax.Array,
+  log_var: jax.Array,
+  noise: jax.Array,
+  group_size: int = 32,
+) -> jax.Array:
+  """`mutual_information` inside groups of consecutive sentences, in nats.
+
+  He et al., arXiv:1901.05534, who take the groups to be the
+  batches. The ceiling is log group_size, log 32 = 3.47: it binds long before
+  log N does.
+
+  Args:
+    mean: float[N, Z], of the posterior of each sentence.
+    log_var: float[N, Z].
+    noise: float[N, Z], drawn from N(0, 1).
+    group_size: sentences that share an aggregate posterior; static. The last
+      group may be shorter and has its own size's ceiling.
+
+  Returns:
+    float[N]. Their mean weighs sentences, not groups, equally.
+
+  Raises:
+    ValueError: the shapes differ, there is no sentence, or no group.
+  """
+  posteriors = mean, log_var, noise
+  _check_posteriors('batch_mutual_information', *posteriors)
+  if group_size < 1:
+    raise ValueError(
+      f'group_size = {group_size} is not a number of sentences. '
+      'Nearest legal value: 1.'
+    )
+  count, latents = mean.shape
+  whole = count - count % group_size
+  groups = [x[:whole].reshape(-1, group_size, latents) for x in posteriors]
+  terms = jax.vmap(mutual_information)(*groups).reshape(-1)
+  if whole == count:
+    return terms
+  last = mutual_information(*(x[whole:] for x in posteriors))
+  return jnp.concatenate([terms, last])
+
+
+@jax.jit
+def active_units(
+  mean: jax.Array, threshold: jax.typing.ArrayLike = 0.01
+) -> tuple[jax.Array, jax.Array]:
+  """Counts the latents whose posterior mean depends on the sentence.
+
+  Burda et al., arXiv:1509.00519: a latent is active when the
+  variance over the data of its posterior mean exceeds the threshold.
+
+  Args:
+    mean: float[N, Z], of the posterior of each sentence.
+    threshold: float[], may be traced.
+
+  Returns:
+    int[] in [0, Z], and the variances float[Z] (of N sentences, divided by N).
+
+  Raises:
+    ValueError: `mean` is not of that shape, or there is no sentence.
+  """
+  _check_posteriors('active_units', mean)
+  variances = jnp.var(mean, axis=0)
+  return jnp.sum(variances > threshold), variances
+
+
+def _check_posteriors(name: str, *arrays: jax.Array) -> None:
+  shapes = [array.shape for array in arrays]
+  if len(set(shapes)) > 1 or len(shapes[0]) != 2 or not shapes[0][0]:
+    raise ValueError(
+      f'{name} wants arrays of one shape [N, Z] with N > 0, got '
+      f'{", ".join(map(str, shapes))}.'
+    )

@@ -1,0 +1,65 @@
+"""KL terms that are not pushed below a threshold, in nats per sentence."""
+
+import difflib
+
+import jax
+import jax.numpy as jnp
+
+PER = ('batch', 'sentence', 'latent')
+
+
+def penalised_kl(
+  kl: jax.Array,
+  threshold: jax.typing.ArrayLike,
+  per: str,
+  weights: jax.Array,
+) -> jax.Array:
+  """The KL term of the loss with free bits, in nats per sentence.
+
+  Kingma et al., arXiv:1606.04934. With means over the real sentences b of the
+  batch:
+
+    batch: max(mean_b sum_z KL, threshold).
+    sentence: mean_b max(sum_z KL, threshold).
+    latent: sum_z max(mean_b KL, threshold), the variant of the paper.
+
+  The threshold is thus in nats per sentence, but for 'latent', where each of
+  the Z latents has its own. What lies below it counts as the threshold and has
+  gradient zero: nothing there pulls the posterior towards the prior. As KL is
+  never negative, the threshold 0 is the plain KL term.
+
+  Args:
+    kl: float[B, Z], the KL of each latent.
+    threshold: float[], at least 0; may be traced.
+    per: one of PER: what the threshold is compared with.
+    weights: float[B], 1 for real sentences, 0 for the blank ones that fill a
+      batch, which change neither the value nor the gradient.
+
+  Returns:
+    float[]. A batch of blank sentences has the mean KL 0.
+
+  Raises:
+    ValueError: `per` is unknown, or the shapes do not fit together.
+  """
+  if per not in PER:
+    nearest = difflib.get_close_matches(per, PER, n=1, cutoff=0.0)[0]
+    raise ValueError(
+      f'per = {per!r} has no free bits. Nearest: {nearest!r}. '
+      f'Known: {", ".join(PER)}.'
+    )
+  if kl.ndim != 2 or weights.shape != kl.shape[:1]:
+    raise ValueError(
+      'penalised_kl wants kl [B, Z] and weights [B], got '
+      f'{kl.shape} and {weights.shape}.'
+    )
+  total = jnp.sum(weights)
+  share = weights / jnp.where(total > 0, total, 1.0)
+  # Selected, not only multiplied by 0: a blank row's KL may be infinite.
+  kl = jnp.where(weights[:, None] > 0, kl, 0.0)
+  # Not jnp.maximum, which halves the gradient of a KL equal to the threshold.
+  floor = lambda parts: jnp.where(parts >= threshold, parts, threshold)
+  if per == 'batch':
+    return floor(jnp.sum(share[:, None] * kl))
+  if per == 'sentence':
+    return jnp.sum(share * floor(jnp.sum(kl, axis=1)))
+  return jnp.sum(floor(jnp.sum(share[:, None] * kl, axis=0)))

@@ -1,0 +1,89 @@
+"""Randomness keyed by sentence, so that no layout changes what is drawn.
+
+Every row of a batch has its own key. An element's bits depend on the row's
+key, the site's name and the element's position alone (JAX's threefry counts
+elements from the first), so neither padding, batch order nor batch
+composition changes them.
+"""
+
+from typing import NamedTuple
+import zlib
+
+import jax
+import jax.numpy as jnp
+
+
+class Rates(NamedTuple):
+  """Drop probabilities, float[] each: traced, so they vary without recompile.
+
+  Always the probability of dropping, never of keeping.
+  """
+
+  embedding: jax.Array  # Of embedded inputs.
+  hidden: jax.Array  # Between the layers of a stack.
+  output: jax.Array  # Before the output layer.
+  word: jax.Array  # Of whole decoder inputs, replaced by unk.
+
+
+def row_keys(key: jax.Array, index: jax.Array) -> jax.Array:
+  """One key per row from its sentence's index: key[], int[B] -> key[B]."""
+  return jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+
+
+def site_keys(keys: jax.Array, site: str) -> jax.Array:
+  """The rows' keys for one named use, independent of all other uses."""
+  number = zlib.crc32(site.encode()) & 0x7FFFFFFF
+  return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+
+
+def normal(keys: jax.Array, site: str, shape: tuple[int, ...]) -> jax.Array:
+  """Standard normal noise of each row: key[B] -> float[B, *shape]."""
+  draw = lambda key: jax.random.normal(key, shape)
+  return jax.vmap(draw)(site_keys(keys, site))
+
+
+def dropout(
+  x: jax.Array, rate: jax.Array, keys: jax.Array, site: str, locked: bool
+) -> jax.Array:
+  """Drops features with probability `rate` and scales up the others.
+
+  Args:
+    x: float[B, T, F].
+    rate: float[], in [0, 1).
+    keys: key[B].
+    site: names the use; two sites draw independently.
+    locked: one mask for all time steps of a row (variational dropout, Gal &
+      Ghahramani, arXiv:1512.05287) instead of one mask a step.
+
+  Returns:
+    float[B, T, F].
+  """
+  _, length, features = x.shape
+  shape = (1 if locked else length, features)
+  draw = lambda key: jax.random.bernoulli(key, 1.0 - rate, shape)
+  keep = jax.vmap(draw)(site_keys(keys, site))
+  keep = jnp.broadcast_to(keep, x.shape)
+  return jnp.where(keep, x / (1.0 - rate), jnp.zeros_like(x))
+
+
+def drop_words(
+  tokens: jax.Array, rate: jax.Array, keys: jax.Array, replacement: int
+) -> jax.Array:
+  """Replaces each token but the first with probability `rate`.
+
+  Word dropout of the decoder's inputs (Bowman et al., arXiv:1511.06349). The
+  first input is bos, which says nothing about the sentence and is kept.
+
+  Args:
+    tokens: int[B, T], bos first.
+    rate: float[].
+    keys: key[B].
+    replacement: the id put in, that of unk.
+
+  Returns:
+    int[B, T].
+  """
+  draw = lambda key: jax.random.bernoulli(key, rate, tokens.shape[1:])
+  drop = jax.vmap(draw)(site_keys(keys, 'word'))
+  drop = drop.at[:, 0].set(False)
+  return jnp.where(drop, replacement, tokens)

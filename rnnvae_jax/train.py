@@ -1,0 +1,199 @@
+"""The only training loop."""
+
+import time
+from typing import Any
+
+from absl import logging
+from clu import parameter_overview
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnvae_jax import data
+from rnnvae_jax.data import batches
+from rnnvae_jax.training import (
+  checkpoints,
+  evaluation,
+  optimizers,
+  progress,
+  runs,
+  tasks,
+  writers,
+)
+from rnnvae_jax.training import (
+  state as state_lib,
+)
+from rnnvae_jax.training import (
+  step as step_lib,
+)
+
+# A posterior that says less than this, in nats a sentence, has collapsed.
+COLLAPSED_KL = 0.1
+
+
+def train(config: Any, workdir: str) -> None:
+  """Trains, or goes on training, the run in `workdir`.
+
+  A kill at any moment loses the steps since the last checkpoint; the same
+  call repeats them bit for bit.
+
+  Raises:
+    ValueError: bad text, a workdir of another run, no readable checkpoint.
+    FloatingPointError: the loss is not finite; checkpoints keep an earlier
+      state.
+  """
+  start_time = time.time()
+  corpus = runs.prepare(config, workdir)
+  logging.info('%s', corpus.summary())
+  task = tasks.build(config, len(corpus.vocab))
+  tx = optimizers.build(config)
+  state = state_lib.create(task, tx, config.seed)
+  saved = checkpoints.Checkpoints(
+    runs.checkpoint_dir(workdir), corpus.vocab.content_hash
+  )
+  restored = saved.restore(jax.eval_shape(lambda: state))
+  if restored is not None:
+    state, _ = restored
+    logging.info('Going on from step %d of %s.', int(state.step), workdir)
+  else:
+    logging.info('%s', parameter_overview.get_parameter_overview(state.params))
+
+  split = corpus.splits['train']
+  buckets = batches.bucket_lengths(split.lengths, config.train.num_buckets)
+  schedule = batches.Schedule(
+    split.lengths, buckets, config.train.batch_size, config.seed
+  )
+  train_step = step_lib.make_train_step(
+    task,
+    tx,
+    buckets,
+    config.optimizer.schedule,
+    config.objective.kl_schedule,
+  )
+  validate = make_validation(config, task, corpus.splits['valid'])
+  hyperparameters = optimizers.hyperparameters(config)
+  device_split = batches.put(split)
+  per_call, num_steps = config.train.steps_per_call, config.train.num_steps
+  first, step = int(state.step), int(state.step)
+  with (
+    writers.Writer(workdir) as writer,
+    progress.Progress(num_steps, first) as bar,
+  ):
+    writer.truncate(first)
+    while step < num_steps and not _stalled(config, state):
+      plan = schedule.steps(step, per_call)
+      state, metrics, losses = train_step(
+        state, device_split, *map(jnp.asarray, plan), hyperparameters
+      )
+      _check_finite(np.asarray(losses), step)
+      step += per_call
+      tokens = int(metrics.nll_per_token.denominator)
+      values = {
+        f'train/{name}': float(value)
+        for name, value in metrics.compute().items()
+      }
+      bar.update(step, tokens, values)
+      writer.write(step, values)
+      if step % config.train.eval_every == 0 or step == num_steps:
+        with bar.pause():
+          state = _select(config, state, validate(state), writer, bar, saved)
+          saved.save(state, step, 'latest')
+  logging.info(
+    'Trained steps %d to %d in %.0f s; best validation %.3f nats a sentence '
+    'at step %d.',
+    first,
+    step,
+    time.time() - start_time,
+    float(state.selection.best),
+    int(state.selection.best_step),
+  )
+
+
+def make_validation(config: Any, task: tasks.Task, split: data.Split):
+  """Returns `validate(state)`: the summary of the validation split.
+
+  One posterior sample a sentence, fixed by the seed; the KL weight, the free
+  bits and the step play no part.
+  """
+  evaluate = evaluation.make_evaluator(
+    task,
+    split,
+    batch_size=config.evaluate.batch_size,
+    num_buckets=config.evaluate.num_buckets,
+    num_samples=1,
+    chunk=1,
+  )
+
+  def validate(state: state_lib.TrainState) -> dict[str, Any]:
+    key = jax.random.key(config.seed)
+    values = evaluate(state.params, state.extras, key)
+    summary = evaluation.summarise(values, split.lengths)
+    if 'mean' in values:
+      group = config.evaluate.mutual_information_group
+      summary |= evaluation.summarise_latents(values, group)
+    return summary
+
+  return validate
+
+
+def _select(config, state, summary, writer, bar, saved):
+  """Takes a validation in: reports it, keeps the best, decays the rate."""
+  step = int(state.step)
+  state = state.replace(
+    selection=state_lib.select(
+      state.selection,
+      summary['nll_per_sentence'],
+      step,
+      config.optimizer.plateau_patience,
+      config.optimizer.plateau_factor,
+    )
+  )
+  is_best = int(state.selection.best_step) == step
+  if is_best:
+    saved.save(state, step, 'best')
+  writer.write(
+    step,
+    {
+      f'valid/{name}': value
+      for name, value in summary.items()
+      if isinstance(value, int | float)
+    },
+  )
+  line = f'step {step}: valid {summary["nll_per_sentence"]:.3f} nats a sentence'
+  line += f', perplexity {summary["perplexity"]:.2f}'
+  if 'kl' in summary:
+    line += (
+      f' (bound), reconstruction {summary["reconstruction"]:.3f}, KL '
+      f'{summary["kl"]:.3f}, active units {summary["active_units"]} of '
+      f'{summary["latents"]}'
+    )
+  bar.log(line + (', the best so far' if is_best else ''))
+  if 'kl' in summary and (
+    summary['kl'] < COLLAPSED_KL or not summary['active_units']
+  ):
+    bar.log(
+      'WARNING: the posterior has collapsed (KL '
+      f'{summary["kl"]:.4f} nats, {summary["active_units"]} active units): '
+      'the decoder ignores z. Try config.objective.free_bits, a slower '
+      'config.objective.kl_schedule or config.dropout.word.'
+    )
+  return state
+
+
+def _stalled(config, state) -> bool:
+  patience = config.train.patience
+  waited = int(state.selection.evaluations_since_best)
+  return bool(patience) and waited >= patience
+
+
+def _check_finite(losses: np.ndarray, first: int) -> None:
+  """Raises FloatingPointError, naming the steps, on a loss that is not."""
+  bad = np.flatnonzero(~np.isfinite(losses))
+  if len(bad):
+    raise FloatingPointError(
+      f'The loss is {losses[bad[0]]} at step {first + bad[0] + 1}, between '
+      f'steps {first} and {first + len(losses)}. Training has stopped; the '
+      'checkpoints hold the state before. A smaller '
+      'config.optimizer.learning_rate or config.optimizer.clip_norm is the '
+      'usual cure.'
+    )

@@ -1,0 +1,113 @@
+"""A whole split through the compiled evaluation, and its summary."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnvae_jax import data
+from rnnvae_jax.data import batches
+from rnnvae_jax.objectives import estimators
+from rnnvae_jax.training import step, tasks
+
+Values = dict[str, np.ndarray]
+
+
+def make_evaluator(
+  task: tasks.Task,
+  split: data.Split,
+  *,
+  batch_size: int,
+  num_buckets: int,
+  num_samples: int,
+  chunk: int,
+) -> Callable[..., Values]:
+  """Returns `evaluate(params, extras, key, report=None)` over a whole split.
+
+  It gives the values of every sentence (see `Task.evaluate`), float64[N, ...]
+  in the split's order, so that sums over them do not depend on the batches.
+  `report(done, total)` is called as batches finish.
+  """
+  buckets = batches.bucket_lengths(split.lengths, num_buckets)
+  plan = batches.evaluation_plan(split.lengths, buckets, batch_size)
+  run = step.make_evaluation_step(task, buckets, num_samples, chunk)
+  corpus = batches.put(split)
+
+  def evaluate(params, extras, key, report=None) -> Values:
+    values: dict[str, Any] = {}
+    for number, (rows, bucket) in enumerate(zip(*plan, strict=True)):
+      of_rows = run(params, corpus, jnp.asarray(rows), int(bucket), key, extras)
+      real = rows != batches.BLANK
+      for name, value in jax.device_get(of_rows).items():
+        if name not in values:
+          values[name] = np.empty((len(split), *value.shape[1:]))
+        values[name][rows[real]] = value[real]
+      if report is not None:
+        report(number + 1, len(plan.rows))
+    return values
+
+  return evaluate
+
+
+def summarise(values: Values, lengths: np.ndarray) -> dict[str, Any]:
+  """The bound or likelihood of a split, from the values of its sentences.
+
+  Args:
+    values: from an evaluator.
+    lengths: int[N], tokens, eos counted.
+
+  Returns:
+    sentences, tokens, nll_per_sentence (nats), perplexity = exp(Σ nats / Σ
+    tokens), eos counted, perplexity_without_eos, which divides the same nats
+    by the words alone, and the estimator. For a VAE also elbo (the negative
+    one: an upper bound on the nats), reconstruction and kl.
+  """
+  sentences, tokens = len(lengths), int(np.sum(lengths, dtype=np.int64))
+  is_vae = 'kl' in values
+  summary: dict[str, Any] = {'sentences': sentences, 'tokens': tokens}
+  if is_vae:
+    reconstruction = float(np.mean(values['reconstruction']))
+    kl = float(np.mean(values['kl']))
+    nll = reconstruction + kl
+    summary |= {'elbo': nll, 'reconstruction': reconstruction, 'kl': kl}
+  else:
+    nll = float(np.mean(values['nll']))
+  words = max(tokens - sentences, 1)
+  return summary | {
+    'nll_per_sentence': nll,
+    'perplexity': perplexity(nll, sentences, tokens),
+    'perplexity_without_eos': perplexity(nll, sentences, words),
+    'estimator': 'elbo' if is_vae else 'exact',
+  }
+
+
+def summarise_latents(values: Values, group_size: int) -> dict[str, Any]:
+  """How much the latents of a split say: both informations, active units."""
+  mean, log_var, noise = (
+    jnp.asarray(values[name], jnp.float32)
+    for name in ('mean', 'log_var', 'noise')
+  )
+  whole = np.float64(estimators.mutual_information(mean, log_var, noise))
+  batch = np.float64(
+    estimators.batch_mutual_information(mean, log_var, noise, group_size)
+  )
+  active, _ = estimators.active_units(mean)
+  count = len(whole)
+  return {
+    'mutual_information': float(np.mean(whole)),
+    'mutual_information_standard_error': float(np.std(whole) / np.sqrt(count)),
+    'mutual_information_ceiling': float(np.log(count)),
+    'mutual_information_batch': float(np.mean(batch)),
+    'mutual_information_batch_size': group_size,
+    'mutual_information_batch_ceiling': float(np.log(min(group_size, count))),
+    'active_units': int(active),
+    'latents': int(mean.shape[1]),
+  }
+
+
+def perplexity(nll_per_sentence: float, sentences: int, events: int) -> float:
+  """exp(Σ nats / Σ events); inf where that overflows."""
+  with np.errstate(over='ignore'):
+    return float(np.exp(np.float64(nll_per_sentence) * sentences / events))

@@ -1,0 +1,70 @@
+"""Training metrics as clu collections of sums, divided last."""
+
+# No `from __future__ import annotations`: clu reads the annotations as types.
+from clu import metrics
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+
+@flax.struct.dataclass
+class Ratio(metrics.Metric):
+  """Σ numerator / Σ denominator over everything merged so far."""
+
+  numerator: jax.Array
+  denominator: jax.Array
+
+  @classmethod
+  def from_model_output(cls, numerator, denominator, **_):
+    return cls(jnp.float32(numerator), jnp.float32(denominator))
+
+  @classmethod
+  def empty(cls):
+    return cls(jnp.float32(0), jnp.float32(0))
+
+  def merge(self, other):
+    return type(self)(
+      self.numerator + other.numerator, self.denominator + other.denominator
+    )
+
+  def compute(self):
+    return self.numerator / self.denominator
+
+
+def _per(denominator: str, numerator: str):
+  return Ratio.from_fun(
+    lambda **outputs: {
+      'numerator': outputs[numerator],
+      'denominator': outputs[denominator],
+    }
+  )
+
+
+def _mean(name: str):
+  return Ratio.from_fun(
+    lambda **outputs: {'numerator': outputs[name], 'denominator': 1.0}
+  )
+
+
+@flax.struct.dataclass
+class LanguageModelMetrics(metrics.Collection):
+  """Means over some updates, dropout on; nats."""
+
+  loss: _mean('loss')
+  nll_per_sentence: _per('sentences', 'reconstruction')
+  nll_per_token: _per('tokens', 'reconstruction')
+  grad_norm: _mean('grad_norm')
+  learning_rate: _mean('learning_rate')
+
+
+@flax.struct.dataclass
+class SentenceVaeMetrics(metrics.Collection):
+  """Means over some updates, dropout on; nats."""
+
+  loss: _mean('loss')
+  reconstruction_per_sentence: _per('sentences', 'reconstruction')
+  kl_per_sentence: _per('sentences', 'kl')
+  nll_per_token: _per('tokens', 'reconstruction')
+  grad_norm: _mean('grad_norm')
+  learning_rate: _mean('learning_rate')
+  kl_weight: _mean('kl_weight')

@@ -1,0 +1,145 @@
+"""A run's folder: its config, vocabulary and checkpoints."""
+
+import json
+import os
+from typing import Any, NamedTuple
+
+from absl import logging
+import jax
+import ml_collections
+
+from rnnvae_jax import config_lib, data
+from rnnvae_jax.data import vocab as vocab_lib
+from rnnvae_jax.training import (
+  checkpoints,
+  optimizers,
+  tasks,
+  writers,
+)
+from rnnvae_jax.training import (
+  state as state_lib,
+)
+
+
+class Run(NamedTuple):
+  """A trained run, opened for reading."""
+
+  config: ml_collections.ConfigDict
+  vocab: vocab_lib.Vocabulary
+  task: tasks.Task
+  state: state_lib.TrainState
+  checkpoint: str  # Which one: 'best, step 500'.
+
+
+def checkpoint_dir(workdir: str) -> str:
+  return os.path.join(workdir, 'checkpoints')
+
+
+def prepare(config: ml_collections.ConfigDict, workdir: str) -> data.Corpus:
+  """Begins a run in `workdir`, or checks that it is this run's.
+
+  Nothing is written before the corpus has been read without an error.
+
+  Raises:
+    ValueError: the folder holds a run with another config or another
+      vocabulary; the differing keys are listed.
+  """
+  path = _path(workdir, 'config.json')
+  ours = config_lib.flatten(config)
+  if os.path.exists(path):
+    differing = config_lib.differences(ours, _read_json(path))
+    if differing:
+      raise ValueError(
+        f'{workdir} holds a run of another config. Take another --workdir, '
+        'or the config it was begun with:\n  ' + '\n  '.join(differing)
+      )
+  corpus = build_corpus(config)
+  vocab_path = _path(workdir, 'vocab.json')
+  if os.path.exists(vocab_path):
+    saved = vocab_lib.Vocabulary.load(vocab_path)
+    if saved.content_hash != corpus.vocab.content_hash:
+      raise ValueError(
+        f'The vocabulary of corpus {corpus.name!r} ({len(corpus.vocab)} '
+        f'entries, {corpus.vocab.content_hash[:12]}) is not the one that the '
+        f'run in {workdir} was begun with ({len(saved)} entries, '
+        f'{saved.content_hash[:12]}): the text has changed.'
+      )
+  else:
+    os.makedirs(workdir, exist_ok=True)
+    corpus.vocab.save(vocab_path)
+    writers.write_json(path, ours)
+  return corpus
+
+
+def build_corpus(
+  config: ml_collections.ConfigDict,
+  vocab: vocab_lib.Vocabulary | None = None,
+) -> data.Corpus:
+  """The corpus of a config, with its own vocabulary or the given one."""
+  return data.build(
+    config.corpus.name,
+    protocol=config.corpus.protocol,
+    max_length=config.corpus.max_length,
+    vocab_size=config.corpus.vocab_size,
+    min_count=config.corpus.min_count,
+    data_dir=config.data.dir or None,
+    vocab=vocab,
+  )
+
+
+def load_config(workdir: str) -> ml_collections.ConfigDict:
+  """The config that the run in `workdir` was begun with.
+
+  Raises:
+    FileNotFoundError: there is no run.
+    ValueError: the file is damaged, or another version's.
+  """
+  path = _path(workdir, 'config.json')
+  if not os.path.exists(path):
+    raise FileNotFoundError(
+      f'No run in {workdir!r}: {path} does not exist. Train one first: '
+      f'python -m rnnvae_jax.main --config=configs/gru_vae.py '
+      f'--workdir={workdir}'
+    )
+  return config_lib.from_flat(_read_json(path))
+
+
+def open_run(config: ml_collections.ConfigDict, workdir: str) -> Run:
+  """Restores the best checkpoint of a run, or else its latest.
+
+  Args:
+    config: from `load_config`, maybe with other evaluate and generate keys.
+    workdir: the run's folder.
+
+  Raises:
+    FileNotFoundError: no checkpoint yet.
+    ValueError: a damaged or foreign vocabulary or checkpoint.
+  """
+  vocab = vocab_lib.Vocabulary.load(_path(workdir, 'vocab.json'))
+  task = tasks.build(config, len(vocab))
+  tx = optimizers.build(config)
+  abstract = jax.eval_shape(lambda: state_lib.create(task, tx, config.seed))
+  saved = checkpoints.Checkpoints(checkpoint_dir(workdir), vocab.content_hash)
+  for kind in ('best', 'latest'):
+    restored = saved.restore(abstract, kind)
+    if restored is not None:
+      state, step = restored
+      name = f'{kind}, step {step}'
+      logging.info('Restored the checkpoint: %s.', name)
+      return Run(config, vocab, task, state, name)
+  raise FileNotFoundError(
+    f'The run in {workdir!r} has no checkpoint yet: the first is written '
+    f'after {config.train.eval_every} steps.'
+  )
+
+
+def _path(workdir: str, name: str) -> str:
+  return os.path.join(workdir, name)
+
+
+def _read_json(path: str) -> dict[str, Any]:
+  with open(path, encoding='utf-8') as file:
+    try:
+      return json.load(file)
+    except ValueError as error:
+      raise ValueError(f'{path} is damaged: {error}.') from error

@@ -1,0 +1,111 @@
+"""What a run is: the state that changes and the scalars that steer it."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+
+class Hyperparameters(flax.struct.PyTreeNode):
+  """Every scalar a compiled step reads, float32[] each, an argument of it.
+
+  So a value changes without a recompile, and a search is a `vmap`.
+  """
+
+  learning_rate: Any
+  final_learning_rate: Any  # Of a decaying schedule; a constant one ignores it.
+  learning_rate_steps: Any  # How long the decay takes.
+  clip_norm: Any  # Global gradient norm; inf for none.
+  dropout_embedding: Any
+  dropout_hidden: Any
+  dropout_output: Any
+  dropout_word: Any
+  kl_weight: Any
+  kl_start: Any  # The KL weight at step 0 of an annealing schedule.
+  kl_anneal_steps: Any
+  kl_cycles: Any
+  free_bits: Any  # Nats; 0 for none.
+
+
+class Selection(flax.struct.PyTreeNode):
+  """What validation has said so far: best checkpoint, decay, stopping."""
+
+  best: Any  # float32[], nats per sentence.
+  best_step: Any  # int32[]
+  evaluations_since_best: Any  # int32[]
+  evaluations_since_decay: Any  # int32[], or since the best if that is later.
+  learning_rate_scale: Any  # float32[], the product of all decays.
+
+
+class TrainState(flax.struct.PyTreeNode):
+  """All that changes during training, hence all that a checkpoint holds."""
+
+  step: Any  # int32[]
+  params: Any
+  opt_state: optax.OptState
+  extras: Any  # What the objective adapts beside the parameters.
+  key: Any  # Constant; randomness is folded in from step and sentence.
+  selection: Selection
+
+
+def create(task, tx: optax.GradientTransformation, seed: int) -> TrainState:
+  """The state before the first step."""
+  key = jax.random.key(seed)
+  init_key, train_key = jax.random.split(key)
+  params = task.init(init_key)
+  return TrainState(
+    step=jnp.int32(0),
+    params=params,
+    opt_state=tx.init(params),
+    extras=task.initial_extras(),
+    key=train_key,
+    selection=Selection(
+      best=jnp.float32(jnp.inf),
+      best_step=jnp.int32(0),
+      evaluations_since_best=jnp.int32(0),
+      evaluations_since_decay=jnp.int32(0),
+      learning_rate_scale=jnp.float32(1.0),
+    ),
+  )
+
+
+def select(
+  selection: Selection,
+  value: float,
+  step: int,
+  plateau_patience: int,
+  plateau_factor: float,
+) -> Selection:
+  """Takes a validation figure in; decays the learning rate on a plateau.
+
+  Args:
+    selection: so far.
+    value: nats per sentence, lower is better.
+    step: at which it was measured.
+    plateau_patience: evaluations without a new best before a decay; 0: never.
+    plateau_factor: what the learning rate is multiplied with then.
+
+  Returns:
+    The new selection; `best_step == step` says that this is the best so far.
+  """
+  if value < float(selection.best):
+    return selection.replace(
+      best=jnp.float32(value),
+      best_step=jnp.int32(step),
+      evaluations_since_best=jnp.int32(0),
+      evaluations_since_decay=jnp.int32(0),
+    )
+  selection = selection.replace(
+    evaluations_since_best=selection.evaluations_since_best + 1,
+    evaluations_since_decay=selection.evaluations_since_decay + 1,
+  )
+  if plateau_patience and (
+    int(selection.evaluations_since_decay) >= plateau_patience
+  ):
+    selection = selection.replace(
+      evaluations_since_decay=jnp.int32(0),
+      learning_rate_scale=selection.learning_rate_scale * plateau_factor,
+    )
+  return selection

@@ -1,0 +1,147 @@
+"""What a run leaves in its folder: metrics, TensorBoard events, JSON, text."""
+
+from collections.abc import Iterator, Mapping
+import contextlib
+import json
+import math
+import os
+import time
+from typing import Any
+
+METRICS_FILE = 'metrics.jsonl'
+
+
+class Writer:
+  """Scalars of a run, as JSON lines and as TensorBoard events.
+
+  `metrics.jsonl` holds one JSON object a line: `step`, `time` (seconds since
+  1970) and the values. It is written out when `write` returns, so a killed run
+  loses nothing but what it had not computed.
+  """
+
+  def __init__(self, workdir: str):
+    # Imported here because it brings all of PyTorch along where that is
+    # installed, which takes seconds.
+    from tensorboardX import event_file_writer
+
+    os.makedirs(workdir, exist_ok=True)
+    self._metrics = os.path.join(workdir, METRICS_FILE)
+    self._workdir = workdir
+    # Not SummaryWriter: its thread dies of a full disk, and the next call
+    # would wait for it forever. The suffix tells apart two of one second.
+    self._events = event_file_writer.EventsWriter(
+      os.path.join(workdir, 'events'), f'.{time.time_ns()}'
+    )
+
+  def write(self, step: int, values: Mapping[str, float]) -> None:
+    """Appends the values of one step.
+
+    Args:
+      step: the number of updates done.
+      values: scalars by name. JSON has no word for NaN and infinity: they are
+        written as the strings 'nan', 'inf' and '-inf', which `float` reads.
+
+    Raises:
+      OSError: the disk is full; the message names the file.
+    """
+    from tensorboardX.proto import summary_pb2
+
+    scalars = {name: float(value) for name, value in values.items()}
+    line = {
+      'step': int(step),
+      'time': round(time.time(), 3),
+      **{name: _legal(value) for name, value in scalars.items()},
+    }
+    with _naming(self._metrics), open(self._metrics, 'a') as metrics:
+      metrics.write(json.dumps(line, allow_nan=False) + '\n')
+    points = [
+      summary_pb2.Summary.Value(tag=name, simple_value=value)
+      for name, value in scalars.items()
+    ]
+    self._add_event(step, summary=summary_pb2.Summary(value=points))
+
+  def text(self, tag: str, step: int, text: str) -> None:
+    """Shows `text` in TensorBoard, line by line as it stands."""
+    from tensorboardX import summary
+
+    # TensorBoard reads Markdown, in which four spaces mean 'verbatim'.
+    verbatim = '\n'.join('    ' + line for line in text.splitlines())
+    self._add_event(step, summary=summary.text(tag, verbatim))
+
+  def truncate(self, step: int) -> None:
+    """Drops what is later than `step`, and a last line that a kill cut short.
+
+    A resumed run calls this first, then writes those steps again.
+    """
+    from tensorboardX.proto import event_pb2
+
+    if os.path.exists(self._metrics):
+      with open(self._metrics, errors='replace') as lines:
+        kept = [line for line in lines if _is_until(line, step)]
+      write_text(self._metrics, ''.join(kept))
+    # Event files cannot be cut: this tells TensorBoard what to ignore.
+    start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    self._add_event(step + 1, session_log=start)
+
+  def close(self) -> None:
+    with _naming(self._workdir):
+      self._events.close()
+
+  def __enter__(self) -> 'Writer':
+    return self
+
+  def __exit__(self, *unused: object) -> None:
+    self.close()
+
+  def _add_event(self, step: int, **what: Any) -> None:
+    from tensorboardX.proto import event_pb2
+
+    event = event_pb2.Event(wall_time=time.time(), step=int(step), **what)
+    with _naming(self._workdir):
+      self._events.write_event(event)
+      self._events.flush()
+
+
+def write_json(path: str, value: Any) -> None:
+  """Writes `value` as indented JSON; see `write_text`."""
+  write_text(path, json.dumps(value, indent=2) + '\n')
+
+
+def write_text(path: str, text: str) -> None:
+  """Replaces the file at once: a reader sees the old text or the new one.
+
+  Raises:
+    OSError: the disk is full; the message names the file, which is unchanged.
+  """
+  temporary = f'{path}.{os.getpid()}.tmp'
+  try:
+    with _naming(path):
+      with open(temporary, 'w', encoding='utf-8') as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+      os.replace(temporary, path)
+  finally:
+    with contextlib.suppress(FileNotFoundError):  # Gone, when all went well.
+      os.remove(temporary)
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+  """Puts `path` into an OSError of the block; a failed write names no file."""
+  try:
+    yield
+  except OSError as error:
+    raise OSError(error.errno, error.strerror, path) from error
+
+
+def _legal(value: float) -> float | str:
+  return value if math.isfinite(value) else str(value)
+
+
+def _is_until(line: str, step: int) -> bool:
+  """Whether `line` is a whole one, of a step not after `step`."""
+  try:
+    return line.endswith('\n') and json.loads(line)['step'] <= step
+  except (ValueError, KeyError, TypeError):
+    return False

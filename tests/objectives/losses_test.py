@@ -1,0 +1,267 @@
+from absl.testing import absltest, parameterized
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnvae_jax.objectives import losses
+
+EPS = np.finfo(np.float32).eps
+
+
+class TokenCrossEntropyTest(parameterized.TestCase):
+  @parameterized.product(
+    offset=(0.0, 1e4), dtype=(jnp.float32, jnp.bfloat16), jit=(False, True)
+  )
+  def test_matches_float64(self, offset, dtype, jit):
+    rng = np.random.default_rng(0)
+    logits = jnp.asarray(offset + 5 * rng.normal(size=(2, 3, 7)), dtype)
+    targets = rng.integers(7, size=(2, 3))
+    fn = losses.token_cross_entropy
+    got = (jax.jit(fn) if jit else fn)(logits, targets)
+    exact = np.float64(logits)
+    exact -= exact.max(axis=-1, keepdims=True)
+    target_logits = np.take_along_axis(exact, targets[..., None], -1)[..., 0]
+    want = np.log(np.exp(exact).sum(axis=-1)) - target_logits
+    # The shifted logit, V - 1 additions, exp, log and a subtraction, whatever
+    # the offset: without the shift it would allow 1e4 * EPS.
+    allowed = EPS * (8 + 7 + np.abs(target_logits))
+    self.assertEqual(got.dtype, jnp.float32)
+    self.assertLessEqual(np.max(np.abs(np.float64(got) - want) / allowed), 1.0)
+
+  def test_of_uniform_logits_is_log_of_the_vocabulary_size(self):
+    got = losses.token_cross_entropy(jnp.zeros((3, 5)), jnp.array([0, 4, 2]))
+    np.testing.assert_allclose(got, np.full(3, np.log(5)), rtol=2 * EPS)
+
+  def test_a_target_of_certain_logits_costs_nothing_and_has_no_nan(self):
+    logits, target = jnp.float32([0.0, 90.0, -np.inf]), jnp.array(1)
+    value, grad = jax.value_and_grad(losses.token_cross_entropy)(logits, target)
+    self.assertEqual(value, 0.0)
+    # exp(-90) is below the smallest normal number.
+    np.testing.assert_allclose(grad, np.zeros(3), atol=1e-38)
+
+  def test_gradient_is_softmax_minus_one_hot(self):
+    rng = np.random.default_rng(1)
+    logits = np.float32(rng.normal(size=(4, 6)))
+    targets = rng.integers(6, size=4)
+    fn = jax.grad(lambda x: losses.token_cross_entropy(x, targets).sum())
+    exact = np.exp(np.float64(logits))
+    want = exact / exact.sum(axis=1, keepdims=True) - np.eye(6)[targets]
+    np.testing.assert_allclose(fn(logits), want, rtol=0, atol=16 * EPS)
+
+  def test_refuses_to_broadcast(self):
+    with self.assertRaisesRegex(ValueError, r'\(2, 3, 7\) and \(3,\)'):
+      losses.token_cross_entropy(jnp.zeros((2, 3, 7)), jnp.zeros(3, jnp.int32))
+
+
+class GaussianKlTest(parameterized.TestCase):
+  @parameterized.product(scale=(1e-4, 1e-2, 1.0, 10.0), jit=(False, True))
+  def test_matches_float64(self, scale, jit):
+    rng = np.random.default_rng(0)
+    mean, log_var = np.float32(scale * rng.normal(size=(2, 4, 3)))
+    fn = jax.jit(losses.gaussian_kl) if jit else losses.gaussian_kl
+    m, v = np.float64(mean), np.float64(log_var)
+    want = 0.5 * (m**2 + np.expm1(v) - v)
+    # What rounding of the three terms allows; `exp(v) - 1` would need EPS.
+    allowed = 4 * EPS * (m**2 + np.abs(np.expm1(v)) + np.abs(v))
+    error = np.abs(np.float64(fn(mean, log_var)) - want)
+    self.assertLessEqual(np.max(error / allowed), 1.0)
+
+  def test_gradient_is_the_closed_form(self):
+    mean, log_var = jnp.float32([0.5, -2.0]), jnp.float32([1.0, -3.0])
+    grads = jax.grad(lambda m, v: losses.gaussian_kl(m, v).sum(), (0, 1))
+    want = (mean, 0.5 * jnp.expm1(log_var))
+    chex.assert_trees_all_close(grads(mean, log_var), want, rtol=1e-6)
+
+  def test_gradient_keeps_its_digits_near_collapse(self):
+    mean, log_var = np.float32([1e-6, -1e-5]), np.float32([-1e-6, 1e-5])
+    grads = jax.grad(lambda m, v: losses.gaussian_kl(m, v).sum(), (0, 1))
+    # d/dv is (exp(v) - 1) / 2, which cancels: EPS, absolute.
+    want = (np.float64(mean), 0.5 * np.expm1(np.float64(log_var)))
+    chex.assert_trees_all_close(grads(mean, log_var), want, rtol=0, atol=EPS)
+
+  def test_of_the_prior_is_exactly_zero(self):
+    got = losses.gaussian_kl(jnp.zeros((4, 3)), jnp.zeros((4, 3)))
+    chex.assert_trees_all_equal(got, jnp.zeros((4, 3)))
+
+  def test_refuses_to_broadcast(self):
+    with self.assertRaisesRegex(ValueError, r'\(4, 3\), \(3,\)'):
+      losses.gaussian_kl(jnp.zeros((4, 3)), jnp.zeros((3,)))
+
+
+class GaussianLogDensityTest(parameterized.TestCase):
+  @parameterized.product(log_var_scale=(0.1, 10.0), jit=(False, True))
+  def test_matches_float64(self, log_var_scale, jit):
+    rng = np.random.default_rng(0)
+    z, mean, log_var = np.float32(rng.normal(size=(3, 2, 4, 5)))
+    log_var *= np.float32(log_var_scale)
+    fn = losses.gaussian_log_density
+    got = (jax.jit(fn) if jit else fn)(z, mean, log_var)
+    v, squared = np.float64(log_var), (np.float64(z) - np.float64(mean)) ** 2
+    want = -0.5 * (np.log(2 * np.pi) + v + squared / np.exp(v))
+    # Two ulps for exp, one for the difference, doubled by the square.
+    allowed = 8 * EPS * (1 + np.abs(v) + squared / np.exp(v))
+    self.assertLessEqual(np.max(np.abs(np.float64(got) - want) / allowed), 1.0)
+
+  def test_has_no_overflow_where_the_density_has_none(self):
+    log_var = jnp.float32([-120.0, 120.0])
+    got = losses.gaussian_log_density(jnp.zeros(2), jnp.zeros(2), log_var)
+    want = -0.5 * (np.log(2 * np.pi) + np.float64(log_var))
+    np.testing.assert_allclose(got, want, rtol=4 * EPS)
+
+  def test_refuses_to_broadcast(self):
+    z = jnp.zeros((6, 4, 3))
+    with self.assertRaisesRegex(ValueError, r'\(6, 4, 3\), \(4, 3\), \(4, 3\)'):
+      losses.gaussian_log_density(z, z[0], z[0])
+
+
+class ReparameteriseTest(parameterized.TestCase):
+  @parameterized.parameters(False, True)
+  def test_matches_float64(self, jit):
+    rng = np.random.default_rng(0)
+    noise, mean, log_var = np.float32(rng.normal(size=(3, 4, 5)))
+    fn = losses.reparameterise
+    got = (jax.jit(fn) if jit else fn)(noise, mean, log_var)
+    spread = np.exp(0.5 * np.float64(log_var)) * np.float64(noise)
+    allowed = 4 * EPS * (np.abs(np.float64(mean)) + np.abs(spread))
+    error = np.abs(np.float64(got) - (np.float64(mean) + spread))
+    self.assertLessEqual(np.max(error / allowed), 1.0)
+
+  def test_gradients_reach_the_mean_and_the_variance(self):
+    noise, mean, log_var = np.float32([[1.5, -2.0], [0.1, 0.2], [0.0, -1.0]])
+    grads = jax.grad(
+      lambda m, v: losses.reparameterise(noise, m, v).sum(), (0, 1)
+    )
+    want = (np.ones(2), 0.5 * np.exp(0.5 * np.float64(log_var)) * noise)
+    chex.assert_trees_all_close(grads(mean, log_var), want, rtol=4 * EPS)
+
+  def test_refuses_noise_that_sentences_would_share(self):
+    with self.assertRaisesRegex(ValueError, r'\(1, 3\), \(4, 3\), \(4, 3\)'):
+      losses.reparameterise(
+        jnp.zeros((1, 3)), jnp.zeros((4, 3)), jnp.zeros((4, 3))
+      )
+
+
+class LinearGaussian:
+  """z ~ N(0, 1), x | z ~ N(slope z, noise): everything is in closed form."""
+
+  slope, noise_log_var = 1.5, -0.5
+
+  @property
+  def x_variance(self):
+    return self.slope**2 + np.exp(self.noise_log_var)
+
+  def nll(self, x):
+    """-log p(x), float64."""
+    variance = self.x_variance
+    return 0.5 * (np.log(2 * np.pi * variance) + np.float64(x) ** 2 / variance)
+
+  def posterior(self, x):
+    """Mean and log-variance of p(z | x)."""
+    mean = self.slope * x / self.x_variance
+    log_var = self.noise_log_var - np.log(self.x_variance)
+    return np.float32(mean), np.full_like(mean, log_var, np.float32)
+
+  def log_weights(self, x, noise, mean, log_var):
+    """log p(x, z) - log q(z | x) with the functions under test, float[K, B]."""
+
+    def one_sample(noise):
+      z = losses.reparameterise(noise, mean, log_var)
+      zeros = jnp.zeros_like(z)
+      return (
+        losses.gaussian_log_density(z, zeros, zeros)
+        + losses.gaussian_log_density(
+          x, self.slope * z, zeros + self.noise_log_var
+        )
+        - losses.gaussian_log_density(z, mean, log_var)
+      )
+
+    return jax.jit(jax.vmap(one_sample))(noise)
+
+
+class ImportanceWeightedNllTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.model = LinearGaussian()
+    self.x = np.float32([-2.0, 0.3, 4.0])
+    # Neither the mean nor the variance of the posterior.
+    mean, log_var = self.model.posterior(self.x)
+    self.proposal = mean + np.float32(0.2), log_var + np.float32(0.4)
+
+  def draw(self, samples):
+    noise = np.random.default_rng(0).normal(size=(samples, len(self.x)))
+    return self.model.log_weights(self.x, np.float32(noise), *self.proposal)
+
+  @parameterized.parameters(False, True)
+  def test_matches_float64(self, jit):
+    log_weights = np.float32(
+      -300 + 4 * np.random.default_rng(0).normal(size=(11, 4))
+    )
+    fn = losses.importance_weighted_nll
+    got = (jax.jit(fn) if jit else fn)(log_weights)
+    want = np.log(11) - np.logaddexp.reduce(np.float64(log_weights))
+    # The logarithm is of a sum of 11 parts; the maximum of about 300 is added.
+    np.testing.assert_allclose(got, want, rtol=2 * EPS, atol=16 * EPS)
+
+  def test_of_one_sample_is_minus_the_log_weight(self):
+    log_weights = np.float32([[-1e4, -0.1, 3.0]])
+    got = losses.importance_weighted_nll(log_weights)
+    chex.assert_trees_all_equal(np.asarray(got), -log_weights[0])
+
+  def test_of_one_sample_is_the_negative_elbo_in_expectation(self):
+    samples = 20_000
+    terms = -np.float64(self.draw(samples))
+    mean, log_var = np.float64(self.proposal)
+    noise_variance = np.exp(self.model.noise_log_var)
+    distance = (self.x - self.model.slope * mean) ** 2
+    distance += self.model.slope**2 * np.exp(log_var)
+    reconstruction = 0.5 * (
+      np.log(2 * np.pi * noise_variance) + distance / noise_variance
+    )
+    want = reconstruction + np.float64(losses.gaussian_kl(*self.proposal))
+    error = np.abs(terms.mean(axis=0) - want)
+    standard_error = terms.std(axis=0) / np.sqrt(samples)
+    self.assertLessEqual(np.max(error / standard_error), 5.0)
+
+  def test_falls_as_samples_are_added_to_each_bound(self):
+    # By Jensen's inequality this holds for any draw, not only in expectation,
+    # when the same samples are shared out into ever larger groups.
+    log_weights = self.draw(240)
+    bounds = []
+    for size in (1, 2, 8, 40, 240):
+      groups = np.reshape(log_weights, (240 // size, size, -1))
+      nll = jax.jit(jax.vmap(losses.importance_weighted_nll))(groups)
+      bounds.append(np.mean(nll, axis=0))
+    self.assertTrue(np.all(np.diff(bounds, axis=0) < 0), bounds)
+
+  def test_tends_to_the_exact_likelihood(self):
+    samples = 20_000
+    log_weights = self.draw(samples)
+    got = losses.importance_weighted_nll(log_weights)
+    want = self.model.nll(self.x)
+    weights = np.exp(np.float64(log_weights) + want)  # Of mean 1.
+    standard_error = weights.std(axis=0) / np.sqrt(samples)
+    error = np.abs(np.float64(got) - want)
+    self.assertLessEqual(np.max(error / standard_error), 5.0)
+    # The gap of the ELBO is far outside: the test can tell them apart.
+    gap = -np.float64(log_weights).mean(axis=0) - want
+    self.assertGreater(np.min(gap / standard_error), 10.0)
+
+  @parameterized.parameters(1, 2, 7)
+  def test_is_exact_for_the_true_posterior(self, samples):
+    self.proposal = self.model.posterior(self.x)
+    got = losses.importance_weighted_nll(self.draw(samples))
+    # Three densities of at most 20 nats each, and the proposal's own rounding.
+    np.testing.assert_allclose(
+      got, self.model.nll(self.x), rtol=0, atol=8 * 60 * EPS
+    )
+
+  def test_gradient_weighs_samples_by_their_normalised_weights(self):
+    log_weights = np.float32([[0.0, -900.0], [np.log(3.0), -900.0]])
+    grad = jax.grad(lambda w: losses.importance_weighted_nll(w).sum())
+    want = -np.array([[0.25, 0.5], [0.75, 0.5]])
+    np.testing.assert_allclose(grad(log_weights), want, rtol=8 * EPS)
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,124 @@
+from absl.testing import absltest, parameterized
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnvae_jax.objectives import schedules
+
+EPS = np.finfo(np.float32).eps
+
+# Values at steps 0, 6, 12, 18, 24, 30 and 48 from 0.2 to 1.0 in 24 steps,
+# with two cycles.
+STEPS = (0, 6, 12, 18, 24, 30, 48)
+TABLE = {
+  'constant': (1.0,) * 7,
+  'linear': (0.2, 0.4, 0.6, 0.8, 1.0, 1.0, 1.0),
+  'sigmoid': tuple(
+    0.2 + 0.8 / (1 + np.exp(5 - 10 * x))
+    for x in (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 2.0)
+  ),
+  'cosine': (
+    0.2,
+    0.2 + 0.4 * (1 - np.sqrt(0.5)),
+    0.6,
+    0.2 + 0.4 * (1 + np.sqrt(0.5)),
+    1.0,
+    1.0,
+    1.0,
+  ),
+  'cyclical': (0.2, 1.0, 0.2, 1.0, 1.0, 1.0, 1.0),
+}
+SETTING = {'start': 0.2, 'end': 1.0, 'steps': 24, 'cycles': 2}
+
+
+class AnnealTest(parameterized.TestCase):
+  def test_every_kind_has_a_table(self):
+    self.assertCountEqual(schedules.KINDS, TABLE)
+
+  @parameterized.product(kind=schedules.KINDS, jit=(False, True))
+  def test_matches_the_table(self, kind, jit):
+    fn = lambda step, setting: schedules.anneal(kind, step, **setting)
+    if jit:  # Every argument but the kind is traced.
+      fn = jax.jit(fn)
+    values = [fn(step, SETTING) for step in STEPS]
+    # A ulp each for x and the two products; 10 x - 5 and the cosine's argument
+    # magnify that of x by at most 10.
+    np.testing.assert_allclose(values, TABLE[kind], rtol=0, atol=16 * EPS)
+    self.assertEqual({value.dtype for value in values}, {jnp.dtype('float32')})
+    self.assertEqual({value.shape for value in values}, {()})
+
+  @parameterized.parameters(*schedules.KINDS)
+  def test_one_program_serves_a_population_of_settings(self, kind):
+    fn = lambda step, setting: schedules.anneal(kind, step, **setting)
+    settings = {
+      'start': np.float32([0.2, 0.0]),
+      'end': np.float32([1.0, 3.0]),
+      'steps': np.int32([24, 0]),
+      'cycles': np.int32([2, 5]),
+    }
+    over_trials = jax.vmap(fn, in_axes=(None, 0))
+    got = jax.vmap(over_trials, in_axes=(0, None))(np.int32(STEPS), settings)
+    want = np.stack([TABLE[kind], np.full(7, 3.0)], axis=1)
+    np.testing.assert_allclose(got, want, rtol=0, atol=16 * EPS)
+
+  @parameterized.product(
+    kind=('linear', 'cosine', 'cyclical'), end=(0.0, 0.1, 1 / 3)
+  )
+  def test_decays_from_exactly_start_to_exactly_end(self, kind, end):
+    setting = {'start': 1e-3, 'end': end, 'steps': 7}
+    first = schedules.anneal(kind, 0, **setting)
+    last = schedules.anneal(kind, 7, **setting)
+    self.assertEqual((first, last), (np.float32(1e-3), np.float32(end)))
+
+  def test_the_sigmoid_is_near_its_end_after_its_steps_and_then_tends_to_it(
+    self,
+  ):
+    setting = {'start': 0.0, 'end': 1.0, 'steps': 13_160}
+    near = schedules.anneal('sigmoid', 13_160, **setting)
+    self.assertAlmostEqual(float(near), 0.9933, places=4)
+    self.assertEqual(schedules.anneal('sigmoid', 10**6, **setting), 1.0)
+
+  @parameterized.parameters((90, 3), (49, 7), (1000, 13), (97, 4))
+  def test_every_cycle_starts_on_its_step(self, steps, cycles):
+    fn = lambda step: schedules.anneal(
+      'cyclical', step, start=0.25, end=0.75, steps=steps, cycles=cycles
+    )
+    got = jax.jit(jax.vmap(fn))(np.arange(steps + 5))
+    # In whole numbers: position in units of 1 / (steps * cycles) of the ramp.
+    want = [
+      0.25 + 0.5 * min(1.0, 2 * (step * cycles % steps) / steps)
+      if step < steps
+      else 0.75
+      for step in range(steps + 5)
+    ]
+    np.testing.assert_allclose(got, want, rtol=0, atol=4 * EPS)
+
+  @parameterized.product(kind=schedules.KINDS, step=(0, 5))
+  def test_no_steps_means_the_end_without_nan(self, kind, step):
+    fn = lambda start, end, steps: schedules.anneal(
+      kind, step, start=start, end=end, steps=steps
+    )
+    fn = jax.jit(jax.value_and_grad(fn, argnums=(0, 1, 2)))
+    value, grads = fn(0.5, 2.0, 0.0)
+    self.assertEqual(value, 2.0)
+    self.assertEqual(tuple(map(float, grads)), (0.0, 1.0, 0.0))
+
+  @parameterized.parameters(*schedules.KINDS)
+  def test_gradients_share_the_value_out_between_start_and_end(self, kind):
+    fn = lambda start, end: schedules.anneal(
+      kind, 7, start=start, end=end, steps=24, cycles=2
+    )
+    value, (to_start, to_end) = jax.value_and_grad(fn, (0, 1))(2.0, 10.0)
+    np.testing.assert_allclose(to_start + to_end, 1.0, rtol=2 * EPS)
+    np.testing.assert_allclose(2 * to_start + 10 * to_end, value, rtol=4 * EPS)
+
+  @parameterized.parameters(0, 24)
+  def test_an_unknown_kind_is_told_the_nearest(self, steps):
+    with self.assertRaisesRegex(
+      ValueError, "'cosin' is not a schedule. Nearest: 'cosine'. Known: const"
+    ):
+      schedules.anneal('cosin', 0, start=0.0, end=1.0, steps=steps)
+
+
+if __name__ == '__main__':
+  absltest.main()

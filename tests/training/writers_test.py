@@ -1,0 +1,155 @@
+"""Metrics, events, JSON and text survive kills and full disks."""
+
+import glob
+import json
+import math
+import os
+import struct
+from unittest import mock
+
+from absl.testing import absltest, parameterized
+import jax.numpy as jnp
+from tensorboardX.proto import event_pb2
+
+from rnnvae_jax.training import writers
+
+
+def read_lines(path):
+  with open(path, encoding='utf-8') as file:
+    return [json.loads(line, parse_constant=_refuse) for line in file]
+
+
+def _refuse(constant):
+  raise ValueError(f'{constant} is not JSON')
+
+
+def read_events(workdir):
+  """Events of all files, by the TFRecord layout: length, sum, data, sum."""
+  events = []
+  for path in sorted(glob.glob(os.path.join(workdir, 'events.out.*'))):
+    with open(path, 'rb') as file:
+      while header := file.read(12):
+        (length,) = struct.unpack('<Q', header[:8])
+        events.append(event_pb2.Event.FromString(file.read(length)))
+        file.read(4)
+  return events
+
+
+class WriterTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.workdir = os.path.join(self.create_tempdir(), 'run')
+    self.metrics = os.path.join(self.workdir, 'metrics.jsonl')
+
+  def test_a_line_is_on_disk_when_write_returns(self):
+    with writers.Writer(self.workdir) as writer:
+      with mock.patch.object(writers.time, 'time', return_value=1.5):
+        writer.write(3, {'loss': jnp.float32(2.5), 'kl': 0})
+      self.assertEqual(
+        read_lines(self.metrics),
+        [{'step': 3, 'time': 1.5, 'loss': 2.5, 'kl': 0.0}],
+      )
+
+  @parameterized.parameters(math.nan, math.inf, -math.inf)
+  def test_what_json_cannot_say_comes_back_through_float(self, value):
+    with writers.Writer(self.workdir) as writer:
+      writer.write(3, {'loss': value})
+    (line,) = read_lines(self.metrics)
+    self.assertEqual(repr(float(line['loss'])), repr(value))
+
+  def test_tensorboard_gets_the_scalars_and_the_text(self):
+    with writers.Writer(self.workdir) as writer:
+      writer.write(3, {'train/loss': 2.5, 'train/kl': 0.25})
+      writer.text('samples', 4, 'a <unk>\nb')
+    _, scalars, text = read_events(self.workdir)
+    self.assertEqual(scalars.step, 3)
+    self.assertEqual(
+      {value.tag: value.simple_value for value in scalars.summary.value},
+      {'train/loss': 2.5, 'train/kl': 0.25},
+    )
+    self.assertEqual(text.step, 4)
+    (value,) = text.summary.value
+    self.assertEqual(value.metadata.plugin_data.plugin_name, 'text')
+    self.assertEqual(value.tensor.string_val[0], b'    a <unk>\n    b')
+
+  def test_a_resumed_run_overwrites_no_events_of_the_first(self):
+    for step in (1, 2):
+      with writers.Writer(self.workdir) as writer:
+        writer.write(step, {'loss': 1.0})
+    steps = [event.step for event in read_events(self.workdir) if event.step]
+    self.assertEqual(steps, [1, 2])
+
+  def test_a_resumed_run_drops_the_steps_it_will_write_again(self):
+    with writers.Writer(self.workdir) as writer:
+      for step in (10, 20, 30):
+        writer.write(step, {'loss': step})
+    with open(self.metrics, 'a') as file:
+      file.write('{"step": 15, "lo')  # A kill in the middle of a line.
+    with writers.Writer(self.workdir) as writer:
+      writer.truncate(20)
+      writer.write(30, {'loss': -1.0})
+    lines = [(x['step'], x['loss']) for x in read_lines(self.metrics)]
+    self.assertEqual(lines, [(10, 10.0), (20, 20.0), (30, -1.0)])
+    restarts = [
+      event.step
+      for event in read_events(self.workdir)
+      if event.session_log.status == event_pb2.SessionLog.START
+    ]
+    self.assertEqual(restarts, [21])
+
+  def test_a_line_that_was_cut_and_then_continued_is_dropped(self):
+    os.makedirs(self.workdir)
+    with open(self.metrics, 'w') as file:
+      file.write(
+        '{"step": 1}\n{"ste{"step": 2}\n[]\n{"loss": 1}\n{"step": 3}\n'
+      )
+    with writers.Writer(self.workdir) as writer:
+      writer.truncate(5)
+    self.assertEqual(read_lines(self.metrics), [{'step': 1}, {'step': 3}])
+
+  def test_truncating_a_new_run_does_nothing(self):
+    with writers.Writer(self.workdir) as writer:
+      writer.truncate(0)
+    self.assertFalse(os.path.exists(self.metrics))
+
+  def test_a_full_disk_names_the_metrics(self):
+    with writers.Writer(self.workdir) as writer:
+      os.symlink('/dev/full', self.metrics)
+      with self.assertRaisesRegex(OSError, 'No space left .*metrics.jsonl'):
+        writer.write(1, {'loss': 1.0})
+
+
+class WriteTextTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+    self.path = os.path.join(self.folder, 'samples.txt')
+
+  def test_text_is_replaced(self):
+    for text in ('old and longer\n', 'néw\n'):
+      writers.write_text(self.path, text)
+    with open(self.path, encoding='utf-8') as file:
+      self.assertEqual(file.read(), 'néw\n')
+    self.assertEqual(os.listdir(self.folder), ['samples.txt'])
+
+  def test_json_comes_back(self):
+    value = {'b': [1, 2.5, None], 'a': {'é': True}}
+    writers.write_json(self.path, value)
+    with open(self.path, encoding='utf-8') as file:
+      self.assertEqual(json.load(file), value)
+
+  def test_a_full_disk_names_the_file_and_keeps_the_old_text(self):
+    writers.write_text(self.path, 'old')
+    full = OSError(28, 'No space left on device')
+    with (
+      mock.patch.object(writers.os, 'fsync', side_effect=full),
+      self.assertRaisesRegex(OSError, 'No space left .*samples.txt'),
+    ):
+      writers.write_text(self.path, 'new')
+    with open(self.path) as file:
+      self.assertEqual(file.read(), 'old')
+    self.assertEqual(os.listdir(self.folder), ['samples.txt'])
+
+
+if __name__ == '__main__':
+  absltest.main()
