@@ -4,8 +4,8 @@ r"""GRU sentence VAE (Bowman et al., arXiv:1511.06349).
   python -m rnnvae_jax.main --config=configs/gru_vae.py:ptb --workdir=runs/ptb
   python -m rnnvae_jax.main --config=configs/gru_vae.py:path/to/folder ...
 
-z is kept informative by free bits on the batch's mean KL term (Kingma et al.,
-arXiv:1606.04934): below the threshold it costs nothing.
+The KL term is annealed, and free bits on its batch mean keep z informative
+(Kingma et al., arXiv:1606.04934): what z says below the threshold is free.
 """
 
 from rnnvae_jax import config_lib
@@ -14,6 +14,8 @@ from rnnvae_jax import config_lib
 def get_config(tail: str = ''):
   arg = config_lib.parse_arg(tail, tiny=False)
   config = config_lib.default()
+
+  config.corpus.vocab_size = 10_000
 
   config.model.kind = 'sentence_vae'
   config.model.cell = 'gru'
@@ -27,21 +29,30 @@ def get_config(tail: str = ''):
   config.dropout.output = 0.3
   config.dropout.locked = True
 
-  config.objective.free_bits = 6.8  # Nats that z may say for free,
-  config.objective.free_bits_per = 'batch'  # on average over a batch.
+  config.objective.kl_schedule = 'linear'
+  config.objective.kl_anneal_steps = 800
+  config.objective.free_bits = 6.8
+  config.objective.free_bits_per = 'batch'
 
-  config.optimizer.learning_rate = 0.0015
+  config.optimizer.learning_rate = 1.5e-3
   config.optimizer.schedule = 'cosine'
 
+  config.train.num_steps = 2_400
+  config.train.eval_every = 400
+  config.evaluate.iw_samples = 20
+
   if arg.corpus == 'ptb':
+    config.corpus.vocab_size = 0  # The protocol's own 9,877.
     config.model.embedding_size = 400
     config.model.hidden_size = 400
     config.model.encoder_hidden_size = 256
     config.model.latent_size = 32
     config.dropout.output = 0.4
+    config.objective.kl_anneal_steps = 2_640
     config.train.num_buckets = 10
     config.train.num_steps = 10_560  # Eight epochs.
     config.train.eval_every = 1_320
+    config.evaluate.iw_samples = 500
 
   config_lib.apply(config, arg)
   return config

@@ -14,6 +14,8 @@ def get_config(tail: str = ''):
   arg = config_lib.parse_arg(tail, tiny=False)
   config = config_lib.default()
 
+  config.corpus.vocab_size = 10_000
+
   config.model.kind = 'language_model'
   config.model.cell = 'elman'
   config.model.embedding_size = 200
@@ -24,10 +26,14 @@ def get_config(tail: str = ''):
   config.dropout.output = 0.3
   config.dropout.locked = True
 
-  config.optimizer.learning_rate = 0.001
+  config.optimizer.learning_rate = 1e-3
   config.optimizer.schedule = 'cosine'
 
+  config.train.num_steps = 2_400
+  config.train.eval_every = 400
+
   if arg.corpus == 'ptb':
+    config.corpus.vocab_size = 0  # The protocol's own 9,877.
     config.model.embedding_size = 400
     config.model.hidden_size = 400
     config.dropout.output = 0.4

@@ -20,6 +20,11 @@ from rnnvae_jax.training import evaluation, runs, writers
 # Rows decoded at a time: bounds the memory of their logits.
 _ROWS = 256
 
+_NO_LATENTS = (
+  'This run is a language model: it has no latents. Reconstruction and '
+  "interpolation want config.model.kind = 'sentence_vae'."
+)
+
 
 def sample(config: Any, workdir: str) -> None:
   """Writes `generate.num_samples` sentences drawn from the model."""
@@ -117,18 +122,16 @@ def posterior(run: runs.Run, split: data.Split) -> jax.Array:
   Raises:
     ValueError: the model has no latents.
   """
-  if not run.task.latent_size:
-    raise ValueError(
-      'This run is a language model: it has no latents. Reconstruction and '
-      "interpolation want config.model.kind = 'sentence_vae'."
-    )
+  encoder = run.task.encode
+  if encoder is None:
+    raise ValueError(_NO_LATENTS)
   length = int(max(split.lengths))
   corpus = batches.put(split)
 
   @jax.jit
   def encode(rows):
     batch = batches.gather(corpus, rows, length)
-    mean, log_var = run.task.encode(run.state.params, batch)
+    mean, log_var = encoder(run.state.params, batch)
     if not run.config.generate.posterior_sample:
       return mean
     keys = noise.row_keys(_key(run), rows)
@@ -209,7 +212,7 @@ def _chunks(count: int):
 
 def _prior_latents(run: runs.Run, count: int, site: str) -> jax.Array:
   if site == 'ends' and not run.task.latent_size:
-    raise ValueError('This run is a language model: it has no latents.')
+    raise ValueError(_NO_LATENTS)
   keys = noise.row_keys(_key(run), jnp.arange(count))
   return noise.normal(keys, site, (run.task.latent_size,))
 

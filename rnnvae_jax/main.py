@@ -8,9 +8,9 @@ there are used. --config.KEY=VALUE overrides a key in any mode.
 """
 
 import errno
+import logging as python_logging
 
 from absl import app, flags, logging
-import jax
 from ml_collections import config_flags
 
 from rnnvae_jax import config_lib, evaluate, generate, train
@@ -46,6 +46,8 @@ _MODE = flags.DEFINE_enum(
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'Unexpected arguments: {" ".join(argv[1:])}.')
+  # Which backends JAX looked for in vain is no news to its user.
+  python_logging.getLogger('jax').setLevel(python_logging.WARNING)
   try:
     _run()
   except (ValueError, FileNotFoundError, FloatingPointError) as error:
@@ -55,6 +57,8 @@ def main(argv: list[str]) -> None:
     if error.errno != errno.ENOSPC:
       raise
     raise SystemExit(f'Error: {error}') from error
+  except KeyboardInterrupt:
+    raise SystemExit('Stopped; the same command goes on.') from None
 
 
 def _run() -> None:
@@ -90,5 +94,4 @@ def _run() -> None:
 
 
 if __name__ == '__main__':
-  jax.config.config_with_absl()
   app.run(main)

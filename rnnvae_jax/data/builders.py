@@ -20,6 +20,7 @@ import re
 import tempfile
 
 from absl import logging
+import requests
 import tensorflow_datasets as tfds
 
 from rnnvae_jax.data import protocols
@@ -92,7 +93,11 @@ class _Builder(tfds.core.GeneratorBasedBuilder):
     )
 
   def _split_generators(self, dl_manager):
-    paths = self._raw_paths or dl_manager.download([r.url for r in self.RAW])
+    paths = self._raw_paths
+    if not paths:
+      # TFDS retries for minutes where there is no network; this fails at once.
+      requests.head(self.RAW[0].url, timeout=10).raise_for_status()
+      paths = dl_manager.download([raw.url for raw in self.RAW])
     records: dict[str, list[Record]] = {split: [] for split in SPLITS}
     for split, record in self._records(*map(os.fspath, paths)):
       records[split].append(record)
@@ -405,7 +410,10 @@ def _quiet():
     logging.set_verbosity(verbosity)
 
 
-def _prepare(name: str, builder: _Builder, folder: str | None) -> None:
+def _prepare(
+  name: str, builder: _Builder, folder: str | None, raw_paths: tuple[str, ...]
+) -> None:
+  """Writes the prepared corpus, as a whole or not at all."""
   root = os.fspath(builder.data_dir_root)
   try:
     os.makedirs(root, exist_ok=True)
@@ -416,16 +424,25 @@ def _prepare(name: str, builder: _Builder, folder: str | None) -> None:
       f'The corpus {name!r} cannot be prepared under {root} '
       f'({error.strerror}). Set $TFDS_DATA_DIR to a folder you may write to.'
     ) from error
+  download = tfds.core.download
   try:
     builder.download_and_prepare()
-  except OSError as error:
+  except download.download_manager.NonMatchingChecksumError as error:
+    raise ValueError(
+      f'What {os.path.dirname(builder.RAW[0].url)} serves is not the text of '
+      f'the corpus {name!r}: SHA-256 or size differ. {_wanted(name, folder)}'
+    ) from error
+  except (OSError, download.util.DownloadError) as error:
     # Another process may have prepared it meanwhile: its folder was moved to
     # where ours should go, complete.
     if builder.data_path.exists():
       return
+    if raw_paths:
+      raise
     raise FileNotFoundError(
-      f'The corpus {name!r} could be neither prepared nor downloaded '
-      f'({error}). {_wanted(name, folder)}'
+      f'The corpus {name!r} could not be downloaded from '
+      f'{os.path.dirname(builder.RAW[0].url)} ({type(error).__name__}). '
+      f'{_wanted(name, folder)}'
     ) from error
 
 
@@ -471,12 +488,12 @@ def load(name: str, data_dir: str | None = None) -> dict[str, list[Record]]:
           f'The corpus {name!r} is not served in public. '
           f'{_wanted(name, folder)}'
         )
-      _prepare(name, builder, folder)
+      _prepare(name, builder, folder, raw_paths)
       builder = make()  # Reads what is on disk, whoever prepared it.
     try:
       sources = builder.as_data_source()
       return {split: _read(sources[split]) for split in SPLITS}
-    except (AssertionError, OSError, KeyError, ValueError) as error:
+    except (RuntimeError, OSError, KeyError) as error:
       raise ValueError(
         f'The prepared corpus under {builder.data_path} is damaged ({error}). '
         'Delete that folder; the next run prepares it again.'

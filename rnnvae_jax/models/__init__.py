@@ -42,26 +42,22 @@ def build(config: Any, vocab_size: int) -> Model:
 def _stack(config, features: int, bidirectional: bool) -> recurrent.Recurrent:
   """A stack of the configured cells, its forget gates' bias as configured."""
   model = config.model
+  kind: type[cells.Elman] | type[cells.GRU] | type[cells.LSTM]
+  options: dict[str, Any]
   bias_init = nn.initializers.zeros_init()
   if model.cell == 'elman':
-    make_cell = functools.partial(
-      cells.Elman, features, activation=model.elman.activation
-    )
+    kind, options = cells.Elman, {'activation': model.elman.activation}
   elif model.cell == 'gru':
-    make_cell = functools.partial(
-      cells.GRU, features, reset_after=model.gru.reset_after
-    )
+    kind, options = cells.GRU, {'reset_after': model.gru.reset_after}
   else:
-    make_cell = functools.partial(
-      cells.LSTM,
-      features,
-      peepholes=model.lstm.peepholes,
-      cell_clip=model.lstm.cell_clip,
-    )
+    kind = cells.LSTM
+    options = {
+      'peepholes': model.lstm.peepholes,
+      'cell_clip': model.lstm.cell_clip,
+    }
     bias_init = functools.partial(_lstm_bias, model.lstm.forget_bias)
-  kind = make_cell.func
   return recurrent.Recurrent(
-    make_cell,
+    functools.partial(kind, features, **options),
     features,
     num_gates=kind.num_gates,
     num_states=kind.num_states,

@@ -118,7 +118,7 @@ class LSTM(nn.Module):
 
 def _recurrent(cell: nn.Module, columns: int) -> jax.Array:
   """The recurrent kernel float[H, columns], an orthogonal block a gate."""
-  size = cell.features  # type: ignore[attr-defined]
+  size = cell.features
 
   def init(key, shape, dtype=jnp.float32):
     blocks = jax.random.split(key, shape[1] // size)

@@ -71,13 +71,12 @@ class LanguageModel(nn.Module):
     Returns:
       float[B, T], 0 where the mask is False.
     """
-    training = keys is not None and rates is not None
-    if training and not self.inputless:
+    if rates is not None and keys is not None and not self.inputless:
       inputs = noise.drop_words(inputs, rates.word, keys, vocab.UNK)
     x = self._embed(inputs, latents, rates, keys)
     carry = self.start(inputs.shape[0], latents)
     _, hidden = self.recurrent(x, mask, carry, rates, keys)
-    if training:
+    if rates is not None and keys is not None:
       hidden = noise.dropout(
         hidden, rates.output, keys, 'output', self.locked_dropout
       )

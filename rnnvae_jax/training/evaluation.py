@@ -89,9 +89,12 @@ def summarise_latents(values: Values, group_size: int) -> dict[str, Any]:
     jnp.asarray(values[name], jnp.float32)
     for name in ('mean', 'log_var', 'noise')
   )
-  whole = np.float64(estimators.mutual_information(mean, log_var, noise))
-  batch = np.float64(
-    estimators.batch_mutual_information(mean, log_var, noise, group_size)
+  whole = np.asarray(
+    estimators.mutual_information(mean, log_var, noise), np.float64
+  )
+  batch = np.asarray(
+    estimators.batch_mutual_information(mean, log_var, noise, group_size),
+    np.float64,
   )
   active, _ = estimators.active_units(mean)
   count = len(whole)

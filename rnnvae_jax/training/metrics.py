@@ -1,6 +1,5 @@
 """Training metrics as clu collections of sums, divided last."""
 
-# No `from __future__ import annotations`: clu reads the annotations as types.
 from clu import metrics
 import flax.struct
 import jax
@@ -46,25 +45,20 @@ def _mean(name: str):
   )
 
 
-@flax.struct.dataclass
-class LanguageModelMetrics(metrics.Collection):
-  """Means over some updates, dropout on; nats."""
-
-  loss: _mean('loss')
-  nll_per_sentence: _per('sentences', 'reconstruction')
-  nll_per_token: _per('tokens', 'reconstruction')
-  grad_norm: _mean('grad_norm')
-  learning_rate: _mean('learning_rate')
-
-
-@flax.struct.dataclass
-class SentenceVaeMetrics(metrics.Collection):
-  """Means over some updates, dropout on; nats."""
-
-  loss: _mean('loss')
-  reconstruction_per_sentence: _per('sentences', 'reconstruction')
-  kl_per_sentence: _per('sentences', 'kl')
-  nll_per_token: _per('tokens', 'reconstruction')
-  grad_norm: _mean('grad_norm')
-  learning_rate: _mean('learning_rate')
-  kl_weight: _mean('kl_weight')
+# Means over some updates, dropout on; nats.
+LanguageModelMetrics = metrics.Collection.create(
+  loss=_mean('loss'),
+  nll_per_sentence=_per('sentences', 'reconstruction'),
+  nll_per_token=_per('tokens', 'reconstruction'),
+  grad_norm=_mean('grad_norm'),
+  learning_rate=_mean('learning_rate'),
+)
+SentenceVaeMetrics = metrics.Collection.create(
+  loss=_mean('loss'),
+  reconstruction_per_sentence=_per('sentences', 'reconstruction'),
+  kl_per_sentence=_per('sentences', 'kl'),
+  nll_per_token=_per('tokens', 'reconstruction'),
+  grad_norm=_mean('grad_norm'),
+  learning_rate=_mean('learning_rate'),
+  kl_weight=_mean('kl_weight'),
+)

@@ -1,0 +1,202 @@
+"""Corpora as arrays."""
+
+import os
+import subprocess
+import sys
+
+from absl.testing import absltest, parameterized
+import numpy as np
+import pytest
+
+from rnnvae_jax import data
+from rnnvae_jax.data import protocols
+from rnnvae_jax.data import vocab as vocab_lib
+
+
+def build(name, protocol, **kwargs):
+  return data.build(
+    name, protocol, data_dir=os.environ.get('RNNVAE_DATA_DIR'), **kwargs
+  )
+
+
+class FolderTest(parameterized.TestCase):
+  def folder(self, train='a b\n\n a c d e\n', valid='b a', test='x a'):
+    folder = self.create_tempdir()
+    folder.create_file('train.txt', train)
+    folder.create_file('valid.txt', valid)
+    folder.create_file('test.txt', test)
+    return folder.full_path
+
+  def test_sentences_lie_one_after_the_other_with_their_eos(self):
+    corpus = data.build(self.folder(), 'mikolov')
+    self.assertEqual(corpus.vocab.tokens[4:], ('a', 'b', 'c', 'd', 'e'))
+    train, test = corpus.splits['train'], corpus.splits['test']
+    np.testing.assert_array_equal(train.tokens, [4, 5, 2, 4, 6, 7, 8, 2])
+    np.testing.assert_array_equal(train.offsets, [0, 3])
+    np.testing.assert_array_equal(train.lengths, [3, 5])
+    np.testing.assert_array_equal(train.sentence(1), [4, 6, 7, 8, 2])
+    np.testing.assert_array_equal(test.tokens, [vocab_lib.UNK, 4, 2])
+    for array in (train.tokens, train.offsets, train.lengths):
+      self.assertEqual(array.dtype, np.int32)
+    self.assertLen(train, 2)
+    self.assertEqual((train.num_truncated, train.num_empty), (0, 1))
+    self.assertEmpty(train.labels)
+
+  @parameterized.parameters((2, 2), (3, 1), (4, 1), (5, 0), (0, 0))
+  def test_long_sentences_are_cut_and_counted(self, max_length, num_truncated):
+    corpus = data.build(self.folder(), 'mikolov', max_length=max_length)
+    train = corpus.splits['train']
+    self.assertEqual(train.num_truncated, num_truncated)
+    want = np.minimum([3, 5], max_length or 5)
+    np.testing.assert_array_equal(train.lengths, want)
+    for i, words in enumerate(([4, 5], [4, 6, 7, 8])):
+      kept = [*words[: want[i] - 1], vocab_lib.EOS]
+      np.testing.assert_array_equal(train.sentence(i), kept)
+
+  def test_the_vocabulary_is_of_the_whole_training_text(self):
+    cut = data.build(self.folder(), 'mikolov', max_length=3)
+    self.assertEqual(cut.vocab, data.build(self.folder(), 'mikolov').vocab)
+
+  def test_limits_the_vocabulary(self):
+    self.assertLen(data.build(self.folder(), 'mikolov', vocab_size=6).vocab, 6)
+    self.assertLen(data.build(self.folder(), 'mikolov', min_count=2).vocab, 5)
+    self.assertLen(data.build(self.folder(), 'tweet').vocab, 5)
+    self.assertLen(data.build(self.folder(), 'bytes').vocab, 260)
+
+  def test_uses_a_given_vocabulary(self):
+    vocab = vocab_lib.Vocabulary.build('word', [['b', 'x']])
+    corpus = data.build(self.folder(), 'mikolov', vocab=vocab)
+    self.assertIs(corpus.vocab, vocab)
+    np.testing.assert_array_equal(corpus.splits['test'].tokens, [5, 3, 2])
+
+  def test_a_plain_line_may_be_a_paragraph(self):
+    folder = self.folder(train='It is a cat. It sat.\n\nYes.\n')
+    corpus = data.build(folder, min_count=1)
+    self.assertEqual(corpus.protocol, 'plain')
+    self.assertLen(corpus.splits['train'], 3)
+    self.assertLen(data.build(folder, 'tweet').splits['train'], 2)
+
+  def test_characters_are_code_points(self):
+    folder = self.folder(train='é 日', valid='日', test='x')
+    corpus = data.build(folder, 'characters')
+    self.assertEqual(corpus.vocab.tokens[4:], (' ', 'é', '日'))
+    np.testing.assert_array_equal(corpus.splits['train'].lengths, [4])
+
+  def test_summary_has_a_line_for_each_split(self):
+    summary = data.build(self.folder(), 'mikolov', max_length=3).summary()
+    head, train, _, test = summary.split('\n')
+    self.assertIn('(mikolov): 9 words', head)
+    self.assertRegex(train, r'train +2 sentences +6 tokens .* 1 cut, 1 blank')
+    self.assertRegex(test, r'test +1 sentences +3 tokens .*33\.33% unknown')
+
+  def test_a_split_without_a_sentence_is_refused(self):
+    # A zero-width space is no white space, but NLTK sees no token in it.
+    folder = self.folder(valid='\u200b\n')
+    with self.assertRaisesRegex(ValueError, "valid: no sentence .*'tweet'"):
+      data.build(folder, 'tweet')
+
+  @parameterized.parameters(
+    (dict(protocol='mikolow'), "Did you mean 'mikolov'"),
+    (dict(max_length=1), 'Nearest legal value: 2'),
+    (dict(max_length=-3), 'max_length = -3'),
+    (dict(vocab_size=3), 'Nearest legal value: 5'),
+    (dict(protocol='bytes', vocab_size=99), '256 bytes'),
+    (
+      dict(vocab=vocab_lib.Vocabulary.build('byte', [])),
+      "'plain' is about words, the vocabulary about bytes",
+    ),
+  )
+  def test_illegal_arguments_are_refused(self, arguments, message):
+    with self.assertRaisesRegex(ValueError, message):
+      data.build(self.folder(), **arguments)
+
+  def test_needs_no_tfds_for_a_folder(self):
+    code = (
+      'import sys; from rnnvae_jax import data;'
+      f'data.build({self.folder()!r}); data.build("grammar");'
+      'heavy = {"tensorflow_datasets", "gensim", "nltk"} & set(sys.modules);'
+      'sys.exit(str(heavy) if heavy else 0)'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
+
+
+class EncodeLinesTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.vocab = vocab_lib.Vocabulary.build('word', [['a', 'b', '.']])
+
+  def test_keeps_one_entry_for_each_line_that_is_not_blank(self):
+    lines = ['A b. B a.\n', '', ' \t', 'Never.']
+    split = data.encode_lines(lines, 'plain', self.vocab)
+    np.testing.assert_array_equal(split.lengths, [7, 3])
+    np.testing.assert_array_equal(split.sentence(1), [3, 4, 2])
+    self.assertEqual((split.num_empty, split.num_truncated), (2, 0))
+
+  def test_a_line_without_tokens_is_an_empty_sentence(self):
+    split = data.encode_lines(['\u200b', 'a'], 'tweet', self.vocab)
+    np.testing.assert_array_equal(split.tokens, [2, 5, 2])
+    np.testing.assert_array_equal(split.lengths, [1, 2])
+
+  def test_cuts_like_build(self):
+    split = data.encode_lines(['a b a b', 'a'], 'mikolov', self.vocab, 3)
+    np.testing.assert_array_equal(split.tokens, [5, 6, 2, 5, 2])
+    self.assertEqual(split.num_truncated, 1)
+
+  def test_refuses_blank_input_and_foreign_vocabularies(self):
+    with self.assertRaisesRegex(ValueError, 'None of the 2 lines'):
+      data.encode_lines(['', ' '], 'plain', self.vocab)
+    with self.assertRaisesRegex(ValueError, 'about characters'):
+      data.encode_lines(['a'], 'characters', self.vocab)
+
+
+class GrammarCorpusTest(absltest.TestCase):
+  def test_has_all_factors_as_labels_and_no_unknown_word(self):
+    corpus = data.build('grammar')
+    for split in corpus.splits.values():
+      self.assertNotIn(vocab_lib.UNK, split.tokens)
+      self.assertCountEqual(
+        split.labels, ['topic', 'number', 'tense', 'polarity']
+      )
+      self.assertLen(split.labels['topic'], len(split))
+    self.assertEqual(corpus.protocol, 'mikolov')
+
+
+@pytest.mark.corpus
+class PtbTest(absltest.TestCase):
+  def test_mikolov_has_its_published_counts(self):
+    corpus = build('ptb', 'mikolov')
+    words = {s: len(x.tokens) - len(x) for s, x in corpus.splits.items()}
+    want = {'train': 887_521, 'valid': 70_390, 'test': 78_669}
+    self.assertEqual(words, want)
+    sizes = {s: len(x) for s, x in corpus.splits.items()}
+    self.assertEqual(sizes, {'train': 42_068, 'valid': 3_370, 'test': 3_761})
+    # Published types count `</s>`, but neither `<pad>` nor `<s>`.
+    self.assertLen(corpus.vocab, 10_000 + 2)
+
+  def test_tweet_has_its_published_counts(self):
+    corpus = build('ptb', '', max_length=60)
+    self.assertEqual(corpus.protocol, 'tweet')
+    per_sentence = {
+      s: round(len(x.tokens) / len(x), 3) for s, x in corpus.splits.items()
+    }
+    want = {'train': 22.831, 'valid': 22.616, 'test': 22.696}
+    self.assertEqual(per_sentence, want)
+    truncated = {s: x.num_truncated for s, x in corpus.splits.items()}
+    self.assertEqual(truncated, {'train': 123, 'valid': 8, 'test': 6})
+    self.assertLen(corpus.vocab, 9_877)
+
+  def test_every_word_decodes_to_what_was_read(self):
+    corpus = build('ptb', 'mikolov')
+    records = data.corpora.read('ptb', os.environ['RNNVAE_DATA_DIR'])
+    join = protocols.PROTOCOLS['mikolov'].join
+    for split in ('valid', 'test'):
+      for i in (0, 17, 3_000):
+        text = join(corpus.vocab.decode(corpus.splits[split].sentence(i)))
+        self.assertEqual(text, records[split][i]['text'])
+
+  def test_another_vocabulary_size_is_no_mismatch(self):
+    self.assertLen(build('ptb', 'mikolov', vocab_size=500).vocab, 500)
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,149 @@
+"""Tokenisation protocols."""
+
+from unittest import mock
+
+from absl.testing import absltest, parameterized
+import numpy as np
+
+from rnnvae_jax.data import protocols
+from rnnvae_jax.data.protocols import PROTOCOLS
+
+PLAIN = PROTOCOLS['plain']
+
+PROSE = """
+  Mr. Smith paid $1,200.50 (about 3.5% more) to J. R. Ewing. He left at 5 p.m.
+  on Monday. The U.S. army, e.g. Gen. Grant, won. "It is over," he said. "Go
+  home!" They didn't, isn’t it? He lives in the U.S. The city is big… Built ca.
+  1920 by the Ford Motor Co. in Detroit (see Fig. 3. It is old), it stands. No.
+  5 is alive. But no. That was 10:30 on Jan. 5. The dogs' owner can't say
+  O'Brien's name. Salmon P. Chase and George W. Bush agreed? Yes.
+"""
+SENTENCES = (
+  'Mr. Smith paid $1,200.50 (about 3.5% more) to J. R. Ewing.',
+  'He left at 5 p.m. on Monday.',
+  'The U.S. army, e.g. Gen. Grant, won.',
+  '"It is over," he said.',
+  '"Go home!"',
+  "They didn't, isn’t it?",
+  'He lives in the U.S.',
+  'The city is big…',
+  'Built ca. 1920 by the Ford Motor Co. in Detroit (see Fig. 3. It is old), it'
+  ' stands.',
+  'No. 5 is alive.',
+  'But no.',
+  'That was 10:30 on Jan. 5.',
+  "The dogs' owner can't say O'Brien's name.",
+  'Salmon P. Chase and George W. Bush agreed?',
+  'Yes.',
+)
+
+
+class PlainTest(parameterized.TestCase):
+  def test_splits_prose_where_sentences_end(self):
+    self.assertSequenceEqual(PLAIN.split(PROSE), SENTENCES)
+
+  def test_splitting_a_sentence_again_changes_nothing(self):
+    for sentence in SENTENCES:
+      self.assertEqual(PLAIN.split(sentence), [sentence])
+
+  @parameterized.parameters('', '  \n ')
+  def test_blank_text_has_no_sentence(self, text):
+    self.assertEqual(PLAIN.split(text), [])
+
+  @parameterized.parameters(
+    ('Mr. Smith paid $1,200.50.', 'mr. smith paid $ 1,200.50 .'),
+    ('At 5 p.m. J. R. left the U.S.', 'at 5 p.m. j. r. left the u.s.'),
+    ("They didn't; isn’t it?", "they did n't ; is n't it ?"),
+    ("O'Brien's dogs' bone", "o'brien 's dogs ' bone"),
+    ('AT&T (3.5%) well-known…', 'at&t ( 3.5 % ) well-known ...'),
+    ('“Go!” – at 10:30', '" go ! " – at 10:30'),
+    ('See http://a.com/b?c=1.', 'see http://a.com/b?c=1 .'),
+    ('a <unk> b', 'a <unk> b'),
+    ('Café in the 1890s.', 'café in the 1890s .'),
+    ('..."a" . Mr', '... " a " . mr'),
+  )
+  def test_tokenises(self, text, want):
+    self.assertEqual(PLAIN.tokenise(text), want.split())
+
+  def test_joined_tokens_read_like_text(self):
+    tokens = PLAIN.tokenise(SENTENCES[0])
+    self.assertEqual(PLAIN.join(tokens), SENTENCES[0].lower())
+    self.assertEqual(PLAIN.join(PLAIN.tokenise('"Go, Al!"')), '"go, al!"')
+    self.assertEqual(PLAIN.join([]), '')
+
+  def test_tokenising_joined_tokens_changes_nothing(self):
+    for sentence in SENTENCES:
+      tokens = PLAIN.tokenise(sentence)
+      self.assertEqual(PLAIN.tokenise(PLAIN.join(tokens)), tokens)
+
+
+class ProtocolsTest(parameterized.TestCase):
+  @parameterized.parameters('mikolov', 'tweet', 'characters', 'bytes')
+  def test_takes_a_line_for_a_sentence(self, name):
+    split = PROTOCOLS[name].split
+    self.assertEqual(split(' One line. Two \n'), ['One line. Two'])
+    self.assertEqual(split(' \t\n'), [])
+
+  @parameterized.parameters('characters', 'bytes')
+  def test_joining_restores_the_text(self, name):
+    text = 'Ærø — 日本 😀\u2028x\x0c.'
+    rules = PROTOCOLS[name]
+    self.assertEqual(rules.join(rules.tokenise(text)), text)
+
+  def test_counts_what_it_says(self):
+    text = 'é日😀'
+    self.assertLen(PROTOCOLS['characters'].tokenise(text), 3)
+    self.assertLen(PROTOCOLS['bytes'].tokenise(text), 2 + 3 + 4)
+
+  def test_bytes_that_are_no_text_print(self):
+    self.assertEqual(PROTOCOLS['bytes'].join(['a', '\xff', '<unk>']), 'a�<unk>')
+
+  def test_mikolov_splits_at_white_space_only(self):
+    tokens = PROTOCOLS['mikolov'].tokenise("the <unk> N u.s. 's")
+    self.assertEqual(tokens, ['the', '<unk>', 'N', 'u.s.', "'s"])
+
+  def test_tweet_is_that_of_nltk_in_lower_case(self):
+    tokens = PROTOCOLS['tweet'].tokenise('the <unk> N u.s. @You #tag :-)')
+    want = ['the', '<unk>', 'n', 'u', '.', 's', '.', '@you', '#tag', ':-)']
+    self.assertEqual(tokens, want)
+
+  def test_only_words_have_a_least_count_above_one(self):
+    counts = {name: p.min_count for name, p in PROTOCOLS.items()}
+    want = dict(mikolov=1, tweet=2, plain=2, characters=1, bytes=1)  # noqa: C408
+    self.assertEqual(counts, want)
+
+
+class CheckCountsTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    expected = {
+      ('c', 'p', 0): protocols.Counts(7, {'train': (3, 12, 0)}),
+      ('c', 'p', 5): protocols.Counts(7, {'train': (3, 11, 1)}),
+    }
+    self.enter_context(mock.patch.object(protocols, 'EXPECTED', expected))
+
+  def check(self, lengths=(2, 4, 6), vocabulary=7, max_length=5, name='c'):
+    lengths = {'train': np.array(lengths)}
+    protocols.check_counts(name, 'p', max_length, lengths, vocabulary)
+
+  def test_accepts_the_known_counts(self):
+    self.check()
+    self.check(max_length=0)
+    self.check(vocabulary=None)
+
+  def test_knows_nothing_of_other_corpora(self):
+    self.check(lengths=(1,), vocabulary=1, name='other')
+
+  @parameterized.parameters(
+    (dict(lengths=(2, 4, 7)), r'train should have \(3, 12, 0\).*\(3, 13, 0\)'),
+    (dict(lengths=(5, 5, 2)), r'cut at 5: .* \(3, 11, 1\).*\(3, 12, 0\)'),
+    (dict(lengths=(12,)), r'\(3, 12, 0\).*got \(1, 12, 0\)'),
+    (dict(vocabulary=8), 'should have 7 entries, got 8'),
+  )
+  def test_a_mismatch_says_expected_and_got(self, arguments, message):
+    with self.assertRaisesRegex(ValueError, message):
+      self.check(**arguments)
+
+
+if __name__ == '__main__':
+  absltest.main()
