@@ -9,20 +9,29 @@ import jax
 from rich import console as rich_console
 from rich import table as rich_table
 
+from rnnvae_jax import data
 from rnnvae_jax.training import evaluation, progress, runs, writers
 
 
-def evaluate(config: Any, workdir: str) -> dict[str, dict[str, Any]]:
+def evaluate(
+  config: Any, workdir: str, corpus: data.Corpus | None = None
+) -> dict[str, dict[str, Any]]:
   """Evaluates the best checkpoint on the configured splits.
 
   Writes each split's figures into results.json, beside those of other splits
   evaluated before, and prints them.
 
+  Args:
+    config: the run's.
+    workdir: its folder.
+    corpus: read anew if None.
+
   Returns:
     Per split what `evaluate_split` returns.
   """
   run = runs.open_run(config, workdir)
-  corpus = runs.build_corpus(config, run.vocab)
+  if corpus is None:
+    corpus = runs.build_corpus(config, run.vocab)
   chosen = config.evaluate.split
   names = ('train', 'valid', 'test') if chosen == 'all' else (chosen,)
   path = os.path.join(workdir, 'results.json')
@@ -37,7 +46,9 @@ def evaluate(config: Any, workdir: str) -> dict[str, dict[str, Any]]:
   return {name: results[name] for name in names}
 
 
-def evaluate_split(run: runs.Run, corpus, name: str) -> dict[str, Any]:
+def evaluate_split(
+  run: runs.Run, corpus: data.Corpus, name: str
+) -> dict[str, Any]:
   """The figures of one split; nats per sentence unless named otherwise.
 
   The same at any batch size and bucket layout: noise is keyed by (seed,

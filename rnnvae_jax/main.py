@@ -7,7 +7,6 @@ Every mode but train needs only --workdir: the config and vocabulary saved
 there are used. --config.KEY=VALUE overrides a key in any mode.
 """
 
-import errno
 import logging as python_logging
 
 from absl import app, flags, logging
@@ -27,9 +26,9 @@ MODES = {
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config',
-  config_lib.__file__,
+  None,
   'A config file, and after a colon its argument: a corpus name, a folder '
-  'with train.txt, valid.txt and test.txt, `tiny`, or key=value pairs.',
+  'with train.txt, valid.txt and test.txt, or `tiny`; several with commas.',
   lock_config=True,
 )
 _WORKDIR = flags.DEFINE_string(
@@ -50,12 +49,8 @@ def main(argv: list[str]) -> None:
   python_logging.getLogger('jax').setLevel(python_logging.WARNING)
   try:
     _run()
-  except (ValueError, FileNotFoundError, FloatingPointError) as error:
+  except (ValueError, OSError, ImportError, FloatingPointError) as error:
     logging.debug('', exc_info=True)  # --verbosity=1 shows where.
-    raise SystemExit(f'Error: {error}') from error
-  except OSError as error:
-    if error.errno != errno.ENOSPC:
-      raise
     raise SystemExit(f'Error: {error}') from error
   except KeyboardInterrupt:
     raise SystemExit('Stopped; the same command goes on.') from None
@@ -66,14 +61,15 @@ def _run() -> None:
   if not workdir:
     raise app.UsageError('--workdir is needed: the folder of the run.')
   if mode == 'train':
-    if flags.FLAGS['config'].using_default_value:
+    path = config_flags.get_config_filename(flags.FLAGS['config'])
+    if path == config_lib.__file__:
       raise app.UsageError(
         'Training needs a config, for example --config=configs/gru_vae.py.'
       )
     config = _CONFIG.value
     config_lib.validate(config)
-    train.train(config, workdir)
-    evaluate.evaluate(config, workdir)
+    corpus = train.train(config, workdir)
+    evaluate.evaluate(config, workdir, corpus)
     generate.showcase(config, workdir)
     return
   config = runs.load_config(workdir)
@@ -93,5 +89,22 @@ def _run() -> None:
     generate.MODES[mode](config, workdir)
 
 
+def _parse_flags(argv: list[str]) -> list[str]:
+  """absl's parser, but a mistake in a config is one line, not a traceback."""
+  if not any(arg.split('=')[0] in ('--config', '-config') for arg in argv):
+    # Overrides alone: the schema's defaults give them their types.
+    argv = [argv[0], f'--config={config_lib.__file__}', *argv[1:]]
+  try:
+    return flags.FLAGS(argv)
+  except (flags.Error, AttributeError, TypeError, ValueError) as error:
+    # config_flags puts the traceback of a config file into its message.
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    message = lines[-1].strip().removeprefix('ValueError: ')
+    if isinstance(error, AttributeError):  # ml_collections' repr of a repr.
+      message = message.replace('\\n', '. ').replace("\\'", "'").strip('\'"')
+      message = f"unknown config key '{message}"
+    raise SystemExit(f'Error: {message}') from error
+
+
 if __name__ == '__main__':
-  app.run(main)
+  app.run(main, flags_parser=_parse_flags)

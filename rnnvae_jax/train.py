@@ -31,11 +31,14 @@ from rnnvae_jax.training import (
 COLLAPSED_KL = 0.1
 
 
-def train(config: Any, workdir: str) -> None:
+def train(config: Any, workdir: str) -> data.Corpus:
   """Trains, or goes on training, the run in `workdir`.
 
   A kill at any moment loses the steps since the last checkpoint; the same
   call repeats them bit for bit.
+
+  Returns:
+    The corpus, for whoever evaluates next.
 
   Raises:
     ValueError: bad text, a workdir of another run, no readable checkpoint.
@@ -107,6 +110,7 @@ def train(config: Any, workdir: str) -> None:
     float(state.selection.best),
     int(state.selection.best_step),
   )
+  return corpus
 
 
 def make_validation(config: Any, task: tasks.Task, split: data.Split):

@@ -503,4 +503,6 @@ def load(name: str, data_dir: str | None = None) -> dict[str, list[Record]]:
 def _read(source) -> list[Record]:
   # One call for all records is five times as fast as one each.
   records = source.__getitems__(range(len(source)))
+  if any(None in record.values() for record in records):
+    raise OSError('a record is empty')  # Read from a file that was cut off.
   return [{k: v.decode() for k, v in record.items()} for record in records]

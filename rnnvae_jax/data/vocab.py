@@ -134,10 +134,10 @@ class Vocabulary:
       ValueError: a limit that leaves no room for a token.
     """
     if kind == 'byte':
-      if min_count > 1 or max_size:
+      if min_count > 1 or 0 < max_size < 256 + len(SPECIALS):
         raise ValueError(
           'A byte vocabulary is the 256 bytes and 4 marks: min_count = '
-          f'{min_count} and max_size = {max_size} must be 1 and 0.'
+          f'{min_count} and max_size = {max_size} cannot leave one out.'
         )
       return cls(kind, SPECIALS + tuple(map(chr, range(256))))
     if 0 < max_size <= len(SPECIALS):

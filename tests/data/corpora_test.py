@@ -59,7 +59,9 @@ class ReadLinesTest(parameterized.TestCase):
       corpora.read_lines(path)
 
   @parameterized.parameters(
-    b'no gzip', gzip.compress(b'a' * 99)[:-9], gzip.compress(b'a')[:10] + b'xxxx'
+    b'no gzip',
+    gzip.compress(b'a' * 99)[:-9],
+    gzip.compress(b'a')[:10] + b'xxxx',
   )
   def test_refuses_a_damaged_gzip_file(self, data):
     path = self.write(data, 'text.txt.gz')

@@ -90,19 +90,19 @@ class FolderTest(parameterized.TestCase):
     self.assertRegex(test, r'test +1 sentences +3 tokens .*33\.33% unknown')
 
   def test_a_split_without_a_sentence_is_refused(self):
-    # A zero-width space is no white space, but NLTK sees no token in it.
-    folder = self.folder(valid='\u200b\n')
+    # To NLTK that is a space.
+    folder = self.folder(valid='&nbsp;\n')
     with self.assertRaisesRegex(ValueError, "valid: no sentence .*'tweet'"):
       data.build(folder, 'tweet')
 
   @parameterized.parameters(
-    (dict(protocol='mikolow'), "Did you mean 'mikolov'"),
-    (dict(max_length=1), 'Nearest legal value: 2'),
-    (dict(max_length=-3), 'max_length = -3'),
-    (dict(vocab_size=3), 'Nearest legal value: 5'),
-    (dict(protocol='bytes', vocab_size=99), '256 bytes'),
+    ({'protocol': 'mikolow'}, "Did you mean 'mikolov'"),
+    ({'max_length': 1}, 'Nearest legal value: 2'),
+    ({'max_length': -3}, 'max_length = -3'),
+    ({'vocab_size': 3}, 'Nearest legal value: 5'),
+    ({'protocol': 'bytes', 'vocab_size': 99}, '256 bytes'),
     (
-      dict(vocab=vocab_lib.Vocabulary.build('byte', [])),
+      {'vocab': vocab_lib.Vocabulary.build('byte', [])},
       "'plain' is about words, the vocabulary about bytes",
     ),
   )
@@ -123,17 +123,20 @@ class FolderTest(parameterized.TestCase):
 class EncodeLinesTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
-    self.vocab = vocab_lib.Vocabulary.build('word', [['a', 'b', '.']])
+    self.vocab = vocab_lib.Vocabulary.build(
+      'word', [['a', 'b', '.', 'it', 'is']]
+    )
 
   def test_keeps_one_entry_for_each_line_that_is_not_blank(self):
-    lines = ['A b. B a.\n', '', ' \t', 'Never.']
+    lines = ['It is. Is it.\n', '', ' \t', 'Never.']
     split = data.encode_lines(lines, 'plain', self.vocab)
     np.testing.assert_array_equal(split.lengths, [7, 3])
+    np.testing.assert_array_equal(split.sentence(0), [8, 7, 4, 7, 8, 4, 2])
     np.testing.assert_array_equal(split.sentence(1), [3, 4, 2])
     self.assertEqual((split.num_empty, split.num_truncated), (2, 0))
 
   def test_a_line_without_tokens_is_an_empty_sentence(self):
-    split = data.encode_lines(['\u200b', 'a'], 'tweet', self.vocab)
+    split = data.encode_lines(['&nbsp;', 'a'], 'tweet', self.vocab)
     np.testing.assert_array_equal(split.tokens, [2, 5, 2])
     np.testing.assert_array_equal(split.lengths, [1, 2])
 

@@ -39,9 +39,7 @@ def _ambiguous() -> bool:
       continue
     # In step while both derivations are the same; then the one behind moves.
     if not parted:
-      successors = [
-        (x, y, p != q) for p, x in step(a) for q, y in step(b)
-      ]
+      successors = [(x, y, p != q) for p, x in step(a) for q, y in step(b)]
     elif at_end[1] or (not at_end[0] and len(a[2]) <= len(b[2])):
       successors = [(x, b, True) for _, x in step(a)]
     else:
@@ -88,9 +86,7 @@ class GrammarTest(absltest.TestCase):
           longer[words + phrase] += p * q
       strings = longer
     p = np.array(list(strings.values()))
-    want = sum(
-      -q * math.log(q) for slot in slots[:-2] for q in slot.values()
-    )
+    want = sum(-q * math.log(q) for slot in slots[:-2] for q in slot.values())
     self.assertAlmostEqual(-(p * np.log(p)).sum(), want, places=9)
     self.assertLen(p, 99_630)
 

@@ -109,7 +109,7 @@ class ProtocolsTest(parameterized.TestCase):
 
   def test_only_words_have_a_least_count_above_one(self):
     counts = {name: p.min_count for name, p in PROTOCOLS.items()}
-    want = dict(mikolov=1, tweet=2, plain=2, characters=1, bytes=1)  # noqa: C408
+    want = {'mikolov': 1, 'tweet': 2, 'plain': 2, 'characters': 1, 'bytes': 1}
     self.assertEqual(counts, want)
 
 
@@ -135,10 +135,10 @@ class CheckCountsTest(parameterized.TestCase):
     self.check(lengths=(1,), vocabulary=1, name='other')
 
   @parameterized.parameters(
-    (dict(lengths=(2, 4, 7)), r'train should have \(3, 12, 0\).*\(3, 13, 0\)'),
-    (dict(lengths=(5, 5, 2)), r'cut at 5: .* \(3, 11, 1\).*\(3, 12, 0\)'),
-    (dict(lengths=(12,)), r'\(3, 12, 0\).*got \(1, 12, 0\)'),
-    (dict(vocabulary=8), 'should have 7 entries, got 8'),
+    ({'lengths': (2, 4, 7)}, r'train should have \(3, 12, 0\).*\(3, 13, 0\)'),
+    ({'lengths': (5, 5, 2)}, r'cut at 5: .* \(3, 11, 1\).*\(3, 12, 0\)'),
+    ({'lengths': (12,)}, r'\(3, 12, 0\).*got \(1, 12, 0\)'),
+    ({'vocabulary': 8}, 'should have 7 entries, got 8'),
   )
   def test_a_mismatch_says_expected_and_got(self, arguments, message):
     with self.assertRaisesRegex(ValueError, message):
