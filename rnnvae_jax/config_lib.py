@@ -1,13 +1,11 @@
 """The config schema: every key with its default, the argument, validation."""
 
-from collections.abc import Iterable
-import difflib
 import os
 from typing import Any
 
 import ml_collections
 
-from rnnvae_jax import models
+from rnnvae_jax import errors, models
 from rnnvae_jax.data import corpora, protocols
 from rnnvae_jax.models import cells
 from rnnvae_jax.objectives import free_bits, schedules
@@ -152,7 +150,7 @@ def parse_arg(tail: str, **defaults: Any) -> ml_collections.ConfigDict:
       )
     else:
       known = (*values, *corpora.NAMES)
-      raise ValueError(unknown('config argument', name, known))
+      raise ValueError(errors.unknown('config argument', name, known))
   return ml_collections.ConfigDict(values)
 
 
@@ -207,11 +205,7 @@ def _shrink(config: ml_collections.ConfigDict, default_corpus: bool) -> None:
 def validate(config: ml_collections.ConfigDict) -> None:
   """Raises ValueError for a config that cannot run, before any device work."""
   corpus, model, train = config.corpus, config.model, config.train
-  if corpus.name not in corpora.NAMES and not os.path.isdir(corpus.name):
-    raise ValueError(
-      unknown('config.corpus.name', corpus.name, corpora.NAMES)
-      + ' An existing folder is a corpus too.'
-    )
+  corpora.check_name(corpus.name)
   for key, value, known in (
     ('corpus.protocol', corpus.protocol, ('', *protocols.PROTOCOLS)),
     ('model.kind', model.kind, models.KINDS),
@@ -228,7 +222,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     ),
   ):
     if value not in known:
-      raise ValueError(unknown(f'config.{key}', value, known))
+      raise ValueError(errors.unknown(f'config.{key}', value, known))
   if model.bidirectional_decoder:
     raise ValueError(
       'config.model.bidirectional_decoder = True: a decoder that reads '
@@ -352,11 +346,3 @@ def from_flat(flat: dict[str, Any]) -> ml_collections.ConfigDict:
     )
   config.update_from_flattened_dict(flat)
   return config
-
-
-def unknown(what: str, got: str, known: Iterable[str]) -> str:
-  """The message for a name that is not in `known`."""
-  known = [name for name in known if name]
-  close = difflib.get_close_matches(got, known, n=1)
-  hint = f' Did you mean {close[0]!r}?' if close else ''
-  return f'{what} = {got!r} is unknown.{hint} Known: {", ".join(known)}.'

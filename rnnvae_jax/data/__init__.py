@@ -17,6 +17,7 @@ import itertools
 
 import numpy as np
 
+from rnnvae_jax import errors
 from rnnvae_jax.data import corpora, protocols
 from rnnvae_jax.data import vocab as vocab_lib
 
@@ -177,7 +178,7 @@ class _Text:
 def _rules(protocol: str) -> protocols.Protocol:
   if protocol not in protocols.PROTOCOLS:
     raise ValueError(
-      corpora.unknown('config.corpus.protocol', protocol, protocols.PROTOCOLS)
+      errors.unknown('config.corpus.protocol', protocol, protocols.PROTOCOLS)
     )
   return protocols.PROTOCOLS[protocol]
 

@@ -7,13 +7,12 @@ the path and, where there is one, the line.
 """
 
 import codecs
-from collections.abc import Iterable
-import difflib
 import gzip
 import os
 import sys
 import zlib
 
+from rnnvae_jax import errors
 from rnnvae_jax.data import grammar
 
 SPLITS = ('train', 'valid', 'test')
@@ -29,20 +28,13 @@ _PROTOCOLS = {
 NAMES = tuple(_PROTOCOLS)
 
 
-def unknown(what: str, got: str, known: Iterable[str]) -> str:
-  """The message for a name that is not in `known`."""
-  close = difflib.get_close_matches(got, list(known), n=1)
-  hint = f' Did you mean {close[0]!r}?' if close else ''
-  return f'{what} = {got!r} is unknown.{hint} Known: {", ".join(known)}.'
-
-
 def check_name(name_or_folder: str) -> None:
   """Raises ValueError for what is neither a corpus nor a folder."""
   if name_or_folder not in NAMES and not os.path.isdir(name_or_folder):
     raise ValueError(
-      f'{unknown("config.corpus.name", name_or_folder, NAMES)} A folder with '
-      'train.txt, valid.txt and test.txt would do as well, but there is none '
-      'at that path.'
+      errors.unknown('config.corpus.name', name_or_folder, NAMES)
+      + ' A folder with train.txt, valid.txt and test.txt would do as well, '
+      'but there is none at that path.'
     )
 
 

@@ -71,8 +71,9 @@ _OPENERS = _words("""
   until because despite today later then what who why how not no
 """)
 _DOTTED = _TITLES | _NUMBERED | _ABBREVIATIONS
+# Repeats are bounded so that a long line without spaces costs linear time.
 _BOUNDARY = re.compile(
-  r'(?P<word>[^\s.!?…]*(?:\.[^\s.!?…]+)*)(?P<mark>[.!?…]+)["\'”’»)\]]*\s+'
+  r'(?P<word>[^\s.!?…]{0,40}(?:\.[^\s.!?…]{1,9}){0,4})(?P<mark>[.!?…]+)["\'”’»)\]]*\s+'
   r'(?=["\'“‘«(\[]*(?P<next>[A-Z0-9À-ÖØ-Þ]\w*))'
 )
 _INITIALS = re.compile(r'(?:[^\W\d_]\.)*[^\W\d_]')
@@ -102,8 +103,9 @@ def split_sentences(text: str) -> list[str]:
   sentences, start = [], 0
   for match in _BOUNDARY.finditer(text):
     sentence = text[start : match.end()]
-    in_brackets = sentence.count('(') > sentence.count(')')
-    if in_brackets and ')' in text[match.end() :]:
+    is_open = sentence.count('(') > sentence.count(')')
+    # A bracket that stays open for long is a smiley, or was forgotten.
+    if is_open and text.find(')', match.end(), match.end() + 200) >= 0:
       continue
     if _ends_sentence(match):
       sentences.append(sentence.strip())

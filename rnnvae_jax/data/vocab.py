@@ -10,6 +10,8 @@ import os
 
 import numpy as np
 
+from rnnvae_jax import errors
+
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 SPECIALS = ('<pad>', '<s>', '</s>', '<unk>')
 KINDS = ('word', 'character', 'byte')
@@ -30,10 +32,7 @@ class Vocabulary:
 
   def __post_init__(self):
     if self.kind not in KINDS:
-      raise ValueError(
-        f'vocabulary kind = {self.kind!r} is unknown. '
-        f'Known: {", ".join(KINDS)}.'
-      )
+      raise ValueError(errors.unknown('vocabulary kind', self.kind, KINDS))
     if self.tokens[: len(SPECIALS)] != SPECIALS:
       raise ValueError(
         f'A vocabulary starts with {SPECIALS}, got '

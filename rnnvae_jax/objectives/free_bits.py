@@ -1,9 +1,9 @@
 """KL terms that are not pushed below a threshold, in nats per sentence."""
 
-import difflib
-
 import jax
 import jax.numpy as jnp
+
+from rnnvae_jax import errors
 
 PER = ('batch', 'sentence', 'latent')
 
@@ -42,11 +42,7 @@ def penalised_kl(
     ValueError: `per` is unknown, or the shapes do not fit together.
   """
   if per not in PER:
-    nearest = difflib.get_close_matches(per, PER, n=1, cutoff=0.0)[0]
-    raise ValueError(
-      f'per = {per!r} has no free bits. Nearest: {nearest!r}. '
-      f'Known: {", ".join(PER)}.'
-    )
+    raise ValueError(errors.unknown('free bits per', per, PER))
   if kl.ndim != 2 or weights.shape != kl.shape[:1]:
     raise ValueError(
       'penalised_kl wants kl [B, Z] and weights [B], got '

@@ -1,9 +1,9 @@
 """Scalars as pure functions of the step: KL weights and learning rates."""
 
-import difflib
-
 import jax
 import jax.numpy as jnp
+
+from rnnvae_jax import errors
 
 KINDS = ('constant', 'linear', 'sigmoid', 'cosine', 'cyclical')
 
@@ -78,8 +78,4 @@ def _progress(
       # its step; that of x * cycles may round to the end of the one before.
       cycle = jnp.mod(step * cycles, steps) / steps
       return jnp.where(step < steps, jnp.minimum(2.0 * cycle, 1.0), 1.0)
-  nearest = difflib.get_close_matches(kind, KINDS, n=1, cutoff=0.0)[0]
-  raise ValueError(
-    f'kind = {kind!r} is not a schedule. Nearest: {nearest!r}. '
-    f'Known: {", ".join(KINDS)}.'
-  )
+  raise ValueError(errors.unknown('schedule', kind, KINDS))

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from rnnvae_jax import errors
 from rnnvae_jax.training import writers
 
 KINDS = ('latest', 'best')
@@ -119,9 +120,7 @@ class Checkpoints:
 
   def _folder(self, kind: str) -> str:
     if kind not in KINDS:
-      raise ValueError(
-        f'kind = {kind!r} is unknown. Known: {", ".join(KINDS)}.'
-      )
+      raise ValueError(errors.unknown('kind', kind, KINDS))
     return os.path.join(self.directory, kind)
 
 

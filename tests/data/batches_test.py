@@ -84,7 +84,7 @@ class EpochPlanTest(parameterized.TestCase):
     for rows, bucket in zip(*self.plan(batch_size=batch_size), strict=True):
       self.assertEqual(bucket, self.fitting_bucket(rows))
 
-  @parameterized.parameters(7, 16, 29, 500)
+  @parameterized.parameters(8, 16, 31, 500)
   def test_has_blanks_in_one_batch_only(self, batch_size):
     rows = self.plan(batch_size=batch_size).rows
     blanks = (rows == batches.BLANK).sum(axis=1)

@@ -92,7 +92,7 @@ class PenalisedKlTest(parameterized.TestCase):
 
   def test_an_unknown_variant_is_told_the_nearest(self):
     with self.assertRaisesRegex(
-      ValueError, "'latents' has no free bits. Nearest: 'latent'. Known: batch"
+      ValueError, "'latents' is unknown. Did you mean 'latent'.*Known: batch"
     ):
       free_bits.penalised_kl(KL, 0.0, 'latents', REAL)
 

@@ -115,7 +115,7 @@ class AnnealTest(parameterized.TestCase):
   @parameterized.parameters(0, 24)
   def test_an_unknown_kind_is_told_the_nearest(self, steps):
     with self.assertRaisesRegex(
-      ValueError, "'cosin' is not a schedule. Nearest: 'cosine'. Known: const"
+      ValueError, "'cosin' is unknown. Did you mean 'cosine'.*Known: const"
     ):
       schedules.anneal('cosin', 0, start=0.0, end=1.0, steps=steps)
 

@@ -1,0 +1,495 @@
+"""The fused step: arithmetic, fusion, donation, randomness."""
+
+import functools
+
+from absl.testing import absltest, parameterized
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from rnnvae_jax import config_lib, data
+from rnnvae_jax.data import batches, vocab
+from rnnvae_jax.training import metrics, optimizers, tasks
+from rnnvae_jax.training import state as state_lib
+from rnnvae_jax.training import step as step_lib
+
+EPS = np.finfo(np.float32).eps
+VOCAB = 19
+# Of the tiny corpus, and the batches of some steps.
+LENGTHS = np.int32([5, 2, 7, 3, 6, 4, 7, 2, 3, 5])
+BUCKETS = (3, 7)
+
+
+@functools.cache
+def make_corpus():
+  ends = np.cumsum(LENGTHS)
+  tokens = np.random.default_rng(0).integers(4, VOCAB, ends[-1]).astype('i4')
+  tokens[ends - 1] = vocab.EOS
+  offsets = (ends - LENGTHS).astype('i4')
+  return batches.put(data.Split(tokens, offsets, LENGTHS, 0, 0, {}))
+
+
+def plan(first, count, batch_size=4):
+  schedule = batches.Schedule(LENGTHS, BUCKETS, batch_size, seed=0)
+  return tuple(map(jnp.asarray, schedule.steps(first, count)))
+
+
+def make_config(kind, **overrides):
+  config = config_lib.default()
+  config.update_from_flattened_dict(
+    {
+      'model.kind': kind,
+      'model.embedding_size': 5,
+      'model.hidden_size': 8,
+      'model.num_layers': 2,
+      'model.latent_size': 3,
+      'model.encoder_hidden_size': 6,
+      'dropout.embedding': 0.1,
+      'dropout.hidden': 0.2,
+      'dropout.output': 0.3,
+      'dropout.word': 0.4,
+      'objective.kl_schedule': 'linear',
+      'objective.kl_anneal_steps': 5,
+      'objective.free_bits': 0.01,
+      'optimizer.learning_rate': 0.01,
+      **overrides,
+    }
+  )
+  return config
+
+
+@functools.cache
+def make_run(kind):
+  """Task and compiled step, shared: a compilation takes seconds."""
+  config = make_config(kind)
+  task = tasks.build(config, VOCAB)
+  tx = optimizers.build(config)
+  step = step_lib.make_train_step(
+    task,
+    tx,
+    BUCKETS,
+    config.optimizer.schedule,
+    config.objective.kl_schedule,
+  )
+  create = lambda: state_lib.create(task, tx, seed=0)
+  return task, step, create, optimizers.hyperparameters(config)
+
+
+def no_dropout(hyperparameters):
+  rates = ('embedding', 'hidden', 'output', 'word')
+  return hyperparameters.replace(
+    **{f'dropout_{rate}': jnp.float32(0) for rate in rates}
+  )
+
+
+def as_arrays(tree):
+  is_key = lambda x: jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+  return [
+    np.asarray(jax.random.key_data(x) if is_key(x) else x)
+    for x in jax.tree.leaves(tree)
+  ]
+
+
+class FusionTest(parameterized.TestCase):
+  @parameterized.parameters('language_model', 'sentence_vae')
+  def test_one_call_of_six_steps_is_two_calls_of_three(self, kind):
+    _, train_step, create, hyperparameters = make_run(kind)
+    run = lambda state, first, count: train_step(
+      state, make_corpus(), *plan(first, count), hyperparameters
+    )
+    state, of_six, losses = run(create(), 0, 6)
+    other, first, first_losses = run(create(), 0, 3)
+    other, second, second_losses = run(other, 3, 3)
+    self.assertEqual(int(state.step), 6)
+    for one, two in zip(as_arrays(state), as_arrays(other), strict=True):
+      np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(
+      losses, np.concatenate([first_losses, second_losses])
+    )
+    # Sums of six numbers in another order.
+    chex.assert_trees_all_close(of_six, first.merge(second), rtol=6 * EPS)
+
+  def test_six_calls_of_one_step_are_one_call_of_six(self):
+    _, train_step, create, hyperparameters = make_run('sentence_vae')
+    state, _, losses = train_step(
+      create(), make_corpus(), *plan(0, 6), hyperparameters
+    )
+    other, other_losses = create(), []
+    for first in range(6):
+      other, _, loss = train_step(
+        other, make_corpus(), *plan(first, 1), hyperparameters
+      )
+      other_losses.extend(loss)
+    for one, two in zip(as_arrays(state), as_arrays(other), strict=True):
+      np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(losses, np.asarray(other_losses))
+
+  def test_the_old_state_is_donated(self):
+    _, train_step, create, hyperparameters = make_run('language_model')
+    arguments = make_corpus(), *plan(0, 3), hyperparameters
+    # Which debug_nans would switch off.
+    with jax.debug_nans(False):
+      state = create()
+      new, *_ = train_step(state, *arguments)
+    for old in jax.tree.leaves(state.params) + jax.tree.leaves(state.opt_state):
+      self.assertTrue(old.is_deleted())
+    self.assertFalse(any(x.is_deleted() for x in jax.tree.leaves(new)))
+
+  def test_transfers_nothing_between_host_and_device(self):
+    _, train_step, create, hyperparameters = make_run('language_model')
+    state, arguments = create(), (make_corpus(), *plan(0, 3))
+    state, *_ = train_step(state, *arguments, hyperparameters)
+    with jax.transfer_guard('disallow'):
+      train_step(state, *arguments, hyperparameters)
+      # The guard sees what it should.
+      with self.assertRaisesRegex(Exception, 'Disallowed host-to-device'):
+        train_step(create(), *map(np.asarray, arguments[1:]), hyperparameters)
+
+  def test_hyperparameters_change_without_a_compilation(self):
+    _, train_step, create, hyperparameters = make_run('sentence_vae')
+    arguments = make_corpus(), *plan(0, 3)
+    *_, before = train_step(create(), *arguments, hyperparameters)
+    compiled = train_step._cache_size()
+    names = hyperparameters.__dataclass_fields__
+    for name in names:
+      value = getattr(hyperparameters, name)
+      changed = hyperparameters.replace(**{name: value * 0.5 + 0.25})
+      *_, after = train_step(create(), *arguments, changed)
+      if name not in (
+        'final_learning_rate',  # Of a constant schedule: the only rate.
+        'learning_rate',
+        'learning_rate_steps',
+        'clip_norm',
+        'kl_cycles',
+      ):
+        self.assertFalse(np.array_equal(before, after), name)
+    self.assertEqual(train_step._cache_size(), compiled)
+
+  @parameterized.parameters('language_model', 'sentence_vae')
+  def test_loss_falls(self, kind):
+    _, train_step, create, hyperparameters = make_run(kind)
+    state = create()
+    losses = []
+    for first in range(0, 240, 6):
+      state, _, some = train_step(
+        state, make_corpus(), *plan(first, 6), no_dropout(hyperparameters)
+      )
+      losses.extend(some)
+    # Ten random sentences can be learned by heart; z sees all of them.
+    self.assertLess(np.mean(losses[-6:]), 0.6 * np.mean(losses[:6]))
+
+
+class InvarianceTest(parameterized.TestCase):
+  """What a batch looks like does not matter; which sentences it holds does."""
+
+  def loss(self, kind, rows, length=7, seed=0):
+    """The loss of the sentences, its sums and gradients."""
+    task, _, create, hyperparameters = make_run(kind)
+    batch = batches.gather(make_corpus(), jnp.int32(rows), length)
+    fn = _value_and_grad(task.loss)
+    params = jax.tree.map(lambda x: 2 * x, create().params)
+    (loss, (sums, _)), grads = fn(
+      params, batch, hyperparameters, jax.random.key(seed), {}
+    )
+    return {'loss': loss, 'sums': sums, 'grads': grads}
+
+  def assert_equal_but_rounded(self, one, two):
+    # Sums over at most 28 tokens and 19 words in another order.
+    scale = max(np.abs(x).max() for x in as_arrays(one['grads']))
+    chex.assert_trees_all_close(one, two, rtol=64 * EPS, atol=64 * EPS * scale)
+
+  @parameterized.parameters('language_model', 'sentence_vae')
+  def test_the_order_of_rows_changes_nothing(self, kind):
+    one = self.loss(kind, [2, 0, 5, 3])
+    self.assert_equal_but_rounded(one, self.loss(kind, [3, 5, 2, 0]))
+    # Though noise is drawn.
+    other = self.loss(kind, [2, 0, 5, 3], seed=1)
+    self.assertGreater(abs(one['loss'] - other['loss']), 1e-3 * one['loss'])
+
+  @parameterized.parameters('language_model', 'sentence_vae')
+  def test_blank_rows_change_nothing(self, kind):
+    one = self.loss(kind, [2, 0, 5, 3])
+    two = self.loss(kind, [-1, 2, 0, -1, -1, 5, 3])
+    self.assert_equal_but_rounded(one, two)
+
+  @parameterized.parameters('language_model', 'sentence_vae')
+  def test_padding_changes_nothing(self, kind):
+    one = self.loss(kind, [2, 0, 5, 3])
+    self.assert_equal_but_rounded(one, self.loss(kind, [2, 0, 5, 3], length=9))
+
+  @parameterized.parameters('language_model', 'sentence_vae')
+  def test_a_batch_of_blanks_has_no_gradient(self, kind):
+    blank = self.loss(kind, [-1, -1])
+    for grad in as_arrays(blank['grads']):
+      np.testing.assert_array_equal(grad, 0)
+    self.assertEqual(blank['sums']['tokens'], 0)
+
+  def test_the_loss_is_the_mean_over_sentences(self):
+    kind = 'language_model'
+    alone = [self.loss(kind, [row])['loss'] for row in (2, 0, 5)]
+    together = self.loss(kind, [2, 0, 5])['loss']
+    np.testing.assert_allclose(together, np.mean(alone), rtol=16 * EPS)
+
+
+@functools.cache
+def _value_and_grad(loss):
+  return jax.jit(jax.value_and_grad(loss, has_aux=True))
+
+
+# A task whose gradients can be written down: its loss is the mean number of
+# tokens times slope . a, plus |b - 1|^2 / 2.
+SLOPE = np.float32([3.0, -4.0, 0.0])
+
+
+def toy_loss(params, batch, hyperparameters, key, extras):
+  del hyperparameters, key
+  sentences = jnp.sum(batch['weights'])
+  tokens = jnp.sum(batch['mask'], dtype=jnp.float32)
+  loss = tokens / sentences * jnp.dot(SLOPE, params['a'])
+  loss += 0.5 * jnp.sum(jnp.square(params['b'] - 1.0))
+  sums = {'reconstruction': tokens, 'tokens': tokens, 'sentences': sentences}
+  return loss, (sums, {'calls': extras['calls'] + 1})
+
+
+def toy_gradient(params, rows):
+  tokens = np.mean(LENGTHS[np.asarray(rows)])
+  return {'a': np.float64(SLOPE) * tokens, 'b': params['b'] - 1.0}
+
+
+def toy_task():
+  unused = lambda *_: None
+  return tasks.Task(
+    init=lambda key: {
+      'a': jnp.float32([0.25, 0.5, -1.0]),
+      'b': jnp.float32([2.0, -2.0]),
+    },
+    initial_extras=lambda: {'calls': jnp.int32(0)},
+    loss=toy_loss,
+    evaluate=unused,
+    encode=None,
+    start=unused,
+    step=unused,
+    latent_size=0,
+    metrics=metrics.LanguageModelMetrics,
+  )
+
+
+def run_toy(count=4, scale=1.0, **overrides):
+  """States before and after each of `count` calls of one step, and metrics."""
+  config = make_config(
+    'language_model',
+    **{'optimizer.clip_norm': 0.0, 'train.num_steps': 8, **overrides},
+  )
+  task, tx = toy_task(), optimizers.build(config)
+  train_step = step_lib.make_train_step(
+    task,
+    tx,
+    BUCKETS,
+    config.optimizer.schedule,
+    config.objective.kl_schedule,
+  )
+  state = state_lib.create(task, tx, 0)
+  selection = state.selection.replace(learning_rate_scale=jnp.float32(scale))
+  state = state.replace(selection=selection)
+  states, reports = [jax.device_get(state.replace(key=None))], []
+  for first in range(count):
+    state, report, _ = train_step(
+      state,
+      make_corpus(),
+      *plan(first, 1, batch_size=2),
+      optimizers.hyperparameters(config),
+    )
+    states.append(jax.device_get(state.replace(key=None)))
+    reports.append(jax.device_get(report.compute()))
+  return states, reports
+
+
+def toy_rows(step):
+  return plan(step, 1, batch_size=2)[0][0]
+
+
+def as_doubles(tree):
+  return jax.tree.map(np.float64, tree)
+
+
+class ArithmeticTest(parameterized.TestCase):
+  def test_sgd_goes_down_the_gradient_by_the_rate(self):
+    states, _ = run_toy(
+      **{'optimizer.name': 'sgd', 'optimizer.learning_rate': 0.125}
+    )
+    for step, (old, new) in enumerate(zip(states, states[1:], strict=False)):
+      before = as_doubles(old.params)
+      grads = toy_gradient(before, toy_rows(step))
+      want = {name: before[name] - 0.125 * grads[name] for name in before}
+      chex.assert_trees_all_close(as_doubles(new.params), want, rtol=4 * EPS)
+
+  def test_adam_is_that_of_kingma_and_ba(self):
+    states, _ = run_toy(
+      **{'optimizer.name': 'adam', 'optimizer.learning_rate': 0.125}
+    )
+    # arXiv:1412.6980, algorithm 1, in float64.
+    params = as_doubles(states[0].params)
+    first = jax.tree.map(np.zeros_like, params)
+    second = jax.tree.map(np.zeros_like, params)
+    for step, state in enumerate(states[1:]):
+      for name, grad in toy_gradient(params, toy_rows(step)).items():
+        first[name] = 0.9 * first[name] + 0.1 * grad
+        second[name] = 0.999 * second[name] + 0.001 * grad**2
+        mean = first[name] / (1 - 0.9 ** (step + 1))
+        variance = second[name] / (1 - 0.999 ** (step + 1))
+        params[name] = params[name] - 0.125 * mean / (np.sqrt(variance) + 1e-8)
+      # 1 - 0.999 in float32 has lost three digits.
+      chex.assert_trees_all_close(
+        as_doubles(state.params), params, rtol=2e3 * EPS
+      )
+
+  @parameterized.parameters(0.5, 7.0, 1e9, 0.0)
+  def test_clips_the_norm_and_keeps_the_direction(self, clip_norm):
+    states, reports = run_toy(
+      count=1,
+      **{
+        'optimizer.name': 'sgd',
+        'optimizer.learning_rate': 1.0,
+        'optimizer.clip_norm': clip_norm,
+      },
+    )
+    before, after = as_doubles(states[0].params), as_doubles(states[1].params)
+    grads = toy_gradient(before, toy_rows(0))
+    flat = lambda tree: np.concatenate([tree['a'], tree['b']])
+    norm = np.linalg.norm(flat(grads))
+    self.assertBetween(norm, 7.1, 1e8)
+    shrink = min(1.0, clip_norm / norm) if clip_norm else 1.0
+    step = flat(before) - flat(after)
+    np.testing.assert_allclose(
+      step, shrink * flat(grads), rtol=32 * EPS, atol=8 * EPS
+    )
+    if clip_norm:
+      self.assertLessEqual(np.linalg.norm(step), clip_norm * (1 + 8 * EPS))
+    # What is reported is the norm before.
+    np.testing.assert_allclose(reports[0]['grad_norm'], norm, rtol=8 * EPS)
+
+  def test_clips_a_gradient_of_zero_to_zero(self):
+    task = toy_task()
+    still = lambda params, *rest: (
+      0.0 * jnp.sum(params['a']),
+      toy_loss(params, *rest)[1],
+    )
+    task = tasks.Task(**{**vars(task), 'loss': still})
+    for clip_norm in (0.0, 1.0):
+      config = make_config(
+        'language_model', **{'optimizer.clip_norm': clip_norm}
+      )
+      tx = optax.identity()
+      train_step = step_lib.make_train_step(
+        task, tx, BUCKETS, 'constant', 'constant'
+      )
+      state = state_lib.create(task, tx, 0)
+      before = jax.device_get(state.params)
+      state, *_ = train_step(
+        state,
+        make_corpus(),
+        *plan(0, 2),
+        optimizers.hyperparameters(config),
+      )
+      chex.assert_trees_all_equal(jax.device_get(state.params), before)
+
+  @parameterized.parameters(
+    ('constant', 0.0, lambda x: 1.0),
+    ('linear', 0.25, lambda x: 1 - x),
+    ('cosine', 0.25, lambda x: 0.5 + 0.5 * np.cos(np.pi * x)),
+  )
+  def test_the_rate_follows_its_schedule_over_all_steps(
+    self, schedule, final, part
+  ):
+    states, reports = run_toy(
+      count=8,
+      **{
+        'optimizer.name': 'sgd',
+        'optimizer.learning_rate': 1.0,
+        'optimizer.final_learning_rate': final,
+        'optimizer.schedule': schedule,
+      },
+    )
+    for step, report in enumerate(reports):
+      want = final + (1.0 - final) * part(step / 8)
+      np.testing.assert_allclose(report['learning_rate'], want, rtol=8 * EPS)
+      # And is what the parameters move by.
+      before, after = states[step].params['b'], states[step + 1].params['b']
+      np.testing.assert_allclose(
+        np.float64(before) - after, want * (before - 1.0), atol=16 * EPS
+      )
+
+  def test_a_plateau_scales_the_rate(self):
+    _, (report,) = run_toy(
+      count=1, scale=0.125, **{'optimizer.learning_rate': 0.5}
+    )
+    self.assertEqual(report['learning_rate'], 0.0625)
+
+  def test_hands_on_what_the_objective_adapts(self):
+    states, _ = run_toy(count=3)
+    self.assertEqual([int(s.extras['calls']) for s in states], [0, 1, 2, 3])
+
+  def test_reports_sums_divided_last(self):
+    task, tx = toy_task(), optax.identity()
+    train_step = step_lib.make_train_step(
+      task, tx, BUCKETS, 'constant', 'constant'
+    )
+    # Batches of 4, 4 and 2 sentences: a mean of means would differ.
+    rows, bucket = plan(0, 3)
+    _, report, _ = train_step(
+      state_lib.create(task, tx, 0),
+      make_corpus(),
+      rows,
+      bucket,
+      optimizers.hyperparameters(make_config('language_model')),
+    )
+    values = report.compute()
+    self.assertEqual(int(np.sum(np.asarray(rows) == batches.BLANK)), 2)
+    np.testing.assert_allclose(
+      values['nll_per_sentence'], LENGTHS.mean(), rtol=4 * EPS
+    )
+    self.assertEqual(values['nll_per_token'], 1.0)
+
+
+class AtStepTest(parameterized.TestCase):
+  @parameterized.parameters(
+    ('constant', [0.5, 0.5, 0.5, 0.5, 0.5]),
+    ('linear', [0.125, 0.21875, 0.3125, 0.5, 0.5]),
+    ('cosine', [0.125, 0.125 + 0.375 * (0.5 - 0.5**1.5), 0.3125, 0.5, 0.5]),
+    # Two cycles, half of each a ramp.
+    ('cyclical', [0.125, 0.5, 0.125, 0.5, 0.5]),
+  )
+  def test_the_kl_weight_is_on_its_way(self, schedule, want):
+    config = make_config(
+      'sentence_vae',
+      **{
+        'objective.kl_weight': 0.5,
+        'objective.kl_start': 0.125,
+        'objective.kl_anneal_steps': 20,
+        'objective.kl_cycles': 2,
+      },
+    )
+    hyperparameters = optimizers.hyperparameters(config)
+    got = [
+      step_lib.at_step(
+        hyperparameters, jnp.int32(step), 'constant', schedule
+      ).kl_weight
+      for step in (0, 5, 10, 20, 1000)
+    ]
+    np.testing.assert_allclose(got, want, rtol=4 * EPS)
+
+  def test_leaves_the_others_as_they_are(self):
+    hyperparameters = optimizers.hyperparameters(make_config('sentence_vae'))
+    now = step_lib.at_step(hyperparameters, jnp.int32(3), 'cosine', 'linear')
+    same = {'learning_rate': 0.0, 'kl_weight': 0.0}
+    chex.assert_trees_all_equal(
+      now.replace(**same), hyperparameters.replace(**same)
+    )
+    self.assertNotEqual(now.kl_weight, hyperparameters.kl_weight)
+    self.assertNotEqual(now.learning_rate, hyperparameters.learning_rate)
+
+
+if __name__ == '__main__':
+  absltest.main()
