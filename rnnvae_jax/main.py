@@ -8,6 +8,8 @@ there are used. --config.KEY=VALUE overrides a key in any mode.
 """
 
 import logging as python_logging
+import os
+import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -53,7 +55,9 @@ def main(argv: list[str]) -> None:
     logging.debug('', exc_info=True)  # --verbosity=1 shows where.
     raise SystemExit(f'Error: {error}') from error
   except KeyboardInterrupt:
-    raise SystemExit('Stopped; the same command goes on.') from None
+    print('Stopped; the same command goes on.', file=sys.stderr, flush=True)
+    # Python's own exit would wait for XLA's threads, or crash in them.
+    os._exit(130)
 
 
 def _run() -> None:

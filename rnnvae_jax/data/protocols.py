@@ -73,8 +73,9 @@ _OPENERS = _words("""
 _DOTTED = _TITLES | _NUMBERED | _ABBREVIATIONS
 # Repeats are bounded so that a long line without spaces costs linear time.
 _BOUNDARY = re.compile(
-  r'(?P<word>[^\s.!?…]{0,40}(?:\.[^\s.!?…]{1,9}){0,4})(?P<mark>[.!?…]+)["\'”’»)\]]*\s+'
-  r'(?=["\'“‘«(\[]*(?P<next>[A-Z0-9À-ÖØ-Þ]\w*))'
+  r'(?P<word>[^\s.!?…]{0,40}(?:\.[^\s.!?…]{1,9}){0,4})'
+  r'(?P<mark>[.!?…]{1,9})["\'”’»)\]]{0,9} '
+  r'(?=["\'“‘«(\[]{0,9}(?P<next>[A-Z0-9À-ÖØ-Þ]\w{0,40}))'
 )
 _INITIALS = re.compile(r'(?:[^\W\d_]\.)*[^\W\d_]')
 
@@ -100,16 +101,18 @@ def split_sentences(text: str) -> list[str]:
   initials and decimals. A closing quote stays with its sentence.
   """
   text = ' '.join(text.split())
-  sentences, start = [], 0
+  sentences: list[str] = []
+  start = seen = depth = 0
   for match in _BOUNDARY.finditer(text):
-    sentence = text[start : match.end()]
-    is_open = sentence.count('(') > sentence.count(')')
+    end = match.end()
+    depth += text.count('(', seen, end) - text.count(')', seen, end)
+    seen = end
     # A bracket that stays open for long is a smiley, or was forgotten.
-    if is_open and text.find(')', match.end(), match.end() + 200) >= 0:
+    if depth > 0 and text.find(')', end, end + 200) >= 0:
       continue
     if _ends_sentence(match):
-      sentences.append(sentence.strip())
-      start = match.end()
+      sentences.append(text[start:end].strip())
+      start, depth = end, 0
   return [s for s in (*sentences, text[start:]) if s]
 
 

@@ -65,6 +65,12 @@ class PlainTest(parameterized.TestCase):
   def test_tokenises(self, text, want):
     self.assertEqual(PLAIN.tokenise(text), want.split())
 
+  @parameterized.parameters('a', 'a.', '.', '(', '(a. B ', "a'", '"', 'A! ')
+  def test_a_very_long_line_keeps_all_its_characters(self, part):
+    text = part * 30_000
+    tokens = [t for s in PLAIN.split(text) for t in PLAIN.tokenise(s)]
+    self.assertEqual(''.join(tokens), text.replace(' ', '').lower())
+
   def test_joined_tokens_read_like_text(self):
     tokens = PLAIN.tokenise(SENTENCES[0])
     self.assertEqual(PLAIN.join(tokens), SENTENCES[0].lower())

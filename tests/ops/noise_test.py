@@ -1,0 +1,215 @@
+from absl.testing import absltest, parameterized
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnvae_jax.ops import noise
+
+ROWS, TIME, FEATURES = 5, 7, 11
+UNK = 3
+
+
+def keys_of(index):
+  return noise.row_keys(jax.random.key(0), jnp.asarray(index, jnp.int32))
+
+
+@jax.jit
+def locked(x, rate, keys):
+  return noise.dropout(x, rate, keys, 'site', locked=True)
+
+
+@jax.jit
+def unlocked(x, rate, keys):
+  return noise.dropout(x, rate, keys, 'site', locked=False)
+
+
+drop_words = jax.jit(noise.drop_words, static_argnums=3)
+
+
+def inputs(seed=0, rows=ROWS, time=TIME):
+  """float[B, T, F] without a zero, so that a zero says dropped."""
+  x = np.random.default_rng(seed).uniform(1, 2, size=(rows, time, FEATURES))
+  return np.float32(x)
+
+
+def sentences(rows=ROWS, time=TIME):
+  """int[B, T], bos (1) and words, none of them UNK."""
+  tokens = np.random.default_rng(0).integers(4, 13, size=(rows, time))
+  tokens[:, 0] = 1
+  return np.int32(tokens)
+
+
+class KeysTest(absltest.TestCase):
+  def test_a_row_keeps_its_key_wherever_it_stands(self):
+    index = np.array([8, 3, 0, 5, 13])
+    order = np.array([4, 2, 0, 3, 1])
+    data = jax.random.key_data(keys_of(index))
+    permuted = jax.random.key_data(keys_of(index[order]))
+    np.testing.assert_array_equal(permuted, data[order])
+    self.assertLen(np.unique(data, axis=0), ROWS)
+
+  def test_the_keys_of_a_site_are_its_own(self):
+    keys = keys_of(range(ROWS))
+    data = [
+      np.asarray(jax.random.key_data(each))
+      for each in (
+        keys,
+        noise.site_keys(keys, 'word'),
+        noise.site_keys(keys, 'output'),
+      )
+    ]
+    self.assertLen(np.unique(np.concatenate(data), axis=0), 3 * ROWS)
+
+
+class NormalTest(absltest.TestCase):
+  def test_rows_are_standard_normal_and_differ(self):
+    rows, samples = 3, 20_000
+    draw = np.float64(noise.normal(keys_of(range(rows)), 'z', (samples,)))
+    self.assertEqual(draw.shape, (rows, samples))
+    # Five standard errors of the mean, the variance and the correlations.
+    five = 5 / np.sqrt(samples)
+    np.testing.assert_array_less(np.abs(draw.mean(axis=1)), five)
+    np.testing.assert_array_less(
+      np.abs(draw.var(axis=1) - 1), five * np.sqrt(2)
+    )
+    correlation = np.corrcoef(draw) - np.eye(rows)
+    np.testing.assert_array_less(np.abs(correlation), five)
+
+  def test_a_row_depends_on_its_key_alone(self):
+    index = np.array([8, 3, 0, 5, 13])
+    order = np.array([4, 2, 0])
+    draw = noise.normal(keys_of(index), 'z', (2, 3))
+    some = noise.normal(keys_of(index[order]), 'z', (2, 3))
+    np.testing.assert_array_equal(some, draw[order])
+
+  def test_more_samples_begin_with_the_fewer(self):
+    keys = keys_of(range(ROWS))
+    few, many = (noise.normal(keys, 'z', (k, 3)) for k in (2, 4))
+    np.testing.assert_array_equal(many[:, :2], few)
+
+
+class DropoutTest(parameterized.TestCase):
+  @parameterized.parameters(0.1, 0.5, 0.9)
+  def test_drops_at_the_rate_and_scales_up_the_others(self, rate):
+    rows = 601
+    x = inputs(rows=rows)
+    got = np.asarray(unlocked(x, jnp.float32(rate), keys_of(range(rows))))
+    kept = got != 0
+    np.testing.assert_allclose(
+      got[kept], (x / np.float32(1 - np.float32(rate)))[kept], rtol=1e-6
+    )
+    error = 5 * np.sqrt(rate * (1 - rate) / x.size)
+    self.assertAlmostEqual(kept.mean(), 1 - rate, delta=error)
+    # The scale makes the mean that of x: var(x keep / (1 - rate)) is
+    # x^2 rate / (1 - rate), and x^2 is at most 4.
+    error = 5 * np.sqrt(4 * rate / (1 - rate) / x.size)
+    self.assertAlmostEqual(got.mean(), x.mean(), delta=error)
+
+  @parameterized.parameters(locked, unlocked)
+  def test_of_rate_zero_is_the_identity(self, dropout):
+    x = inputs()
+    np.testing.assert_array_equal(
+      dropout(x, jnp.float32(0), keys_of(range(ROWS))), x
+    )
+
+  def test_a_locked_mask_is_constant_over_time_only(self):
+    kept = np.asarray(
+      locked(inputs(), jnp.float32(0.5), keys_of(range(ROWS))) != 0
+    )
+    np.testing.assert_array_equal(kept, np.repeat(kept[:, :1], TIME, axis=1))
+    mask = kept[:, 0]
+    self.assertLen(np.unique(mask, axis=0), ROWS)
+    self.assertFalse(np.any(np.all(mask == mask[:, :1], axis=1)))
+
+  def test_an_unlocked_mask_varies_over_time(self):
+    kept = unlocked(inputs(), jnp.float32(0.5), keys_of(range(ROWS))) != 0
+    for row in np.asarray(kept):
+      self.assertLen(np.unique(row, axis=0), TIME)
+
+  @parameterized.parameters(locked, unlocked)
+  def test_permuting_the_batch_permutes_the_masks(self, dropout):
+    index = np.array([8, 3, 0, 5, 13])
+    order = np.array([4, 2, 0, 3, 1])
+    x, rate = inputs(), jnp.float32(0.5)
+    want = dropout(x, rate, keys_of(index))[order]
+    got = dropout(x[order], rate, keys_of(index[order]))
+    np.testing.assert_array_equal(got, want)
+
+  @parameterized.parameters(locked, unlocked)
+  def test_a_longer_batch_begins_with_the_same_mask(self, dropout):
+    x, rate, keys = inputs(), jnp.float32(0.5), keys_of(range(ROWS))
+    longer = np.concatenate([x, inputs(seed=1, time=6)], axis=1)
+    want = dropout(x, rate, keys)
+    np.testing.assert_array_equal(dropout(longer, rate, keys)[:, :TIME], want)
+
+  @parameterized.parameters(locked, unlocked)
+  def test_a_row_does_not_see_the_others(self, dropout):
+    x, rate = inputs(), jnp.float32(0.5)
+    other = inputs(seed=1)
+    other[2] = x[2]
+    want = dropout(x, rate, keys_of([0, 1, 2, 3, 4]))
+    got = dropout(other, rate, keys_of([9, 8, 2, 7, 6]))
+    np.testing.assert_array_equal(got[2], want[2])
+    self.assertFalse(np.any(np.all((got != 0) == (want != 0), (1, 2))[[0, 1]]))
+
+  def test_two_sites_draw_independently(self):
+    rows = 601
+    x, rate, keys = inputs(rows=rows), jnp.float32(0.5), keys_of(range(rows))
+    masks = [
+      np.float64(noise.dropout(x, rate, keys, site, locked=False) != 0)
+      for site in ('embedding', 'output')
+    ]
+    correlation = np.corrcoef(masks[0].ravel(), masks[1].ravel())[0, 1]
+    self.assertLess(abs(correlation), 5 / np.sqrt(x.size))
+
+  def test_the_gradient_is_the_mask(self):
+    x, keys = inputs(), keys_of(range(ROWS))
+    fn = lambda x: jnp.sum(unlocked(x, jnp.float32(0.75), keys))
+    kept = np.asarray(unlocked(x, jnp.float32(0.75), keys)) != 0
+    np.testing.assert_array_equal(jax.grad(fn)(x), np.float32(4 * kept))
+
+  def test_another_rate_needs_no_other_program(self):
+    fn = jax.jit(noise.dropout, static_argnums=(3, 4))
+    for rate in (0.0, 0.3, 0.8):
+      fn(inputs(), jnp.float32(rate), keys_of(range(ROWS)), 'site', False)
+    self.assertEqual(fn._cache_size(), 1)
+
+
+class DropWordsTest(parameterized.TestCase):
+  def test_of_rate_zero_is_the_identity(self):
+    tokens = sentences()
+    got = drop_words(tokens, jnp.float32(0), keys_of(range(ROWS)), UNK)
+    np.testing.assert_array_equal(got, tokens)
+
+  def test_of_rate_one_replaces_all_but_the_first(self):
+    tokens = sentences()
+    got = drop_words(tokens, jnp.float32(1), keys_of(range(ROWS)), UNK)
+    want = np.full_like(tokens, UNK)
+    want[:, 0] = 1
+    np.testing.assert_array_equal(got, want)
+
+  @parameterized.parameters(0.2, 0.7)
+  def test_replaces_at_the_rate_and_keeps_bos_and_the_others(self, rate):
+    rows = 2003
+    tokens = sentences(rows)
+    got = drop_words(tokens, jnp.float32(rate), keys_of(range(rows)), UNK)
+    got = np.asarray(got)
+    dropped = got == UNK
+    np.testing.assert_array_equal(got[~dropped], tokens[~dropped])
+    self.assertFalse(np.any(dropped[:, 0]))
+    error = 5 * np.sqrt(rate * (1 - rate) / dropped[:, 1:].size)
+    self.assertAlmostEqual(dropped[:, 1:].mean(), rate, delta=error)
+
+  def test_a_row_keeps_its_holes_wherever_and_however_long_it_stands(self):
+    tokens, rate = sentences(), jnp.float32(0.5)
+    index = np.array([8, 3, 0, 5, 13])
+    order = np.array([4, 2, 0, 3, 1])
+    want = drop_words(tokens, rate, keys_of(index), UNK)
+    longer = np.concatenate([tokens, sentences(time=6)], axis=1)[order]
+    got = drop_words(longer, rate, keys_of(index[order]), UNK)
+    np.testing.assert_array_equal(got[:, :TIME], want[order])
+    self.assertLen(np.unique(np.asarray(want) == UNK, axis=0), ROWS)
+
+
+if __name__ == '__main__':
+  absltest.main()
