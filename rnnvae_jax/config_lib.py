@@ -244,7 +244,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
       )
 
 
-# Key prefixes or keys, with the smallest and largest legal value.
+# Keys with their smallest and largest legal value; None: no bound.
 _RANGES = (
   ('corpus.max_length', 2, None),
   ('corpus.vocab_size', 0, None),

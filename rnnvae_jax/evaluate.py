@@ -56,14 +56,7 @@ def evaluate_split(
   """
   settings, split = run.config.evaluate, corpus.splits[name]
   start = time.time()
-  run_split = evaluation.make_evaluator(
-    run.task,
-    split,
-    batch_size=settings.batch_size,
-    num_buckets=settings.num_buckets,
-    num_samples=settings.iw_samples,
-    chunk=settings.chunk,
-  )
+  run_split = runs.make_evaluator(run, split)
   key = jax.random.key(run.config.seed)
   with progress.counter(f'evaluating {name}') as report:
     values = run_split(run.state.params, run.state.extras, key, report)

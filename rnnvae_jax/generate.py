@@ -15,7 +15,7 @@ from rnnvae_jax import data
 from rnnvae_jax.data import batches, corpora, protocols
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.ops import noise, sampling
-from rnnvae_jax.training import evaluation, runs, writers
+from rnnvae_jax.training import runs, writers
 
 # Rows decoded at a time: bounds the memory of their logits.
 _ROWS = 256
@@ -70,15 +70,8 @@ def score(config: Any, workdir: str) -> None:
   `evaluate.iw_samples` samples.
   """
   run = runs.open_run(config, workdir)
-  split, settings = _read(run), config.evaluate
-  evaluator = evaluation.make_evaluator(
-    run.task,
-    split,
-    batch_size=settings.batch_size,
-    num_buckets=settings.num_buckets,
-    num_samples=settings.iw_samples,
-    chunk=settings.chunk,
-  )
+  split = _read(run)
+  evaluator = runs.make_evaluator(run, split)
   key = jax.random.key(config.seed)
   values = evaluator(run.state.params, run.state.extras, key)
   nats = values['iwae_nll' if run.task.latent_size else 'nll']

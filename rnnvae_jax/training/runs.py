@@ -12,6 +12,7 @@ from rnnvae_jax import config_lib, data
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.training import (
   checkpoints,
+  evaluation,
   optimizers,
   tasks,
   writers,
@@ -130,6 +131,19 @@ def open_run(config: ml_collections.ConfigDict, workdir: str) -> Run:
   raise FileNotFoundError(
     f'The run in {workdir!r} has no checkpoint yet: the first is written '
     f'after {config.train.eval_every} steps.'
+  )
+
+
+def make_evaluator(run: Run, split: data.Split):
+  """The evaluator of a split with the run's evaluation settings."""
+  settings = run.config.evaluate
+  return evaluation.make_evaluator(
+    run.task,
+    split,
+    batch_size=settings.batch_size,
+    num_buckets=settings.num_buckets,
+    num_samples=settings.iw_samples,
+    chunk=settings.chunk,
   )
 
 

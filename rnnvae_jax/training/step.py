@@ -58,9 +58,8 @@ def make_train_step(
       bucket, branches, state.params
     )
     norm = optax.tree.norm(grads)
-    # min(1, clip / norm), safe at a norm of 0.
-    shrink = now.clip_norm / jnp.maximum(norm, now.clip_norm)
-    shrink = jnp.where(jnp.isinf(now.clip_norm), 1.0, shrink)
+    tiny = jnp.finfo(norm.dtype).tiny  # A norm of 0 is not divided by.
+    shrink = jnp.minimum(1.0, now.clip_norm / jnp.maximum(norm, tiny))
     grads = jax.tree.map(lambda grad: grad * shrink, grads)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     rate = now.learning_rate * state.selection.learning_rate_scale

@@ -60,14 +60,6 @@ class Writer:
     ]
     self._add_event(step, summary=summary_pb2.Summary(value=points))
 
-  def text(self, tag: str, step: int, text: str) -> None:
-    """Shows `text` in TensorBoard, line by line as it stands."""
-    from tensorboardX import summary
-
-    # TensorBoard reads Markdown, in which four spaces mean 'verbatim'.
-    verbatim = '\n'.join('    ' + line for line in text.splitlines())
-    self._add_event(step, summary=summary.text(tag, verbatim))
-
   def truncate(self, step: int) -> None:
     """Drops what is later than `step`, and a last line that a kill cut short.
 

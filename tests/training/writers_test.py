@@ -57,20 +57,15 @@ class WriterTest(parameterized.TestCase):
     (line,) = read_lines(self.metrics)
     self.assertEqual(repr(float(line['loss'])), repr(value))
 
-  def test_tensorboard_gets_the_scalars_and_the_text(self):
+  def test_tensorboard_gets_the_scalars(self):
     with writers.Writer(self.workdir) as writer:
       writer.write(3, {'train/loss': 2.5, 'train/kl': 0.25})
-      writer.text('samples', 4, 'a <unk>\nb')
-    _, scalars, text = read_events(self.workdir)
+    _, scalars = read_events(self.workdir)
     self.assertEqual(scalars.step, 3)
     self.assertEqual(
       {value.tag: value.simple_value for value in scalars.summary.value},
       {'train/loss': 2.5, 'train/kl': 0.25},
     )
-    self.assertEqual(text.step, 4)
-    (value,) = text.summary.value
-    self.assertEqual(value.metadata.plugin_data.plugin_name, 'text')
-    self.assertEqual(value.tensor.string_val[0], b'    a <unk>\n    b')
 
   def test_a_resumed_run_overwrites_no_events_of_the_first(self):
     for step in (1, 2):

@@ -1,0 +1,284 @@
+import collections
+import functools
+import itertools
+
+from absl.testing import absltest, parameterized
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from rnnvae_jax.ops import sampling
+
+EPS = np.finfo(np.float32).eps
+ROWS, VOCAB = 7, 11
+
+
+def settings(temperature=1.0, top_k=0, top_p=1.0):
+  return sampling.Settings(
+    jnp.float32(temperature), jnp.int32(top_k), jnp.float32(top_p)
+  )
+
+
+def forbid(*ids, size=VOCAB):
+  mask = np.zeros(size, bool)
+  mask[list(ids)] = True
+  return mask
+
+
+def logits_of(rows=ROWS, seed=0):
+  rng = np.random.default_rng(seed)
+  return np.float32(2 * rng.normal(size=(rows, VOCAB)))
+
+
+def reference(logits, forbidden, temperature, top_k, top_p):
+  """The distribution to draw from, float64[B, V], one row at a time."""
+  rows = []
+  for row in np.float64(logits):
+    row = np.where(forbidden, -np.inf, row / (temperature or 1.0))
+    order = sorted(range(len(row)), key=lambda i: -row[i])
+    order = order[: top_k or None]
+    weights = np.exp(row[order] - row[order[0]])
+    weights /= weights.sum()
+    # The smallest set that reaches p: a token is in while those before it
+    # have not.
+    size = sum(weights[:i].sum() < top_p for i in range(len(order)))
+    size = len(order) if top_p == 1.0 else size
+    probabilities = np.zeros(len(row))
+    probabilities[order[:size]] = weights[:size] / weights[:size].sum()
+    rows.append(probabilities)
+  return np.stack(rows)
+
+
+@jax.jit
+def distribution(logits, forbidden, settings):
+  filtered = sampling.filter_logits(logits, settings, forbidden)
+  return jax.nn.softmax(filtered, axis=-1)
+
+
+class FilterLogitsTest(parameterized.TestCase):
+  @parameterized.parameters(
+    (1.0, 0, 1.0),
+    (0.5, 0, 1.0),
+    (3.0, 0, 1.0),
+    (1.0, 4, 1.0),
+    (1.0, 1, 1.0),
+    (1.0, 50, 1.0),
+    (1.0, 0, 0.8),
+    (1.0, 0, 0.3),
+    (1.0, 0, 1e-6),
+    (0.7, 5, 0.9),
+    (2.0, 3, 0.6),
+  )
+  def test_match_the_definition(self, temperature, top_k, top_p):
+    logits, forbidden = logits_of(), forbid(0, 6)
+    got = distribution(logits, forbidden, settings(temperature, top_k, top_p))
+    want = reference(logits, forbidden, temperature, top_k, top_p)
+    np.testing.assert_array_equal(got > 0, want > 0)
+    # The quotient of logit and temperature rounds, then softmax: an exponent,
+    # exp, V additions and a division.
+    size = np.max(np.abs(logits)) / temperature
+    np.testing.assert_allclose(got, want, rtol=EPS * (4 * size + VOCAB + 8))
+
+  def test_a_full_nucleus_keeps_a_token_below_rounding(self):
+    # Before the last token the cumulative sum is 1 in float32.
+    logits = np.float32([[0.0, -25.0, -30.0]])
+    got = sampling.filter_logits(
+      logits, settings(top_k=3), np.zeros(3, bool)
+    )
+    np.testing.assert_array_equal(got, logits)
+
+  def test_the_nucleus_is_that_of_the_k_likeliest(self):
+    # Of 0.4, 0.3, 0.2, 0.1 the first two reach 0.7; of the three likeliest,
+    # 4/9, 3/9, 2/9, the first two reach 0.75, of all four they do not.
+    logits = np.log(np.float32([[0.1, 0.4, 0.2, 0.3]]))
+    nobody = np.zeros(4, bool)
+    both = distribution(logits, nobody, settings(top_k=3, top_p=0.75))
+    alone = distribution(logits, nobody, settings(top_p=0.75))
+    np.testing.assert_array_equal(both[0] > 0, [False, True, False, True])
+    np.testing.assert_array_equal(alone[0] > 0, [False, True, True, True])
+
+  def test_equal_logits_are_cut_to_exactly_k(self):
+    got = distribution(np.zeros((3, 5), np.float32), forbid(1, size=5),
+                       settings(top_k=2))
+    np.testing.assert_array_equal(np.sum(got > 0, axis=1), np.full(3, 2))
+
+  def test_entropy_rises_with_temperature(self):
+    entropies = []
+    for temperature in (0.2, 0.5, 1.0, 2.0, 8.0):
+      got = distribution(logits_of(), forbid(0), settings(temperature))
+      probabilities = np.float64(got)
+      terms = probabilities * np.log(np.maximum(probabilities, 1e-300))
+      entropies.append(-np.sum(terms, axis=1))
+    self.assertTrue(np.all(np.diff(entropies, axis=0) > 0), entropies)
+    self.assertLess(np.max(entropies), np.log(VOCAB - 1))
+
+  def test_another_setting_needs_no_other_program(self):
+    fn = jax.jit(sampling.filter_logits)
+    for each in (settings(), settings(0.5, 3, 0.9), settings(0.0)):
+      fn(logits_of(), each, forbid(0))
+    self.assertEqual(fn._cache_size(), 1)
+
+
+class ChooseTest(parameterized.TestCase):
+  @parameterized.parameters((0, 1.0), (3, 1.0), (0, 0.5))
+  def test_at_temperature_zero_takes_the_likeliest_allowed(self, top_k, top_p):
+    logits, forbidden = logits_of(), forbid(2, 5)
+    keys = jax.random.split(jax.random.key(0), ROWS)
+    got = sampling.choose(
+      keys, logits, settings(0.0, top_k, top_p), forbidden
+    )
+    want = np.argmax(np.where(forbidden, -np.inf, logits), axis=1)
+    np.testing.assert_array_equal(got, want)
+    self.assertEqual(got.dtype, jnp.int32)
+    # The forbidden tokens would have been taken somewhere.
+    self.assertTrue(np.any(want != np.argmax(logits, axis=1)))
+
+
+# The chain of the decoding tests: what follows depends on the last token.
+CHAIN_BOS, CHAIN_EOS, CHAIN_WORDS, CHAIN_FORBIDDEN = 0, 1, (2, 3, 4), 5
+CHAIN_SIZE = 6
+CHAIN = np.float32(
+  [
+    [0.9, 0.1, 0.5, -0.6, 0.7, 1.3],  # After bos.
+    [9.0, 9.0, 9.0, 9.0, 9.0, 9.0],  # After eos, whose logits none may use.
+    [0.2, 0.6, -0.7, 0.4, 0.1, 2.0],
+    [1.5, -0.3, 0.8, 0.3, -0.9, 0.3],
+    [0.4, 0.5, 0.2, 1.1, 0.0, 1.9],
+  ]
+)
+
+
+def chain_step(carry, tokens):
+  """Counts its calls, and answers with the row of the last token."""
+  return carry + 1, jnp.asarray(CHAIN)[jnp.minimum(tokens, 4)]
+
+
+@functools.partial(jax.jit, static_argnames='max_length')
+def decode_chain(keys, settings, max_length):
+  return sampling.decode(
+    chain_step,
+    jnp.int32(0),
+    keys,
+    settings,
+    forbidden=jnp.asarray(forbid(CHAIN_BOS, CHAIN_FORBIDDEN, size=CHAIN_SIZE)),
+    max_length=max_length,
+    bos=CHAIN_BOS,
+    eos=CHAIN_EOS,
+  )
+
+
+def keys_of(rows, seed=0):
+  return jax.random.split(jax.random.key(seed), rows)
+
+
+def chain_sentences(max_length, *filters):
+  """Each possible sentence and its exact probability."""
+  forbidden = forbid(CHAIN_BOS, CHAIN_FORBIDDEN, size=CHAIN_SIZE)
+  follow = reference(CHAIN, forbidden, *filters)
+  ended = [
+    (*words, CHAIN_EOS)
+    for length in range(max_length)
+    for words in itertools.product(CHAIN_WORDS, repeat=length)
+  ]
+  cut = list(itertools.product(CHAIN_WORDS, repeat=max_length))
+  return {
+    sentence: np.prod(
+      [follow[a, b] for a, b in itertools.pairwise((CHAIN_BOS, *sentence))]
+    )
+    for sentence in ended + cut
+  }
+
+
+class DecodeTest(parameterized.TestCase):
+  @parameterized.parameters((1.0, 0, 1.0), (0.7, 0, 1.0), (1.3, 3, 0.9))
+  def test_draws_whole_sentences_from_their_distribution(self, *filters):
+    rows, max_length = 20_011, 4
+    exact = chain_sentences(max_length, *filters)
+    self.assertAlmostEqual(sum(exact.values()), 1.0, delta=1e-12)
+    tokens, lengths = decode_chain(keys_of(rows), settings(*filters), max_length)
+    counts = collections.Counter(
+      tuple(row[:length])
+      for row, length in zip(
+        np.asarray(tokens).tolist(), np.asarray(lengths).tolist(), strict=True
+      )
+    )
+    self.assertLessEqual(set(counts), {s for s, p in exact.items() if p > 0})
+    # The approximation by chi-square wants about five expected in each cell:
+    # rarer sentences share one.
+    cells = [
+      (counts[sentence], rows * probability)
+      for sentence, probability in exact.items()
+    ]
+    common = [cell for cell in cells if cell[1] >= 5]
+    rare = np.sum([cell for cell in cells if cell[1] < 5] or [(0, 0)], axis=0)
+    if rare[1] > 0:
+      common.append(tuple(rare))
+    observed, expected = np.transpose(common)
+    statistic = np.sum((observed - expected) ** 2 / expected)
+    quantile = stats.chi2.isf(1e-4, len(common) - 1)
+    self.assertGreater(len(common), 20)
+    self.assertLess(statistic, quantile)
+
+  def test_at_temperature_zero_follows_the_likeliest_tokens(self):
+    tokens, lengths = decode_chain(keys_of(3), settings(0.0), 4)
+    # bos -> 4 -> 3 -> 2 -> eos by the table's largest allowed logits.
+    np.testing.assert_array_equal(tokens, [[4, 3, 2, 1]] * 3)
+    np.testing.assert_array_equal(lengths, [4, 4, 4])
+
+  def test_a_length_counts_eos_and_eos_fills_the_row(self):
+    tokens, lengths = map(np.asarray, decode_chain(keys_of(97), settings(), 5))
+    self.assertSetEqual(set(lengths.tolist()), {1, 2, 3, 4, 5})
+    for row, length in zip(tokens, lengths, strict=True):
+      self.assertTrue(np.all(row[length:] == CHAIN_EOS))
+      self.assertFalse(np.any(row[: length - 1] == CHAIN_EOS))
+      self.assertTrue(length == 5 or row[length - 1] == CHAIN_EOS)
+    # Some are cut, and these have no eos.
+    self.assertTrue(np.any(tokens[lengths == 5, -1] != CHAIN_EOS))
+    self.assertTrue(np.any(tokens[lengths == 5, -1] == CHAIN_EOS))
+
+  def test_a_sentence_does_not_depend_on_the_other_rows(self):
+    keys = keys_of(13)
+    order = np.array([12, 4, 7])
+    tokens, lengths = decode_chain(keys, settings(), 6)
+    some, some_lengths = decode_chain(keys[order], settings(), 6)
+    np.testing.assert_array_equal(some, tokens[order])
+    np.testing.assert_array_equal(some_lengths, lengths[order])
+
+  def test_a_longer_limit_only_goes_on_with_what_it_cut(self):
+    keys = keys_of(13)
+    short, lengths = decode_chain(keys, settings(), 3)
+    longer, _ = decode_chain(keys, settings(), 6)
+    np.testing.assert_array_equal(longer[:, :3], short)
+    self.assertEqual(np.max(lengths), 3)
+
+  @parameterized.parameters((5, 8, 5), (9, 6, 6))
+  def test_stops_when_all_rows_have_ended(self, last, max_length, calls):
+    rows = 3
+    stops = np.array([2, last, 1])  # When each row says eos.
+    counted = []
+
+    def step(carry, tokens):
+      jax.debug.callback(lambda time: counted.append(int(time)), carry)
+      is_last = carry + 1 == stops
+      return carry + 1, jnp.where(is_last[:, None], *jnp.eye(2)[:, None] * 99)
+
+    tokens, lengths = sampling.decode(
+      step,
+      jnp.int32(0),
+      keys_of(rows),
+      settings(0.0),
+      forbidden=np.zeros(2, bool),
+      max_length=max_length,
+      bos=1,
+      eos=0,
+    )
+    jax.effects_barrier()
+    self.assertLen(counted, calls)
+    np.testing.assert_array_equal(lengths, np.minimum(stops, max_length))
+    want = np.arange(1, max_length + 1)[None, :] < stops[:, None]
+    np.testing.assert_array_equal(tokens, want)
+
+
+if __name__ == '__main__':
+  absltest.main()
