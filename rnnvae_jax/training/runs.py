@@ -68,6 +68,7 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> data.Corpus:
   else:
     os.makedirs(workdir, exist_ok=True)
     corpus.vocab.save(vocab_path)
+  if not os.path.exists(path):  # Last: it says that there is a run.
     writers.write_json(path, ours)
   return corpus
 
