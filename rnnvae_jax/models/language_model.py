@@ -115,7 +115,7 @@ class LanguageModel(nn.Module):
     x = self.embedding(tokens)
     if self.inputless:
       x = jnp.zeros_like(x)
-    elif keys is not None:
+    elif rates is not None and keys is not None:
       x = noise.dropout(
         x, rates.embedding, keys, 'embedding', self.locked_dropout
       )

@@ -31,7 +31,9 @@ def linear_cross_entropy(
     ValueError: the shapes do not fit together.
   """
   if (
-    hidden.shape[-1:] != kernel.shape[-1:]
+    hidden.ndim != 2
+    or kernel.ndim != 2
+    or hidden.shape[-1:] != kernel.shape[-1:]
     or bias.shape != kernel.shape[:1]
     or targets.shape != hidden.shape[:1]
   ):

@@ -1,0 +1,235 @@
+"""The config schema: arguments, validation, what makes two runs different."""
+
+import os
+
+from absl.testing import absltest, parameterized
+import ml_collections
+
+from rnnvae_jax import config_lib
+
+
+class ParseArgTest(parameterized.TestCase):
+  def parse(self, tail):
+    return config_lib.parse_arg(
+      tail, tiny=False, cell='gru', size=3, rate=0.5
+    ).to_dict()
+
+  @parameterized.parameters(
+    ('', {}),
+    ('tiny', {'tiny': True}),
+    ('ptb', {'corpus': 'ptb'}),
+    ('ptb,tiny', {'corpus': 'ptb', 'tiny': True}),
+    (' tiny , cell=lstm,', {'tiny': True, 'cell': 'lstm'}),
+    ('size=7,rate=2', {'size': 7, 'rate': 2.0}),
+    ('rate=1e-3', {'rate': 0.001}),
+    ('tiny=true', {'tiny': True}),
+    ('tiny=False', {'tiny': False}),
+    ('cell=', {'cell': ''}),
+    ('corpus=lee', {'corpus': 'lee'}),
+  )
+  def test_reads_names_and_typed_pairs(self, tail, changed):
+    defaults = {
+      'corpus': '',
+      'tiny': False,
+      'cell': 'gru',
+      'size': 3,
+      'rate': 0.5,
+    }
+    self.assertEqual(self.parse(tail), defaults | changed)
+    self.assertIsInstance(self.parse('rate=2')['rate'], float)
+
+  def test_an_existing_folder_is_a_corpus(self):
+    folder = self.create_tempdir().full_path
+    self.assertEqual(self.parse(f'{folder},tiny')['corpus'], folder)
+
+  @parameterized.parameters(
+    ('tinny', "'tinny' is unknown. Did you mean 'tiny'?"),
+    ('ptbb', "'ptbb' is unknown. Did you mean 'ptb'?"),
+    ('sise=3', "'sise' is unknown. Did you mean 'size'?"),
+    ('xyzzy', "'xyzzy' is unknown. Known: corpus, tiny, cell, size, rate, "),
+    ('cell', "'cell' is unknown"),  # No switch: it wants a value.
+    ('./no/such/folder', 'no such folder. A corpus folder holds train.txt'),
+    ('corpus.txt', 'no such folder'),
+    ('size=2.5', "size='2.5' is not int"),
+    ('rate=fast', "rate='fast' is not float"),
+    ('tiny=yes', "tiny='yes': true or false"),
+  )
+  def test_offers_what_is_legal(self, tail, message):
+    with self.assertRaises(ValueError) as raised:
+      self.parse(tail)
+    self.assertIn(message, str(raised.exception))
+
+
+class ApplyTest(absltest.TestCase):
+  def apply(self, tail):
+    config = config_lib.default()
+    arg = config_lib.parse_arg(tail, tiny=False)
+    config_lib.apply(config, arg)
+    return config
+
+  def test_nothing_changes_nothing(self):
+    self.assertEqual(self.apply(''), config_lib.default())
+
+  def test_a_folder_is_made_absolute(self):
+    folder = self.create_tempdir().full_path
+    relative = os.path.relpath(folder)
+    self.assertEqual(self.apply(relative).corpus.name, folder)
+
+  def test_tiny_reads_the_grammar_unless_another_corpus_is_named(self):
+    self.assertEqual(self.apply('tiny').corpus.name, 'grammar')
+    self.assertEqual(self.apply('tiny,lee').corpus.name, 'lee')
+    folder = self.create_tempdir().full_path
+    self.assertEqual(self.apply(f'tiny,{folder}').corpus.name, folder)
+
+
+class DefaultTest(absltest.TestCase):
+  def test_is_valid_and_locked(self):
+    config = config_lib.default()
+    config_lib.validate(config)
+    with self.assertRaisesRegex(AttributeError, 'latent_size'):
+      config.model.latent_sze = 4
+    with self.assertRaises(TypeError):
+      config.model.latent_size = 'many'
+
+
+class ValidateTest(parameterized.TestCase):
+  def error(self, **changes):
+    config = config_lib.default()
+    config.update_from_flattened_dict(
+      {key.replace('__', '.'): value for key, value in changes.items()}
+    )
+    with self.assertRaises(ValueError) as raised:
+      config_lib.validate(config)
+    return str(raised.exception)
+
+  @parameterized.parameters(
+    ('corpus.name', 'grammer', 'grammar'),
+    ('corpus.protocol', 'twet', 'tweet'),
+    ('model.kind', 'sentence_vea', 'sentence_vae'),
+    ('model.cell', 'gruu', 'gru'),
+    ('model.elman.activation', 'tan', 'tanh'),
+    ('objective.kl_schedule', 'sigmoidal', 'sigmoid'),
+    ('objective.free_bits_per', 'sentences', 'sentence'),
+    ('optimizer.name', 'adamw', 'adam'),
+    ('optimizer.schedule', 'cosin', 'cosine'),
+    ('evaluate.split', 'tests', 'test'),
+  )
+  def test_offers_the_nearest_name(self, key, wrong, nearest):
+    message = self.error(**{key: wrong})
+    self.assertStartsWith(message, f'config.{key} = {wrong!r} is unknown. ')
+    self.assertIn(f'Did you mean {nearest!r}?', message)
+
+  @parameterized.parameters(
+    ('corpus.max_length', 1, 'at least 2'),
+    ('model.hidden_size', 0, 'at least 1'),
+    ('model.num_layers', -1, 'at least 1'),
+    ('dropout.word', 1.5, '0 to 1'),
+    ('dropout.output', 1.0, '0 to 0.99'),
+    ('dropout.embedding', -0.1, '0 to 0.99'),
+    ('objective.kl_cycles', 0, 'at least 1'),
+    ('objective.free_bits', -1.0, 'at least 0'),
+    ('optimizer.learning_rate', float('nan'), 'at least 0'),
+    ('optimizer.plateau_factor', 2.0, '0 to 1'),
+    ('train.steps_per_call', 0, 'at least 1'),
+    ('evaluate.iw_samples', 0, 'at least 1'),
+    ('evaluate.mutual_information_group', 1, 'at least 2'),
+    ('generate.top_p', 1.5, '0 to 1'),
+    ('generate.interpolation_steps', 1, 'at least 2'),
+  )
+  def test_names_the_range(self, key, wrong, bound):
+    message = self.error(**{key: wrong})
+    self.assertEqual(
+      message, f'config.{key} = {wrong!r} is out of range: {bound}.'
+    )
+
+  def test_every_number_has_a_range_but_where_any_will_do(self):
+    flat = config_lib.flatten(config_lib.default())
+    unbounded = set()
+    for key, value in flat.items():
+      if isinstance(value, int | float) and not isinstance(value, bool):
+        config = config_lib.default()
+        config.update_from_flattened_dict({key: type(value)(-10)})
+        try:
+          config_lib.validate(config)
+          unbounded.add(key)
+        except ValueError as error:
+          self.assertIn(f'config.{key}', str(error))
+    # A forget gate may be made to forget. (`seed` goes to NumPy as well.)
+    self.assertEqual(unbounded, {'generate.seed', 'model.lstm.forget_bias'})
+
+  @parameterized.parameters(
+    ('train.num_steps', 109, 100),
+    ('train.eval_every', 39, 20),
+    ('train.num_steps', 5, 20),
+  )
+  def test_wants_whole_calls_and_offers_the_nearest(self, key, wrong, nearest):
+    message = self.error(**{key: wrong, 'train.steps_per_call': 20})
+    self.assertStartsWith(message, f'config.{key}={wrong} is not a multiple')
+    self.assertEndsWith(message, f'Nearest legal value: {nearest}.')
+    config = config_lib.default()
+    config.train.steps_per_call = 20
+    config.update_from_flattened_dict({key: nearest})
+    config_lib.validate(config)
+
+  def test_refuses_a_decoder_that_reads_what_it_predicts(self):
+    message = self.error(model__bidirectional_decoder=True)
+    self.assertIn('Legal: False', message)
+    self.assertIn('config.model.bidirectional_encoder', message)
+
+  def test_an_existing_folder_is_a_corpus(self):
+    config = config_lib.default()
+    config.corpus.name = self.create_tempdir().full_path
+    config_lib.validate(config)
+
+
+class FlattenTest(absltest.TestCase):
+  def test_round_trip(self):
+    config = config_lib.default()
+    config.model.lstm.forget_bias = 2.5
+    config.corpus.name = 'lee'
+    flat = config_lib.flatten(config)
+    self.assertEqual(list(flat), sorted(flat))
+    self.assertEqual(flat['model.lstm.forget_bias'], 2.5)
+    self.assertFalse(
+      any(isinstance(v, ml_collections.ConfigDict) for v in flat.values())
+    )
+    again = config_lib.from_flat(flat)
+    self.assertEqual(again, config)
+    self.assertTrue(again.is_locked)
+
+  def test_refuses_the_keys_of_another_version(self):
+    flat = config_lib.flatten(config_lib.default())
+    del flat['model.cell']
+    flat['model.heads'] = 8
+    with self.assertRaisesRegex(
+      ValueError, r'model\.cell is missing, model\.heads is unknown'
+    ):
+      config_lib.from_flat(flat)
+
+
+class DifferencesTest(absltest.TestCase):
+  def test_are_sorted_and_name_both_values(self):
+    ours = {'seed': 0, 'model.cell': 'gru', 'train.patience': 3}
+    theirs = {'seed': 0, 'model.cell': 'lstm', 'model.heads': 8}
+    self.assertEqual(
+      config_lib.differences(ours, theirs),
+      [
+        "config.model.cell: 'lstm' there, 'gru' here",
+        "config.model.heads: 8 there, '(absent)' here",
+        "config.train.patience: '(absent)' there, 3 here",
+      ],
+    )
+
+  def test_of_a_finished_run_are_not_how_it_is_looked_at(self):
+    ours = config_lib.flatten(config_lib.default())
+    changed = [
+      key
+      for key in ours
+      if not config_lib.differences(ours, {**ours, key: 'changed'})
+    ]
+    looks = ('evaluate.', 'generate.', 'data.')
+    self.assertEqual(changed, [key for key in ours if key.startswith(looks)])
+
+
+if __name__ == '__main__':
+  absltest.main()

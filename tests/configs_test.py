@@ -1,0 +1,225 @@
+"""Every config file runs, and every key of the schema is read by some run."""
+
+import contextlib
+import functools
+import io
+import os
+import pathlib
+import runpy
+import tempfile
+
+from absl.testing import absltest, parameterized
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+import ml_collections
+import pytest
+
+from rnnvae_jax import config_lib, evaluate, generate, train
+
+CONFIGS = pathlib.Path(__file__).parent.parent / 'configs'
+NAMES = tuple(sorted(path.stem for path in CONFIGS.glob('*.py')))
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _compile_quickly_and_once(tmp_path_factory):
+  """What is compiled here runs once or twice, and some of it is the same."""
+  _configure(
+    jax_disable_most_optimizations=True,
+    jax_persistent_cache_min_compile_time_secs=0.0,
+    jax_compilation_cache_dir=str(tmp_path_factory.mktemp('compiled')),
+  )
+  yield
+  _configure(
+    jax_disable_most_optimizations=False,
+    jax_persistent_cache_min_compile_time_secs=1.0,
+    jax_compilation_cache_dir=None,
+  )
+
+
+def _configure(**settings):
+  for name, value in settings.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+
+
+def get_config(name, tail=''):
+  return runpy.run_path(str(CONFIGS / f'{name}.py'))['get_config'](tail)
+
+
+class Spy:
+  """A read-through view of a ConfigDict that crosses off what is read."""
+
+  def __init__(self, node, unread=None, path=''):
+    self._node, self._path = node, path
+    self.unread = set(config_lib.flatten(node)) if unread is None else unread
+
+  def __getattr__(self, name):
+    value = getattr(self._node, name)
+    if isinstance(value, ml_collections.ConfigDict):
+      return Spy(value, self.unread, f'{self._path}{name}.')
+    self.unread.discard(f'{self._path}{name}')
+    return value
+
+
+@functools.cache
+def run_tiny(name):
+  """Runs a config at `tiny` in all modes.
+
+  Returns:
+    The keys that no one has read, and what each mode wrote or said.
+  """
+  with tempfile.TemporaryDirectory() as root:
+    folder, workdir = os.path.join(root, 'text'), os.path.join(root, 'run')
+    os.makedirs(folder)
+    for split in ('train', 'valid', 'test'):
+      with open(os.path.join(folder, f'{split}.txt'), 'w') as file:
+        file.write('A b c.\nB c a d.\n' * 3)
+    config = get_config(name, f'tiny,{folder}')
+    # Of one shape, so that all splits and modes share their programs: six
+    # sentences to evaluate, score, sample, reconstruct, or in three pairs.
+    config.train.num_buckets = config.evaluate.num_buckets = 1
+    config.train.num_steps = 3
+    config.train.steps_per_call = config.train.eval_every = 3
+    config.evaluate.iw_samples = config.evaluate.chunk = 1
+    config.generate.num_samples = 6
+    config.generate.interpolation_steps = 2
+    config.generate.input = os.path.join(folder, 'test.txt')
+    config.generate.output = os.path.join(root, 'written')
+    config_lib.validate(config)
+    spy = Spy(config)
+    written = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+      train.train(spy, workdir)
+      written['evaluate'] = evaluate.evaluate(spy, workdir)
+      generate.showcase(spy, workdir)
+      for mode, act in generate.MODES.items():
+        try:
+          act(spy, workdir)
+          with open(config.generate.output) as file:
+            written[mode] = file.read()
+        except ValueError as error:
+          written[mode] = str(error)
+    return spy.unread, written
+
+
+class ConfigsTest(parameterized.TestCase):
+  def test_there_are_six(self):
+    self.assertLen(NAMES, 6)
+
+  @parameterized.product(
+    name=NAMES,
+    tail=('', 'tiny', 'ptb', 'politicians', 'tiny,ptb', 'tiny=true'),
+  )
+  def test_is_valid_with_every_argument(self, name, tail):
+    config = get_config(name, tail)
+    config_lib.validate(config)
+    self.assertTrue(config.is_locked)
+    if 'ptb' in tail or tail == 'politicians':
+      self.assertEqual(config.corpus.name, tail.removeprefix('tiny,'))
+
+  @parameterized.parameters(*NAMES)
+  def test_is_valid_with_a_folder(self, name):
+    folder = self.create_tempdir().full_path
+    config = get_config(name, folder)
+    config_lib.validate(config)
+    self.assertEqual(config.corpus.name, folder)
+
+  @parameterized.parameters(*NAMES)
+  def test_is_the_cell_and_kind_of_its_name(self, name):
+    cell, kind = name.split('_')
+    model = get_config(name).model
+    self.assertEqual(model.cell, {'rnn': 'elman'}.get(cell, cell))
+    self.assertEqual(
+      model.kind, {'lm': 'language_model', 'vae': 'sentence_vae'}[kind]
+    )
+
+  @parameterized.parameters(*NAMES)
+  def test_all_sizes_differ_at_tiny(self, name):
+    config = get_config(name, 'tiny')
+    sizes = (
+      config.corpus.max_length,
+      config.model.embedding_size,
+      config.model.hidden_size,
+      config.model.encoder_hidden_size,
+      config.model.latent_size,
+      config.train.batch_size,
+      config.train.steps_per_call,
+      config.evaluate.batch_size,
+      config.evaluate.iw_samples,
+      config.generate.max_length,
+      config.generate.num_samples,
+    )
+    self.assertLen(set(sizes), len(sizes), sizes)
+
+
+class DeadKeysTest(parameterized.TestCase):
+  def test_the_spy_sees_reads_and_is_blind_to_copies(self):
+    config = config_lib.default()
+    spy = Spy(config)
+    config_lib.flatten(spy)
+    self.assertEqual(spy.unread, set(config_lib.flatten(config)))
+    model = spy.model
+    self.assertEqual(model.lstm.forget_bias, 1.0)
+    self.assertEqual(spy.seed, 0)
+    self.assertEqual(
+      set(config_lib.flatten(config)) - spy.unread,
+      {'model.lstm.forget_bias', 'seed'},
+    )
+
+  @parameterized.parameters(*NAMES)
+  def test_runs_at_tiny_in_every_mode(self, name):
+    _, written = run_tiny(name)
+    self.assertEqual(written['evaluate']['test']['sentences'], 6)
+    self.assertLen(written['sample'].splitlines(), 6)
+    self.assertLen(written['score'].splitlines(), 6)
+    if name.endswith('_vae'):
+      self.assertLen(written['reconstruct'].splitlines(), 6)
+      self.assertLen(written['interpolate'].split('\n\n'), 3)
+    else:
+      self.assertIn('is a language model', written['reconstruct'])
+      self.assertIn('is a language model', written['interpolate'])
+
+  def test_no_key_is_read_by_no_run(self):
+    unread = set.intersection(*(run_tiny(name)[0] for name in NAMES))
+    # Its only legal value is its default, so there is nothing to read.
+    refused = {'model.bidirectional_decoder': True}
+    self.assertEqual(unread, set(refused))
+    config = config_lib.default()
+    config.update_from_flattened_dict(refused)
+    with self.assertRaisesRegex(ValueError, 'bidirectional_decoder'):
+      config_lib.validate(config)
+
+  @parameterized.parameters(*NAMES)
+  def test_reads_every_key_that_it_sets(self, name):
+    unread, _ = run_tiny(name)
+    defaults = config_lib.flatten(config_lib.default())
+    for tail in ('', 'ptb'):
+      flat = config_lib.flatten(get_config(name, tail))
+      changed = {key for key, value in flat.items() if value != defaults[key]}
+      self.assertEqual(changed & unread, set(), tail)
+
+  @parameterized.parameters(*NAMES)
+  def test_reads_its_own_cell_s_options_and_no_other_s(self, name):
+    unread, _ = run_tiny(name)
+    own = get_config(name).model.cell
+    for key in config_lib.flatten(config_lib.default()):
+      for cell in ('elman', 'gru', 'lstm'):
+        if key.startswith(f'model.{cell}.'):
+          self.assertEqual(key in unread, cell != own, key)
+
+  @parameterized.parameters(*NAMES)
+  def test_only_a_vae_reads_what_is_about_latents(self, name):
+    unread, _ = run_tiny(name)
+    for key in (
+      'model.encoder_hidden_size',
+      'model.bidirectional_encoder',
+      'model.latent_every_step',
+      'objective.free_bits_per',
+      'evaluate.mutual_information_group',
+      'generate.posterior_sample',
+    ):
+      self.assertEqual(key in unread, name.endswith('_lm'), key)
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,44 @@
+"""A trained language model comes as near to the grammar as it should."""
+
+from absl.testing import absltest
+import numpy as np
+
+from rnnvae_jax import config_lib, evaluate, train
+from rnnvae_jax.data import grammar
+
+
+class GrammarEntropyTest(absltest.TestCase):
+  def test_a_small_gru_is_within_two_percent_of_the_entropy(self):
+    config = config_lib.default()
+    config.corpus.name = 'grammar'
+    config.model.kind = 'language_model'
+    config.model.embedding_size = 24
+    config.model.hidden_size = 64
+    config.optimizer.learning_rate = 0.01
+    config.optimizer.schedule = 'cosine'
+    config.train.batch_size = 64
+    config.train.num_steps = config.train.eval_every = 700
+    config.train.steps_per_call = 100
+    config.train.num_buckets = 2
+    config.evaluate.num_buckets = 1
+    config.evaluate.batch_size = 256
+    workdir = self.create_tempdir().full_path
+    corpus = train.train(config, workdir)
+    figures = evaluate.evaluate(config, workdir, corpus)['test']
+    self.assertEqual(figures['truncated'], 0)
+    self.assertEqual(figures['sentences'], len(grammar.splits()['test']))
+    nll = figures['nll_per_sentence']
+
+    # The grammar's own figure for these sentences, off the entropy by chance.
+    own = -np.array(
+      [grammar.log_prob(r['text'].split()) for r in grammar.splits()['test']]
+    )
+    error = own.std() / np.sqrt(len(own))
+    self.assertLess(abs(own.mean() - grammar.entropy()), 4 * error)
+    self.assertLess(nll, 1.02 * own.mean())
+    self.assertGreater(nll, own.mean())  # No model is better than the truth.
+    self.assertLess(nll, 1.02 * grammar.entropy())
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,158 @@
+"""Every option of a model changes the model."""
+
+import functools
+
+from absl.testing import absltest, parameterized
+import jax
+import numpy as np
+
+from rnnvae_jax import config_lib, models
+
+VOCAB, ROWS, TIME = 13, 5, 7
+SIZES = {'embedding_size': 6, 'hidden_size': 4, 'latent_size': 3}
+
+
+def configure(**changes):
+  """A small config with some keys changed, as `model__cell='lstm'`."""
+  config = config_lib.default()
+  config.model.update(SIZES)
+  config.update_from_flattened_dict(
+    {key.replace('__', '.'): value for key, value in changes.items()}
+  )
+  config_lib.validate(config)
+  return config
+
+
+def arrays():
+  tokens = np.random.default_rng(0).integers(VOCAB, size=(2, ROWS, TIME))
+  inputs, targets = np.int32(tokens)
+  return inputs, targets, np.ones((ROWS, TIME), bool)
+
+
+def shapes(config):
+  model = models.build(config, VOCAB)
+  params = jax.eval_shape(model.init, jax.random.key(0), *arrays())
+  return jax.tree.map(lambda leaf: leaf.shape, params['params'])
+
+
+@functools.cache
+def outputs(**changes):
+  """Nats per token, with weights that are a function of the shapes."""
+  model = models.build(configure(**changes), VOCAB)
+  rng = np.random.default_rng(0)
+  draw = lambda leaf: np.float32(rng.uniform(-1, 1, size=leaf.shape))
+  params = jax.tree.map(
+    draw, jax.eval_shape(model.init, jax.random.key(0), *arrays())
+  )
+  latents = np.ones((ROWS, SIZES['latent_size']), np.float32)
+  apply = functools.partial(model.apply, method='decode')
+  return jax.device_get(jax.jit(apply)(params, latents, *arrays()))
+
+
+# The changed key and value, and what else the base config needs for it.
+TREE = (
+  ({'model__kind': 'language_model'}, {}),
+  ({'model__cell': 'lstm'}, {}),
+  ({'model__cell': 'elman'}, {}),
+  ({'model__embedding_size': 8}, {}),
+  ({'model__hidden_size': 8}, {}),
+  ({'model__num_layers': 2}, {}),
+  ({'model__tied_embeddings': True}, {}),
+  ({'model__latent_size': 8}, {}),
+  ({'model__latent_every_step': True}, {}),
+  ({'model__encoder_hidden_size': 8}, {}),
+  ({'model__bidirectional_encoder': True}, {}),
+  ({'model__gru__reset_after': False}, {}),
+  ({'model__lstm__peepholes': True}, {'model__cell': 'lstm'}),
+)
+OUTPUTS = (
+  ({'model__inputless': True}, {}),
+  ({'model__elman__activation': 'relu'}, {'model__cell': 'elman'}),
+  ({'model__elman__activation': 'sigmoid'}, {'model__cell': 'elman'}),
+  ({'model__lstm__cell_clip': 0.1}, {'model__cell': 'lstm'}),
+)
+
+
+class BuildTest(parameterized.TestCase):
+  @parameterized.parameters(*TREE)
+  def test_the_option_changes_the_parameters(self, change, base):
+    before = shapes(configure(**base))
+    after = shapes(configure(**(base | change)))
+    self.assertNotEqual(after, before)
+
+  @parameterized.parameters(*OUTPUTS)
+  def test_the_option_changes_the_outputs_alone(self, change, base):
+    after = base | change
+    self.assertEqual(shapes(configure(**after)), shapes(configure(**base)))
+    difference = np.abs(outputs(**after) - outputs(**base))
+    self.assertGreater(np.max(difference), 0.001)
+
+  def test_these_are_all_options(self):
+    tested = {key for change, _ in TREE + OUTPUTS for key in change}
+    tested = {key.replace('__', '.') for key in tested}
+    # Tested below; the last is refused by `config_lib.validate` if True.
+    tested |= {
+      'dropout.locked',
+      'model.lstm.forget_bias',
+      'model.bidirectional_decoder',
+    }
+    options = [
+      key
+      for key in config_lib.flatten(config_lib.default())
+      if key.startswith('model.') or key == 'dropout.locked'
+    ]
+    self.assertSetEqual(tested, set(options))
+
+  @parameterized.parameters(0.0, 1.0, 2.5)
+  def test_the_forget_bias_is_that_of_the_forget_gates_alone(self, bias):
+    config = configure(model__cell='lstm', model__lstm__forget_bias=bias)
+    model = models.build(config, VOCAB)
+    size, key = SIZES['hidden_size'], jax.random.key(0)
+    for stack in (model.encoder, model.decoder.stack):
+      # The order of the gates is i, f, g, o.
+      want = np.repeat(np.float32([0, bias, 0, 0]), size)
+      np.testing.assert_array_equal(stack.bias_init(key, (4 * size,)), want)
+
+  def test_new_biases_of_a_model_are_those_of_the_config(self):
+    config = configure(model__cell='lstm', model__lstm__forget_bias=2.5)
+    model = models.build(config, VOCAB)
+
+    @jax.jit  # Of the biases alone: the rest of init takes long to compile.
+    def biases(key):
+      params = model.init(key, *arrays())['params']
+      stacks = params['encoder'], params['decoder']['recurrent']
+      return [stack['layer_0']['input']['bias'] for stack in stacks]
+
+    want = np.repeat(np.float32([0, 2.5, 0, 0]), SIZES['hidden_size'])
+    for bias in biases(jax.random.key(0)):
+      np.testing.assert_array_equal(bias, want)
+
+  @parameterized.parameters(False, True)
+  def test_locked_dropout_is_that_of_all_dropout(self, locked):
+    model = models.build(configure(dropout__locked=locked), VOCAB)
+    for part in (model.decoder, model.decoder.stack, model.encoder):
+      self.assertEqual(part.locked_dropout, locked)
+
+  def test_an_encoder_of_no_given_size_has_that_of_the_decoder(self):
+    model = models.build(configure(), VOCAB)
+    self.assertEqual(model.encoder.features, SIZES['hidden_size'])
+
+  def test_a_language_model_has_no_latents(self):
+    config = configure(
+      model__kind='language_model', model__latent_every_step=True
+    )
+    tree = shapes(config)
+    self.assertNotIn('initial', tree)
+    kernel = tree['recurrent']['layer_0']['input']['kernel']
+    self.assertEqual(kernel[0], SIZES['embedding_size'])
+
+  @parameterized.parameters(*models.CELLS)
+  def test_a_decoder_reads_in_one_direction(self, cell):
+    config = configure(model__cell=cell, model__bidirectional_encoder=True)
+    model = models.build(config, VOCAB)
+    self.assertFalse(model.decoder.stack.bidirectional)
+    self.assertTrue(model.encoder.bidirectional)
+
+
+if __name__ == '__main__':
+  absltest.main()

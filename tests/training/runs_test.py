@@ -1,0 +1,157 @@
+"""A run's folder is this run's, or it is refused."""
+
+import json
+import os
+
+from absl.testing import absltest, parameterized
+
+from rnnvae_jax import config_lib
+from rnnvae_jax.data import vocab as vocab_lib
+from rnnvae_jax.training import runs
+
+
+def write_corpus(folder, train='a b b c .\nb a d .\n'):
+  os.makedirs(folder, exist_ok=True)
+  for split in ('train', 'valid', 'test'):
+    text = train if split == 'train' else 'a b .\n'
+    with open(os.path.join(folder, f'{split}.txt'), 'w') as file:
+      file.write(text)
+
+
+class RunsTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    root = self.create_tempdir().full_path
+    self.folder = os.path.join(root, 'corpus')
+    self.workdir = os.path.join(root, 'runs', 'one')
+    write_corpus(self.folder)
+    self.config = config_lib.default()
+    self.config.corpus.name = self.folder
+    self.config.corpus.protocol = 'mikolov'
+
+  def path(self, name):
+    return os.path.join(self.workdir, name)
+
+  def test_prepare_writes_config_and_vocabulary(self):
+    corpus = runs.prepare(self.config, self.workdir)
+    saved = vocab_lib.Vocabulary.load(self.path('vocab.json'))
+    self.assertEqual(saved, corpus.vocab)
+    self.assertIn('d', saved.tokens)
+    loaded = runs.load_config(self.workdir)
+    self.assertEqual(
+      config_lib.flatten(loaded), config_lib.flatten(self.config)
+    )
+
+  def test_prepare_writes_nothing_where_the_text_is_bad(self):
+    with open(os.path.join(self.folder, 'valid.txt'), 'wb') as file:
+      file.write(b'fine\nna\xefve\n')
+    with self.assertRaisesRegex(ValueError, r'valid\.txt, line 2: byte 0xef'):
+      runs.prepare(self.config, self.workdir)
+    self.assertFalse(os.path.exists(self.workdir))
+
+  def test_prepare_takes_its_own_run_up_again(self):
+    first = runs.prepare(self.config, self.workdir)
+    before = [os.stat(self.path(n)).st_mtime_ns for n in ('config.json',)]
+    again = runs.prepare(self.config, self.workdir)
+    self.assertEqual(again.vocab, first.vocab)
+    after = [os.stat(self.path(n)).st_mtime_ns for n in ('config.json',)]
+    self.assertEqual(after, before)
+
+  def test_prepare_goes_on_where_it_was_killed_before_the_config(self):
+    runs.prepare(self.config, self.workdir)
+    os.remove(self.path('config.json'))
+    runs.prepare(self.config, self.workdir)
+    runs.load_config(self.workdir)
+
+  def test_prepare_lists_the_keys_that_differ(self):
+    runs.prepare(self.config, self.workdir)
+    self.config.model.hidden_size = 3
+    self.config.optimizer.name = 'sgd'
+    self.config.evaluate.iw_samples = 7  # Which may differ.
+    with self.assertRaises(ValueError) as raised:
+      runs.prepare(self.config, self.workdir)
+    _, *keys = str(raised.exception).splitlines()
+    self.assertEqual(
+      [key.strip() for key in keys],
+      [
+        'config.model.hidden_size: 256 there, 3 here',
+        "config.optimizer.name: 'adam' there, 'sgd' here",
+      ],
+    )
+    self.assertIn(self.workdir, str(raised.exception))
+
+  @parameterized.parameters(
+    ('evaluate.iw_samples', 7),
+    ('generate.temperature', 0.5),
+    ('data.dir', '/elsewhere'),
+  )
+  def test_prepare_lets_what_no_weight_depends_on_differ(self, key, value):
+    runs.prepare(self.config, self.workdir)
+    self.config.update_from_flattened_dict({key: value})
+    runs.prepare(self.config, self.workdir)
+
+  def test_prepare_refuses_a_changed_text(self):
+    runs.prepare(self.config, self.workdir)
+    write_corpus(self.folder, train='a new text .\n')
+    with self.assertRaisesRegex(ValueError, 'the text has changed'):
+      runs.prepare(self.config, self.workdir)
+
+  def test_prepare_refuses_an_edited_vocabulary(self):
+    runs.prepare(self.config, self.workdir)
+    with open(self.path('vocab.json')) as file:
+      content = json.load(file)
+    content['tokens'][-1] = 'edited'
+    with open(self.path('vocab.json'), 'w') as file:
+      json.dump(content, file)
+    with self.assertRaisesRegex(ValueError, 'vocab.json was edited'):
+      runs.prepare(self.config, self.workdir)
+
+  def test_load_config_says_where_there_is_no_run(self):
+    with self.assertRaisesRegex(FileNotFoundError, 'No run in .*Train one'):
+      runs.load_config(self.workdir)
+
+  @parameterized.parameters('', '{"seed": 0', '\0\0\0', '[]', 'null')
+  def test_load_config_names_a_damaged_file(self, text):
+    runs.prepare(self.config, self.workdir)
+    with open(self.path('config.json'), 'w') as file:
+      file.write(text)
+    for read in (
+      lambda: runs.load_config(self.workdir),
+      lambda: runs.prepare(self.config, self.workdir),
+    ):
+      with self.assertRaisesRegex(ValueError, r'config\.json is damaged'):
+        read()
+
+  def test_load_config_names_keys_of_another_version(self):
+    runs.prepare(self.config, self.workdir)
+    with open(self.path('config.json')) as file:
+      flat = json.load(file)
+    del flat['seed']
+    flat['model.heads'] = 8
+    with open(self.path('config.json'), 'w') as file:
+      json.dump(flat, file)
+    with self.assertRaisesRegex(
+      ValueError, r'model\.heads is unknown, seed is missing'
+    ):
+      runs.load_config(self.workdir)
+
+  def test_load_config_refuses_a_value_of_another_type(self):
+    runs.prepare(self.config, self.workdir)
+    with open(self.path('config.json')) as file:
+      flat = json.load(file)
+    flat['model.hidden_size'] = 'many'
+    with open(self.path('config.json'), 'w') as file:
+      json.dump(flat, file)
+    with self.assertRaisesRegex(ValueError, r'hidden_size'):
+      runs.load_config(self.workdir)
+
+  def test_a_run_without_a_checkpoint_says_when_there_will_be_one(self):
+    self.config.train.eval_every = 40
+    self.config.model.hidden_size = 4
+    runs.prepare(self.config, self.workdir)
+    with self.assertRaisesRegex(FileNotFoundError, 'after 40 steps'):
+      runs.open_run(self.config, self.workdir)
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,301 @@
+"""The objectives against NumPy, from the models' own outputs."""
+
+import functools
+
+from absl.testing import absltest, parameterized
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnvae_jax import config_lib, data, train
+from rnnvae_jax.data import batches, vocab
+from rnnvae_jax.ops import noise
+from rnnvae_jax.training import optimizers, tasks
+from rnnvae_jax.training import state as state_lib
+
+# Compiled in half the time.
+jit = functools.partial(
+  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
+)
+
+EPS = np.finfo(np.float32).eps
+VOCAB = 17
+LENGTHS = np.int32([4, 2, 6, 1, 5])
+ROWS = np.int32([2, 0, batches.BLANK, 4, 1])
+REAL = ROWS != batches.BLANK
+LATENTS = 3
+SAMPLES = 6
+
+
+def make_split():
+  ends = np.cumsum(LENGTHS)
+  tokens = np.random.default_rng(0).integers(4, VOCAB, ends[-1]).astype('i4')
+  tokens[ends - 1] = vocab.EOS
+  offsets = (ends - LENGTHS).astype('i4')
+  return data.Split(tokens, offsets, LENGTHS, 0, 0, {})
+
+
+def make_config(kind, **overrides):
+  config = config_lib.default()
+  config.update_from_flattened_dict(
+    {
+      'model.kind': kind,
+      'model.embedding_size': 5,
+      'model.hidden_size': 8,
+      'model.latent_size': LATENTS,
+      'model.encoder_hidden_size': 7,
+      'model.latent_every_step': True,
+      **overrides,
+    }
+  )
+  return config
+
+
+def log_softmax(logits):
+  logits = np.asarray(logits, np.float64)
+  logits = logits - logits.max(axis=-1, keepdims=True)
+  return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+
+
+class Model:
+  """A task, its parameters and a batch, in float64 from its logits on."""
+
+  def __init__(self, kind):
+    config = make_config(kind)
+    self.task = tasks.build(config, VOCAB)
+    self.hyperparameters = optimizers.hyperparameters(config)
+    # Large enough for a posterior far from the prior.
+    init = jit(self.task.init)
+    self.params = jax.tree.map(lambda x: 2 * x, init(jax.random.key(0)))
+    corpus = batches.put(make_split())
+    self.batch = batches.gather(corpus, jnp.asarray(ROWS), 6)
+    self.key = jax.random.key(1)
+
+  @functools.cached_property
+  def _step(self):
+    return jit(self.task.step)
+
+  def nll(self, latents=None):
+    """Nats of each row, token by token as in sampling: float64[B]."""
+    if latents is not None:
+      latents = jnp.asarray(latents, jnp.float32)
+    carry = self.task.start(self.params, len(ROWS), latents)
+    total = np.zeros(len(ROWS))
+    for t in range(6):
+      inputs, targets = self.batch['inputs'][:, t], self.batch['targets'][:, t]
+      carry, logits = self._step(self.params, carry, inputs, latents)
+      chosen = log_softmax(logits)[np.arange(len(ROWS)), np.asarray(targets)]
+      total -= np.where(self.batch['mask'][:, t], chosen, 0)
+    return total
+
+  def posterior(self):
+    """Mean and log-variance, float64[B, Z]."""
+    encoded = jit(self.task.encode)(self.params, self.batch)
+    return tuple(np.asarray(x, np.float64) for x in encoded)
+
+  def noise(self, *samples):
+    keys = noise.row_keys(self.key, jnp.asarray(ROWS))
+    drawn = noise.normal(keys, 'latents', (*samples, LATENTS))
+    return np.asarray(drawn, np.float64)
+
+  def loss(self):
+    return jit(self.task.loss)(
+      self.params, self.batch, self.hyperparameters, self.key, {}
+    )
+
+  def evaluate(self, num_samples, chunk=4):
+    evaluate = jit(self.task.evaluate, static_argnums=(4, 5))
+    values = evaluate(self.params, self.batch, self.key, {}, num_samples, chunk)
+    return {k: np.asarray(v, np.float64) for k, v in values.items()}
+
+
+def gaussian_kl(mean, log_var):
+  return 0.5 * (mean**2 + np.exp(log_var) - 1 - log_var)
+
+
+def log_normal(z, mean, log_var):
+  density = np.log(2 * np.pi) + log_var + (z - mean) ** 2 / np.exp(log_var)
+  return -0.5 * density.sum(axis=-1)
+
+
+@functools.cache
+def lm():
+  return Model('language_model')
+
+
+@functools.cache
+def vae():
+  return Model('sentence_vae')
+
+
+@functools.cache
+def losses_by_free_bits():
+  """By kind of free bits, the compiled loss."""
+  return {
+    per: jit(
+      tasks.build(
+        make_config('sentence_vae', **{'objective.free_bits_per': per}), VOCAB
+      ).loss
+    )
+    for per in ('batch', 'sentence', 'latent')
+  }
+
+
+class LanguageModelTest(absltest.TestCase):
+  def test_loss_is_the_mean_nats_of_a_sentence(self):
+    model = lm()
+    loss, (sums, extras) = model.loss()
+    want = model.nll()[REAL].sum()
+    np.testing.assert_allclose(loss, want / 4, rtol=8 * EPS)
+    np.testing.assert_allclose(sums['reconstruction'], want, rtol=8 * EPS)
+    self.assertEqual(sums['sentences'], 4)
+    self.assertEqual(sums['tokens'], LENGTHS[ROWS[REAL]].sum())
+    self.assertEqual(extras, {})
+
+  def test_evaluation_is_exact(self):
+    model = lm()
+    values = model.evaluate(num_samples=1)
+    np.testing.assert_allclose(values['nll'], model.nll(), rtol=8 * EPS)
+    self.assertIsNone(model.task.encode)
+    self.assertEqual(model.task.latent_size, 0)
+
+
+class SentenceVaeTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.model = vae()
+    self.mean, self.log_var = self.model.posterior()
+
+  def latents(self, epsilon):
+    return self.mean + np.exp(0.5 * self.log_var) * epsilon
+
+  @parameterized.product(
+    per=('batch', 'sentence', 'latent'), free_bits=(0.0, 'some', 1e3)
+  )
+  def test_loss_is_the_weighted_elbo(self, per, free_bits):
+    kl = gaussian_kl(self.mean, self.log_var)[REAL]
+    if free_bits == 'some':  # Between the largest and the smallest part.
+      parts = {
+        'batch': [kl.sum(axis=1).mean() + 1],
+        'sentence': kl.sum(axis=1),
+        'latent': kl.mean(axis=0),
+      }
+      free_bits = float(np.median(parts[per]) + 1e-3)
+    penalty = {
+      'batch': max(kl.sum(axis=1).mean(), free_bits),
+      'sentence': np.maximum(kl.sum(axis=1), free_bits).mean(),
+      'latent': np.maximum(kl.mean(axis=0), free_bits).sum(),
+    }[per]
+    nll = self.model.nll(self.latents(self.model.noise()))[REAL]
+    loss, (sums, _) = losses_by_free_bits()[per](
+      self.model.params,
+      self.model.batch,
+      self.model.hyperparameters.replace(
+        kl_weight=jnp.float32(0.25), free_bits=jnp.float32(free_bits)
+      ),
+      self.model.key,
+      {},
+    )
+    want = nll.mean() + 0.25 * penalty
+    np.testing.assert_allclose(loss, want, rtol=32 * EPS)
+    # What is reported is neither weighted nor thresholded.
+    np.testing.assert_allclose(sums['kl'], kl.sum(), rtol=32 * EPS)
+    np.testing.assert_allclose(sums['reconstruction'], nll.sum(), rtol=32 * EPS)
+
+  def test_evaluation_is_the_elbo_and_the_importance_weighted_bound(self):
+    values = self.model.evaluate(SAMPLES)
+    epsilon = self.model.noise(SAMPLES)
+    nll, log_weights = [], []
+    for k in range(SAMPLES):
+      z = self.latents(epsilon[:, k])
+      nll.append(self.model.nll(z))
+      prior = log_normal(z, np.zeros_like(z), np.zeros_like(z))
+      posterior = log_normal(z, self.mean, self.log_var)
+      log_weights.append(prior - posterior - nll[-1])
+    bound = np.log(SAMPLES) - np.logaddexp.reduce(log_weights, axis=0)
+    want = {
+      'reconstruction': np.mean(nll, axis=0),
+      'kl': gaussian_kl(self.mean, self.log_var).sum(axis=1),
+      'iwae_nll': bound,
+      'mean': self.mean,
+      'log_var': self.log_var,
+      'noise': epsilon[:, 0],
+    }
+    self.assertEqual(set(values), set(want))
+    for name, value in want.items():
+      np.testing.assert_allclose(
+        values[name][REAL], value[REAL], rtol=64 * EPS, atol=8 * EPS
+      )
+    # Jensen's inequality, sample by sample; the samples do differ.
+    sampled = -np.mean(log_weights, axis=0)
+    self.assertTrue((values['iwae_nll'][REAL] < sampled[REAL] - 1e-3).all())
+
+  def test_one_sample_is_the_weight_of_that_sample(self):
+    values = self.model.evaluate(1, chunk=1)
+    z = self.latents(self.model.noise(1)[:, 0])
+    prior = log_normal(z, np.zeros_like(z), np.zeros_like(z))
+    posterior = log_normal(z, self.mean, self.log_var)
+    want = self.model.nll(z) + posterior - prior
+    np.testing.assert_allclose(
+      values['iwae_nll'][REAL], want[REAL], rtol=64 * EPS
+    )
+
+  def test_the_bound_is_tighter_with_more_samples_in_expectation(self):
+    evaluate = jit(
+      jax.vmap(self.model.task.evaluate, (None, None, 0, None, None, None)),
+      static_argnums=(4, 5),
+    )
+    keys = jax.random.split(jax.random.key(2), 200)
+    one, many = (
+      {
+        k: np.asarray(v, np.float64)[:, REAL]
+        for k, v in evaluate(
+          self.model.params, self.model.batch, keys, {}, count, 8
+        ).items()
+      }
+      for count in (1, 8)
+    )
+    elbo = (one['reconstruction'] + one['kl']).mean(axis=1)
+    for gap in (
+      elbo - many['iwae_nll'].mean(axis=1),
+      one['iwae_nll'].mean(axis=1) - many['iwae_nll'].mean(axis=1),
+    ):
+      error = gap.std() / np.sqrt(len(gap))
+      self.assertGreater(gap.mean(), 5 * error)
+    # One sample's bound is the ELBO with a sampled KL term.
+    gap = elbo - one['iwae_nll'].mean(axis=1)
+    self.assertLess(abs(gap.mean()), 4 * gap.std() / np.sqrt(len(gap)))
+
+  def test_validation_is_deaf_to_the_objective_and_the_step(self):
+    split, figures = make_split(), []
+    for step, overrides in (
+      (0, {}),
+      (
+        700,
+        {
+          'objective.kl_weight': 0.125,
+          'objective.kl_schedule': 'cyclical',
+          'objective.free_bits': 2.0,
+          'objective.free_bits_per': 'batch',
+          'dropout.word': 0.5,
+          'dropout.output': 0.5,
+        },
+      ),
+    ):
+      config = make_config('sentence_vae', **overrides)
+      config.evaluate.num_buckets = 1
+      task = tasks.build(config, VOCAB)
+      state = state_lib.TrainState(
+        step=jnp.int32(step),
+        params=self.model.params,
+        opt_state=None,
+        extras={},
+        key=jax.random.key(step),
+        selection=None,
+      )
+      figures.append(train.make_validation(config, task, split)(state))
+    self.assertEqual(*figures)
+
+
+if __name__ == '__main__':
+  absltest.main()
