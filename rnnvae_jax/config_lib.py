@@ -189,7 +189,7 @@ def _shrink(config: ml_collections.ConfigDict, default_corpus: bool) -> None:
   config.model.embedding_size = 10
   config.model.hidden_size = 14
   config.model.encoder_hidden_size = 11
-  config.model.latent_size = 3
+  config.model.latent_size = 9
   config.train.num_steps = 12
   config.train.batch_size = 8
   config.train.num_buckets = 2
@@ -246,6 +246,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
 
 # Keys with their smallest and largest legal value; None: no bound.
 _RANGES = (
+  ('seed', 0, None),
   ('corpus.max_length', 2, None),
   ('corpus.vocab_size', 0, None),
   ('corpus.min_count', 0, None),
