@@ -89,10 +89,13 @@ _ROWS = (
   ('perplexity_without_eos', '{:.2f}'),
   ('reconstruction', '{:.3f}'),
   ('kl', '{:.3f}'),
+  ('iwae_samples', '{:,}'),
   ('iwae_nll', '{:.3f}'),
   ('iwae_perplexity', '{:.2f}'),
   ('mutual_information', '{:.3f}'),
+  ('mutual_information_ceiling', '{:.3f}'),
   ('mutual_information_batch', '{:.3f}'),
+  ('mutual_information_batch_ceiling', '{:.3f}'),
   ('active_units', '{}'),
 )
 
@@ -121,18 +124,18 @@ def table(results: dict[str, dict[str, Any]]) -> rich_table.Table:
 def _label(row: str, values: dict[str, Any]) -> str:
   """A row's name with what makes its number comparable."""
   bound = ' (bound: ELBO)' if values['estimator'] == 'elbo' else ' (exact)'
-  samples = values.get('iwae_samples')
   return {
     'nll_per_sentence': f'nll{bound}',
     'perplexity': f'perplexity, eos counted{bound}',
     'perplexity_without_eos': f'perplexity, words only{bound}',
     'kl': 'KL',
-    'iwae_nll': f'nll (importance-weighted, {samples} samples)',
-    'iwae_perplexity': f'perplexity (importance-weighted, {samples} samples)',
-    'mutual_information': 'mutual information (at most '
-    f'{values.get("mutual_information_ceiling", 0):.2f})',
-    'mutual_information_batch': 'mutual information in groups of '
-    f'{values.get("mutual_information_batch_size")} (at most '
-    f'{values.get("mutual_information_batch_ceiling", 0):.2f})',
+    'iwae_samples': 'importance samples',
+    'iwae_nll': 'nll (importance-weighted bound)',
+    'iwae_perplexity': 'perplexity, eos counted (importance-weighted)',
+    'mutual_information': 'mutual information, whole split',
+    'mutual_information_ceiling': '  at most',
+    'mutual_information_batch': 'mutual information, groups of '
+    f'{values.get("mutual_information_batch_size")}',
+    'mutual_information_batch_ceiling': '  at most',
     'active_units': f'active units of {values.get("latents")}',
   }.get(row, row)

@@ -229,7 +229,7 @@ class FinishedRunTest(absltest.TestCase):
     self.assertEqual(figures['protocol'], 'mikolov')
     self.assertEqual(figures['estimator'], 'elbo')
     self.assertEqual(figures['sentences'], 2000)
-    self.assertEqual(figures['latents'], 3)
+    self.assertEqual(figures['latents'], 9)
     self.assertEqual(figures['iwae_samples'], 4)
     self.assertEqual(figures['checkpoint'], 'best, step 30')
 
@@ -249,8 +249,8 @@ class FinishedRunTest(absltest.TestCase):
     for text in (
       'grammar, protocol mikolov; nats a sentence',
       'perplexity, eos counted (bound: ELBO)',
-      'perplexity (importance-weighted, 4 samples)',
-      'active units of 3',
+      'perplexity, eos counted (importance-weighted)',
+      'active units of 9',
     ):
       self.assertIn(text, self.stdout)
 
