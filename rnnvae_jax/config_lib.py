@@ -345,5 +345,8 @@ def from_flat(flat: dict[str, Any]) -> ml_collections.ConfigDict:
       )
       + '.'
     )
-  config.update_from_flattened_dict(flat)
+  try:
+    config.update_from_flattened_dict(flat)
+  except TypeError as error:
+    raise ValueError(f'The saved config is damaged: {error}.') from error
   return config

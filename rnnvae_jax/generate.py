@@ -191,7 +191,9 @@ def _between(run: runs.Run, ends: jax.Array) -> list[str]:
   )
   lines = []
   for start in range(0, len(texts), steps):
-    lines += [*texts[start : start + steps], '']
+    # A blank line ends a way, so that an empty sentence needs a name.
+    lines += [text or '(empty)' for text in texts[start : start + steps]]
+    lines.append('')
   return lines[:-1]
 
 

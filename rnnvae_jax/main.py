@@ -70,6 +70,8 @@ def _run() -> None:
       raise app.UsageError(
         'Training needs a config, for example --config=configs/gru_vae.py.'
       )
+    if not os.path.isfile(path):
+      raise FileNotFoundError(f'The config file {path} does not exist.')
     config = _CONFIG.value
     config_lib.validate(config)
     corpus = train.train(config, workdir)

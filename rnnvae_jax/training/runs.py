@@ -155,6 +155,9 @@ def _path(workdir: str, name: str) -> str:
 def _read_json(path: str) -> dict[str, Any]:
   with open(path, encoding='utf-8') as file:
     try:
-      return json.load(file)
+      value = json.load(file)
     except ValueError as error:
       raise ValueError(f'{path} is damaged: {error}.') from error
+  if not isinstance(value, dict):
+    raise ValueError(f'{path} is damaged: it holds no JSON object.')
+  return value

@@ -5,6 +5,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 
@@ -90,7 +91,8 @@ def select(
   Returns:
     The new selection; `best_step == step` says that this is the best so far.
   """
-  if value < float(selection.best):
+  # Rounded first, or a value between two float32 would be best for ever.
+  if np.float32(value) < np.float32(selection.best):
     return selection.replace(
       best=jnp.float32(value),
       best_step=jnp.int32(step),
