@@ -70,6 +70,7 @@ def _run() -> None:
       raise app.UsageError(
         'Training needs a config, for example --config=configs/gru_vae.py.'
       )
+    path = path.partition(':')[0]  # Without the config's argument.
     if not os.path.isfile(path):
       raise FileNotFoundError(f'The config file {path} does not exist.')
     config = _CONFIG.value
