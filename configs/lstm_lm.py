@@ -29,8 +29,8 @@ def get_config(tail: str = ''):
   config.optimizer.learning_rate = 1.5e-3
   config.optimizer.schedule = 'cosine'
 
-  config.train.num_steps = 2_400
-  config.train.eval_every = 400
+  config.train.num_steps = 1_800
+  config.train.eval_every = 300
 
   if arg.corpus == 'ptb':
     config.corpus.vocab_size = 0  # The protocol's own 9,877.

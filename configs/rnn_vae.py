@@ -30,15 +30,15 @@ def get_config(tail: str = ''):
   config.dropout.locked = True
 
   config.objective.kl_schedule = 'linear'
-  config.objective.kl_anneal_steps = 800
+  config.objective.kl_anneal_steps = 600
   config.objective.free_bits = 6.8
   config.objective.free_bits_per = 'batch'
 
   config.optimizer.learning_rate = 1e-3
   config.optimizer.schedule = 'cosine'
 
-  config.train.num_steps = 2_400
-  config.train.eval_every = 400
+  config.train.num_steps = 1_800
+  config.train.eval_every = 300
   config.evaluate.iw_samples = 20
 
   if arg.corpus == 'ptb':
