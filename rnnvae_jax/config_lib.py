@@ -9,6 +9,7 @@ from rnnvae_jax import errors, models
 from rnnvae_jax.data import corpora, protocols
 from rnnvae_jax.models import cells
 from rnnvae_jax.objectives import free_bits, schedules
+from rnnvae_jax.ops import products, recurrence
 
 OPTIMIZERS = ('adam', 'sgd')
 
@@ -28,6 +29,8 @@ def default() -> ml_collections.ConfigDict:
 
   config.data = ml_collections.ConfigDict()
   config.data.dir = ''  # Raw corpora; empty: $RNNVAE_DATA_DIR.
+  # Of the device's memory; a larger corpus streams, with the same results.
+  config.data.device_share = 0.2
 
   config.model = ml_collections.ConfigDict()
   config.model.kind = 'sentence_vae'
@@ -43,6 +46,8 @@ def default() -> ml_collections.ConfigDict:
   config.model.bidirectional_encoder = False
   # A bidirectional decoder would read the words it is asked to predict.
   config.model.bidirectional_decoder = False
+  config.model.backend = 'auto'  # Of the recurrence; see ops/recurrence.py.
+  config.model.precision = 'float32'  # Of matrix products' operands.
   config.model.elman = ml_collections.ConfigDict()
   config.model.elman.activation = 'tanh'
   config.model.gru = ml_collections.ConfigDict()
@@ -80,15 +85,16 @@ def default() -> ml_collections.ConfigDict:
   config.train = ml_collections.ConfigDict()
   config.train.num_steps = 10_000
   config.train.batch_size = 32
-  config.train.num_buckets = 6  # Padded lengths, one compiled branch each.
-  config.train.steps_per_call = 20  # Updates fused into one program call.
+  # Padded lengths, one compiled branch each; 0: as fits the platform.
+  config.train.num_buckets = 0
+  config.train.steps_per_call = 10  # Updates fused into one program call.
   config.train.eval_every = 500  # Validation and checkpoint, in steps.
   config.train.patience = 0  # Evaluations without a new best; 0: never stop.
 
   config.evaluate = ml_collections.ConfigDict()
   config.evaluate.split = 'test'  # train, valid, test or all.
   config.evaluate.batch_size = 64
-  config.evaluate.num_buckets = 8
+  config.evaluate.num_buckets = 0
   config.evaluate.iw_samples = 100  # Posterior samples a sentence.
   config.evaluate.chunk = 4  # Samples decoded at a time: bounds the memory.
   config.evaluate.mutual_information_group = 32  # Of the per-batch estimator.
@@ -210,6 +216,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
     ('corpus.protocol', corpus.protocol, ('', *protocols.PROTOCOLS)),
     ('model.kind', model.kind, models.KINDS),
     ('model.cell', model.cell, models.CELLS),
+    ('model.backend', model.backend, recurrence.BACKENDS),
+    ('model.precision', model.precision, products.PRECISIONS),
     ('model.elman.activation', model.elman.activation, cells.ACTIVATIONS),
     ('objective.kl_schedule', config.objective.kl_schedule, schedules.KINDS),
     ('objective.free_bits_per', config.objective.free_bits_per, free_bits.PER),
@@ -247,6 +255,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
 # Keys with their smallest and largest legal value; None: no bound.
 _RANGES = (
   ('seed', 0, None),
+  ('data.device_share', 0, 1),
   ('corpus.max_length', 2, None),
   ('corpus.vocab_size', 0, None),
   ('corpus.min_count', 0, None),
@@ -272,12 +281,12 @@ _RANGES = (
   ('optimizer.plateau_factor', 0, 1),
   ('train.num_steps', 1, None),
   ('train.batch_size', 1, None),
-  ('train.num_buckets', 1, None),
+  ('train.num_buckets', 0, None),
   ('train.steps_per_call', 1, None),
   ('train.eval_every', 1, None),
   ('train.patience', 0, None),
   ('evaluate.batch_size', 1, None),
-  ('evaluate.num_buckets', 1, None),
+  ('evaluate.num_buckets', 0, None),
   ('evaluate.iw_samples', 1, None),
   ('evaluate.chunk', 1, None),
   ('evaluate.mutual_information_group', 2, None),

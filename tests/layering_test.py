@@ -20,7 +20,7 @@ LAYERS = {
   'data': set(),
   'objectives': {'ops'},
   'models': {'ops'},
-  'config_lib': {'data', 'models', 'objectives'},
+  'config_lib': {'data', 'models', 'objectives', 'ops'},
   'training': {'config_lib', 'data', 'models', 'objectives', 'ops'},
   'train': {'data', 'training'},
   'evaluate': {'data', 'training'},

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnvae_jax.models import cells, language_model, recurrent, sentence_vae
+from rnnvae_jax.ops import recurrence
 
 KINDS = ('language_model', 'sentence_vae')
 CELLS = ('elman', 'gru', 'lstm')
@@ -28,6 +29,7 @@ def build(config: Any, vocab_size: int) -> Model:
     locked_dropout=config.dropout.locked,
     latent_size=model.latent_size if is_vae else 0,
     latent_every_step=is_vae and model.latent_every_step,
+    precision=model.precision,
   )
   if not is_vae:
     return decoder
@@ -56,14 +58,28 @@ def _stack(config, features: int, bidirectional: bool) -> recurrent.Recurrent:
       'cell_clip': model.lstm.cell_clip,
     }
     bias_init = functools.partial(_lstm_bias, model.lstm.forget_bias)
+  make_cell = functools.partial(
+    kind, features, precision=model.precision, **options
+  )
+  platform = jax.default_backend()
+  backend = recurrence.choose(
+    model.backend, make_cell().spec, model.precision, platform
+  )
   return recurrent.Recurrent(
-    functools.partial(kind, features, **options),
+    make_cell,
     features,
     num_gates=kind.num_gates,
     num_states=kind.num_states,
     num_layers=model.num_layers,
     bidirectional=bidirectional,
     locked_dropout=config.dropout.locked,
+    backend=backend,
+    options=recurrence.Options(
+      precision=model.precision,
+      # Elsewhere a loop of unknown length costs more than idle steps.
+      block=recurrence.Options().block if platform == 'cpu' else 0,
+      kernels=backend == 'pallas',
+    ),
     bias_init=bias_init,
   )
 

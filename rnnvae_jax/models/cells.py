@@ -5,19 +5,14 @@ all time steps (one matrix product before the loop instead of T inside it) and
 adds the recurrent part. `num_gates` says how many blocks of H it wants.
 """
 
-from collections.abc import Callable
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-Carry = tuple[jax.Array, ...]  # float[B, H] each; the output is the first.
+from rnnvae_jax.ops import products, recurrence
 
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-  'tanh': jnp.tanh,
-  'relu': jax.nn.relu,
-  'sigmoid': jax.nn.sigmoid,
-}
+Carry = recurrence.State  # float[B, H] each; the output is the first.
+ACTIVATIONS = recurrence.ACTIVATIONS
 
 
 class Elman(nn.Module):
@@ -25,16 +20,23 @@ class Elman(nn.Module):
 
   features: int
   activation: str = 'tanh'
+  precision: str = 'float32'  # See `products.PRECISIONS`.
 
   num_gates = 1
   num_states = 1
 
-  @nn.compact
+  def setup(self):
+    self.weights = {'recurrent_kernel': _recurrent(self)}
+
   def __call__(self, carry: Carry, gates: jax.Array) -> Carry:
     """carry (h,), gates float[B, H] -> (h,)."""
     (h,) = carry
-    recurrent = _recurrent(self, self.features)
-    return (ACTIVATIONS[self.activation](gates + h @ recurrent),)
+    product = _product(self, h)
+    return (ACTIVATIONS[self.activation](gates + product),)
+
+  @property
+  def spec(self) -> recurrence.Cell:
+    return recurrence.Cell('elman', activation=self.activation)
 
 
 class GRU(nn.Module):
@@ -53,28 +55,42 @@ class GRU(nn.Module):
 
   features: int
   reset_after: bool = True
+  precision: str = 'float32'  # See `products.PRECISIONS`.
 
   num_gates = 3
   num_states = 1
 
-  @nn.compact
+  def setup(self):
+    weights = {'recurrent_kernel': _recurrent(self)}
+    if self.reset_after:
+      zeros = nn.initializers.zeros_init()
+      shape = (self.features,)
+      weights['recurrent_bias'] = self.param('recurrent_bias', zeros, shape)
+    self.weights = weights
+
   def __call__(self, carry: Carry, gates: jax.Array) -> Carry:
     """carry (h,), gates float[B, 3 H] in the order r, z, n -> (h,)."""
     (h,) = carry
-    size = self.features
-    recurrent = _recurrent(self, 3 * size)
-    x_rz, x_n = gates[:, : 2 * size], gates[:, 2 * size :]
+    rz_columns, n_columns = (
+      slice(2 * self.features),
+      slice(2 * self.features, None),
+    )
+    x_rz, x_n = gates[:, rz_columns], gates[:, n_columns]
     if self.reset_after:
-      bias = self.param('recurrent_bias', nn.initializers.zeros_init(), (size,))
-      product = h @ recurrent
-      rz = jax.nn.sigmoid(x_rz + product[:, : 2 * size])
+      product = _product(self, h)
+      rz = jax.nn.sigmoid(x_rz + product[:, rz_columns])
       r, z = jnp.split(rz, 2, axis=-1)
-      n = jnp.tanh(x_n + r * (product[:, 2 * size :] + bias[None, :]))
+      bias = self.weights['recurrent_bias'][None, :]
+      n = jnp.tanh(x_n + r * (product[:, n_columns] + bias))
     else:
-      rz = jax.nn.sigmoid(x_rz + h @ recurrent[:, : 2 * size])
+      rz = jax.nn.sigmoid(x_rz + _product(self, h, rz_columns))
       r, z = jnp.split(rz, 2, axis=-1)
-      n = jnp.tanh(x_n + (r * h) @ recurrent[:, 2 * size :])
+      n = jnp.tanh(x_n + _product(self, r * h, n_columns))
     return (n + z * (h - n),)
+
+  @property
+  def spec(self) -> recurrence.Cell:
+    return recurrence.Cell('gru', reset_after=self.reset_after)
 
 
 class LSTM(nn.Module):
@@ -94,19 +110,26 @@ class LSTM(nn.Module):
   features: int
   peepholes: bool = False
   cell_clip: float = 0.0  # 0: not clipped.
+  precision: str = 'float32'  # See `products.PRECISIONS`.
 
   num_gates = 4
   num_states = 2
 
-  @nn.compact
+  def setup(self):
+    weights = {'recurrent_kernel': _recurrent(self)}
+    if self.peepholes:
+      zeros = nn.initializers.zeros_init()
+      shape = (3, self.features)
+      weights['peepholes'] = self.param('peepholes', zeros, shape)
+    self.weights = weights
+
   def __call__(self, carry: Carry, gates: jax.Array) -> Carry:
     """carry (h, c), gates float[B, 4 H] in the order i, f, g, o -> (h, c)."""
     h, c = carry
-    gates = gates + h @ _recurrent(self, 4 * self.features)
+    gates = gates + _product(self, h)
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     if self.peepholes:
-      init = nn.initializers.zeros_init()
-      p_i, p_f, p_o = self.param('peepholes', init, (3, self.features))[:, None]
+      p_i, p_f, p_o = self.weights['peepholes'][:, None]
       i, f = i + p_i * c, f + p_f * c
     c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
     if self.cell_clip:
@@ -115,9 +138,18 @@ class LSTM(nn.Module):
       o = o + p_o * c
     return jax.nn.sigmoid(o) * jnp.tanh(c), c
 
+  @property
+  def spec(self) -> recurrence.Cell:
+    return recurrence.Cell(
+      'lstm', peepholes=self.peepholes, cell_clip=self.cell_clip
+    )
 
-def _recurrent(cell: nn.Module, columns: int) -> jax.Array:
-  """The recurrent kernel float[H, columns], an orthogonal block a gate."""
+
+Cell = Elman | GRU | LSTM
+
+
+def _recurrent(cell: Cell) -> jax.Array:
+  """The recurrent kernel float[H, G H], an orthogonal block a gate."""
   size = cell.features
 
   def init(key, shape, dtype=jnp.float32):
@@ -127,4 +159,10 @@ def _recurrent(cell: nn.Module, columns: int) -> jax.Array:
       [orthogonal(block, (size, size), dtype) for block in blocks], axis=1
     )
 
-  return cell.param('recurrent_kernel', init, (size, columns))
+  return cell.param('recurrent_kernel', init, (size, cell.num_gates * size))
+
+
+def _product(cell: Cell, x: jax.Array, columns: slice = slice(None)):
+  """x float[B, H] times these columns of the recurrent kernel."""
+  kernel = cell.weights['recurrent_kernel'][:, columns]
+  return products.dot(x, kernel, cell.precision)

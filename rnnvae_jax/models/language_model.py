@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from rnnvae_jax.data import vocab
 from rnnvae_jax.models import recurrent
-from rnnvae_jax.ops import cross_entropy, noise
+from rnnvae_jax.ops import cross_entropy, noise, products
 
 
 class LanguageModel(nn.Module):
@@ -26,14 +26,18 @@ class LanguageModel(nn.Module):
   locked_dropout: bool = False
   latent_size: int = 0
   latent_every_step: bool = False
+  precision: str = 'float32'  # See `products.PRECISIONS`.
 
   def setup(self):
     self.embedding = nn.Embed(self.vocab_size, self.embedding_size)
     self.recurrent = self.stack.clone(parent=None, name=None)
     output_size = self.stack.features
+    precision = products.lax_precision(self.precision)
     if self.tied_embeddings and self.embedding_size != output_size:
       # A tied output layer reads vectors of the embeddings' size.
-      self.projection = nn.Dense(self.embedding_size, use_bias=False)
+      self.projection = nn.Dense(
+        self.embedding_size, use_bias=False, precision=precision
+      )
     if not self.tied_embeddings:
       self.output_kernel = self.param(
         'output_kernel',
@@ -47,7 +51,8 @@ class LanguageModel(nn.Module):
     )
     if self.latent_size:
       zero = jax.eval_shape(lambda: self.stack.zero_carry(1))
-      self.initial = nn.Dense(sum(x.shape[1] for x in jax.tree.leaves(zero)))
+      size = sum(x.shape[1] for x in jax.tree.leaves(zero))
+      self.initial = nn.Dense(size, precision=precision)
 
   def __call__(
     self,
@@ -57,8 +62,8 @@ class LanguageModel(nn.Module):
     latents: jax.Array | None = None,
     rates: noise.Rates | None = None,
     keys: jax.Array | None = None,
-  ) -> jax.Array:
-    """Nats per token of `targets`, each given the inputs up to it.
+  ) -> tuple[jax.Array, jax.Array]:
+    """Nats of `targets`, each token given the inputs up to it.
 
     Args:
       inputs: int[B, T], bos and the sentence.
@@ -69,7 +74,8 @@ class LanguageModel(nn.Module):
       keys: key[B]; without them nothing is dropped, as in evaluation.
 
     Returns:
-      float[B, T], 0 where the mask is False.
+      float[], their sum, to be differentiated, and float[B, T], nats per token,
+      0 where the mask is False, which cannot be.
     """
     if rates is not None and keys is not None and not self.inputless:
       inputs = noise.drop_words(inputs, rates.word, keys, vocab.UNK)
@@ -80,11 +86,16 @@ class LanguageModel(nn.Module):
       hidden = noise.dropout(
         hidden, rates.output, keys, 'output', self.locked_dropout
       )
-    hidden = self._project(hidden).reshape(-1, self._kernel().shape[1])
-    nll = cross_entropy.linear_cross_entropy(
-      hidden, self._kernel(), self.output_bias, targets.reshape(-1)
+    kernel = self._kernel()
+    total, nll = cross_entropy.linear_cross_entropy(
+      self._project(hidden).reshape(-1, kernel.shape[1]),
+      kernel,
+      self.output_bias,
+      targets.reshape(-1),
+      mask.reshape(-1).astype(jnp.float32),
+      cross_entropy.Options(self.precision),
     )
-    return jnp.where(mask, nll.reshape(mask.shape), 0.0)
+    return total, nll.reshape(mask.shape)
 
   def start(
     self, batch_size: int, latents: jax.Array | None = None
@@ -108,7 +119,10 @@ class LanguageModel(nn.Module):
     mask = jnp.ones((tokens.shape[0], 1), bool)
     carry, hidden = self.recurrent(x, mask, carry)
     return carry, cross_entropy.linear_logits(
-      self._project(hidden[:, 0]), self._kernel(), self.output_bias
+      self._project(hidden[:, 0]),
+      self._kernel(),
+      self.output_bias,
+      self.precision,
     )
 
   def _embed(self, tokens, latents, rates=None, keys=None):

@@ -7,59 +7,69 @@ import jax
 import jax.numpy as jnp
 
 from rnnvae_jax.models import cells
-from rnnvae_jax.ops import noise
+from rnnvae_jax.ops import noise, products, recurrence, recurrence_cudnn
 
 # What a stack hands from step to step: per layer, per direction, the states.
 Carry = tuple[tuple[cells.Carry, ...], ...]
 
 
-class _Step(nn.Module):
+def _step(cell, carry, inputs):
   """One layer at one time step; a padded row keeps its carry."""
-
-  make_cell: Callable[..., nn.Module]
-
-  @nn.compact
-  def __call__(self, carry, inputs):
-    gates, valid = inputs  # float[B, G H], bool[B]
-    new = self.make_cell(name='cell')(carry, gates)
-    carry = jax.tree.map(
-      lambda a, b: jnp.where(valid[:, None], a, b), new, carry
-    )
-    return carry, carry[0]
+  gates, valid = inputs  # float[B, G H], bool[B]
+  new = cell(carry, gates)
+  carry = jax.tree.map(lambda a, b: jnp.where(valid[:, None], a, b), new, carry)
+  return carry, carry[0]
 
 
 class Layer(nn.Module):
-  """One direction of one layer.
+  """One direction of one layer, on any of the backends.
 
-  The input product of all time steps is one matrix product before the loop.
-  The carry is frozen where the mask is False, so after the loop it is the one
-  after each row's last real token (first, when reversed) at no memory cost.
+  All of them share these parameters. The carry is frozen where the mask is
+  False, so after the loop it is the one after each row's last real token
+  (first, when reversed).
   """
 
-  make_cell: Callable[..., nn.Module]
+  make_cell: Callable[..., cells.Cell]
   features: int
   num_gates: int
   reverse: bool = False
+  backend: str = 'fused'
+  options: recurrence.Options = recurrence.Options()
   bias_init: nn.initializers.Initializer = nn.initializers.zeros_init()
 
   @nn.compact
   def __call__(self, x: jax.Array, mask: jax.Array, carry: cells.Carry):
     """float[B, T, F], bool[B, T], carry -> carry, float[B, T, H]."""
-    gates = nn.Dense(
-      self.num_gates * self.features,
-      kernel_init=nn.initializers.xavier_uniform(),
-      bias_init=self.bias_init,
-      name='input',
-    )(x)
+    columns = self.num_gates * self.features
+    shape = (x.shape[-1], columns)
+    kernel = self.param('kernel', nn.initializers.xavier_uniform(), shape)
+    bias = self.param('bias', self.bias_init, (columns,))
+    cell = self.make_cell(name='cell')
+    x, mask = jnp.swapaxes(x, 0, 1), jnp.swapaxes(mask, 0, 1)  # Time-major.
+    weights = {'kernel': kernel, 'bias': bias, **cell.weights}
+    options = self.options._replace(reverse=self.reverse)
+    if self.backend == 'scan':
+      carry, outputs = self._scan(cell, weights, x, mask, carry)
+    elif self.backend == 'cudnn':
+      carry, outputs = recurrence_cudnn.run(
+        weights, x, mask, carry, self.reverse, options.precision
+      )
+    else:
+      carry, outputs = recurrence.run(
+        cell.spec, weights, x, mask, carry, options
+      )
+    return carry, jnp.swapaxes(outputs, 0, 1)
+
+  def _scan(self, cell, weights, x, mask, carry):
+    """The reference: the cell's own equations under `nn.scan`."""
+    gates = products.dot(x, weights['kernel'], self.options.precision)
     scan = nn.scan(
-      _Step,
+      _step,
       variable_broadcast='params',
       split_rngs={'params': False},
-      in_axes=1,
-      out_axes=1,
       reverse=self.reverse,
     )
-    return scan(self.make_cell, name='scan')(carry, (gates, mask))
+    return scan(cell, carry, (gates + weights['bias'][None, None], mask))
 
 
 class Recurrent(nn.Module):
@@ -69,13 +79,15 @@ class Recurrent(nn.Module):
   the next one. Dropout acts between layers, never on the recurrence.
   """
 
-  make_cell: Callable[..., nn.Module]  # (name=...) -> a module of `cells`.
+  make_cell: Callable[..., cells.Cell]  # (name=...) -> a module of `cells`.
   features: int
   num_gates: int
   num_states: int
   num_layers: int = 1
   bidirectional: bool = False
   locked_dropout: bool = False
+  backend: str = 'fused'
+  options: recurrence.Options = recurrence.Options()
   bias_init: nn.initializers.Initializer = nn.initializers.zeros_init()
 
   @nn.compact
@@ -114,6 +126,8 @@ class Recurrent(nn.Module):
           self.features,
           self.num_gates,
           reverse=direction == 1,
+          backend=self.backend,
+          options=self.options,
           bias_init=self.bias_init,
           name=f'layer_{number}' + ('_reverse' if direction else ''),
         )

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnvae_jax.models import language_model, recurrent
+from rnnvae_jax.ops import products
 
 
 class SentenceVAE(nn.Module):
@@ -19,7 +20,10 @@ class SentenceVAE(nn.Module):
   encoder: recurrent.Recurrent
 
   def setup(self):
-    self.posterior = nn.Dense(2 * self.decoder.latent_size)
+    self.posterior = nn.Dense(
+      2 * self.decoder.latent_size,
+      precision=products.lax_precision(self.decoder.precision),
+    )
 
   def encode(
     self, tokens: jax.Array, mask: jax.Array
@@ -31,7 +35,7 @@ class SentenceVAE(nn.Module):
     return mean, log_var
 
   def decode(self, latents, inputs, targets, mask, rates=None, keys=None):
-    """Nats per token given z float[B, Z]; see `LanguageModel.__call__`."""
+    """Nats given z float[B, Z]; see `LanguageModel.__call__`."""
     return self.decoder(inputs, targets, mask, latents, rates, keys)
 
   def start(self, batch_size: int, latents: jax.Array) -> recurrent.Carry:

@@ -62,21 +62,21 @@ def build(config: Any, vocab_size: int) -> Task:
 def language_model(model) -> Task:
   """Exact maximum likelihood."""
 
-  def nll_per_sentence(params, batch, rates=None, keys=None):
-    nll = model.apply(
+  def nll_of(params, batch, rates=None, keys=None):
+    return model.apply(
       params, *_arrays(batch), latents=None, rates=rates, keys=keys
     )
-    return jnp.sum(nll, axis=1)
 
   def loss(params, batch, hyperparameters, key, extras):
     keys = noise.row_keys(key, batch['index'])
-    nll = nll_per_sentence(params, batch, _rates(hyperparameters), keys)
-    sums = {'reconstruction': jnp.sum(nll), **_counts(batch)}
-    return jnp.sum(nll) / sums['sentences'], (sums, extras)
+    total, _ = nll_of(params, batch, _rates(hyperparameters), keys)
+    sums = {'reconstruction': total, **_counts(batch)}
+    return total / sums['sentences'], (sums, extras)
 
   def evaluate(params, batch, key, extras, num_samples, chunk):
     del key, extras, num_samples, chunk  # The likelihood is exact.
-    return {'nll': nll_per_sentence(params, batch)}
+    _, nll = nll_of(params, batch)
+    return {'nll': jnp.sum(nll, axis=1)}
 
   return Task(
     init=lambda key: model.init(key, *_arrays(_tiny_batch())),
@@ -99,28 +99,28 @@ def sentence_vae(model, latent_size: int, free_bits_per: str) -> Task:
     return model.apply(params, *arrays, method='encode')
 
   def decode(params, batch, latents, rates=None, keys=None):
-    """Reconstruction of each sentence given z, float[B] nats."""
-    nll = model.apply(
+    """Reconstruction given z: nats of the batch, and of each sentence."""
+    total, nll = model.apply(
       params, latents, *_arrays(batch), rates, keys, method='decode'
     )
-    return jnp.sum(nll, axis=1)
+    return total, jnp.sum(nll, axis=1)
 
   def loss(params, batch, hyperparameters, key, extras):
     keys = noise.row_keys(key, batch['index'])
     mean, log_var = encode(params, batch)
     epsilon = noise.normal(keys, 'latents', (latent_size,))
     latents = losses.reparameterise(epsilon, mean, log_var)
-    nll = decode(params, batch, latents, _rates(hyperparameters), keys)
+    total, _ = decode(params, batch, latents, _rates(hyperparameters), keys)
     kl = losses.gaussian_kl(mean, log_var)
     penalty = free_bits.penalised_kl(
       kl, hyperparameters.free_bits, free_bits_per, batch['weights']
     )
     sums = {
-      'reconstruction': jnp.sum(nll),
+      'reconstruction': total,
       'kl': jnp.sum(jnp.sum(kl, axis=1) * batch['weights']),
       **_counts(batch),
     }
-    value = jnp.sum(nll) / sums['sentences']
+    value = total / sums['sentences']
     return value + hyperparameters.kl_weight * penalty, (sums, extras)
 
   def evaluate(params, batch, key, extras, num_samples, chunk):
@@ -141,7 +141,7 @@ def sentence_vae(model, latent_size: int, free_bits_per: str) -> Task:
 
     def one_sample(epsilon):
       latents = losses.reparameterise(epsilon, mean, log_var)
-      nll = decode(params, batch, latents)
+      _, nll = decode(params, batch, latents)
       prior = losses.gaussian_log_density(
         latents, jnp.zeros_like(mean), jnp.zeros_like(mean)
       )

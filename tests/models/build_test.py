@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from rnnvae_jax import config_lib, models
+from rnnvae_jax.ops import products
 
 VOCAB, ROWS, TIME = 13, 5, 7
 SIZES = {'embedding_size': 6, 'hidden_size': 4, 'latent_size': 3}
@@ -46,7 +47,8 @@ def outputs(**changes):
   )
   latents = np.ones((ROWS, SIZES['latent_size']), np.float32)
   apply = functools.partial(model.apply, method='decode')
-  return jax.device_get(jax.jit(apply)(params, latents, *arrays()))
+  _, nll = jax.jit(apply)(params, latents, *arrays())
+  return np.asarray(nll)
 
 
 # The changed key and value, and what else the base config needs for it.
@@ -70,6 +72,7 @@ OUTPUTS = (
   ({'model__elman__activation': 'relu'}, {'model__cell': 'elman'}),
   ({'model__elman__activation': 'sigmoid'}, {'model__cell': 'elman'}),
   ({'model__lstm__cell_clip': 0.1}, {'model__cell': 'lstm'}),
+  ({'model__precision': 'bfloat16'}, {}),
 )
 
 
@@ -93,6 +96,7 @@ class BuildTest(parameterized.TestCase):
     # Tested below; the last is refused by `config_lib.validate` if True.
     tested |= {
       'dropout.locked',
+      'model.backend',
       'model.lstm.forget_bias',
       'model.bidirectional_decoder',
     }
@@ -121,7 +125,7 @@ class BuildTest(parameterized.TestCase):
     def biases(key):
       params = model.init(key, *arrays())['params']
       stacks = params['encoder'], params['decoder']['recurrent']
-      return [stack['layer_0']['input']['bias'] for stack in stacks]
+      return [stack['layer_0']['bias'] for stack in stacks]
 
     want = np.repeat(np.float32([0, 2.5, 0, 0]), SIZES['hidden_size'])
     for bias in biases(jax.random.key(0)):
@@ -133,6 +137,25 @@ class BuildTest(parameterized.TestCase):
     for part in (model.decoder, model.decoder.stack, model.encoder):
       self.assertEqual(part.locked_dropout, locked)
 
+  @parameterized.parameters('scan', 'fused')
+  def test_the_backend_is_that_of_all_stacks(self, backend):
+    model = models.build(configure(model__backend=backend), VOCAB)
+    self.assertEqual(model.encoder.backend, backend)
+    self.assertEqual(model.decoder.stack.backend, backend)
+
+  def test_a_backend_that_does_not_fit_is_refused(self):
+    config = configure(model__backend='cudnn')
+    with self.assertRaisesRegex(ValueError, r"model\.backend = 'cudnn'"):
+      models.build(config, VOCAB)
+
+  @parameterized.parameters(*products.PRECISIONS)
+  def test_the_precision_is_that_of_all_products(self, precision):
+    model = models.build(configure(model__precision=precision), VOCAB)
+    self.assertEqual(model.decoder.precision, precision)
+    for stack in (model.decoder.stack, model.encoder):
+      self.assertEqual(stack.options.precision, precision)
+      self.assertEqual(stack.make_cell().precision, precision)
+
   def test_an_encoder_of_no_given_size_has_that_of_the_decoder(self):
     model = models.build(configure(), VOCAB)
     self.assertEqual(model.encoder.features, SIZES['hidden_size'])
@@ -143,7 +166,7 @@ class BuildTest(parameterized.TestCase):
     )
     tree = shapes(config)
     self.assertNotIn('initial', tree)
-    kernel = tree['recurrent']['layer_0']['input']['kernel']
+    kernel = tree['recurrent']['layer_0']['kernel']
     self.assertEqual(kernel[0], SIZES['embedding_size'])
 
   @parameterized.parameters(*models.CELLS)

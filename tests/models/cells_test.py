@@ -183,9 +183,9 @@ def loop(equations, params, x, carry):
     states = [state.copy() for state in before]
     for row, length in enumerate(LENGTHS):
       for time in range(length):
-        gates = x[row, time] @ layer['input']['kernel'] + layer['input']['bias']
+        gates = x[row, time] @ layer['kernel'] + layer['bias']
         old = tuple(state[row : row + 1] for state in states)
-        new = equations(layer['scan']['cell'], old, gates[None])
+        new = equations(layer['cell'], old, gates[None])
         for state, value in zip(states, new, strict=True):
           state[row] = value[0]
         outputs[row, time] = new[0][0]
@@ -195,10 +195,11 @@ def loop(equations, params, x, carry):
 
 
 class StackTest(parameterized.TestCase):
-  @parameterized.parameters(
-    'elman_sigmoid', 'gru_before', 'lstm_clipped_peepholes'
+  @parameterized.product(
+    name=('elman_sigmoid', 'gru_before', 'lstm_clipped_peepholes'),
+    backend=('scan', 'fused'),
   )
-  def test_values_and_gradients_match_a_loop_over_tokens(self, name):
+  def test_values_and_gradients_match_a_loop_over_tokens(self, name, backend):
     make, options, equations = CELLS[name]
     stack = recurrent.Recurrent(
       functools.partial(make, HIDDEN, **options),
@@ -206,6 +207,7 @@ class StackTest(parameterized.TestCase):
       num_gates=make.num_gates,
       num_states=make.num_states,
       num_layers=LAYERS,
+      backend=backend,
     )
     mask = np.arange(TIME)[None, :] < np.array(LENGTHS)[:, None]
     x = np.empty((ROWS, TIME, FEATURES))

@@ -62,7 +62,6 @@ def random_like(tree, seed=0, scale=1.0):
 
 
 LATENTS = random_like(np.empty((ROWS, LATENT)), seed=3)
-WEIGHTS = random_like(np.empty((ROWS, TIME)), seed=4)
 
 
 @functools.cache
@@ -84,7 +83,7 @@ def on_host(fn, **options):
 @functools.cache
 def nll_of(model):
   """(params, inputs, targets, mask, latents, rates, keys) -> float[B, T]."""
-  return on_host(model.apply)
+  return on_host(lambda *args: model.apply(*args)[1])
 
 
 @functools.cache
@@ -100,16 +99,15 @@ def start_of(model):
 
 @functools.cache
 def grads_of(model):
-  """((of params, of latents), float[B, T] nats) of nats weighed at will."""
+  """((of params, of latents), float[B, T] nats) of their sum."""
 
-  def value(params, latents, arrays, weights):
-    nll = model.apply(params, *arrays, latents)
-    return jnp.sum(nll * weights), nll
+  def value(params, latents, arrays):
+    return model.apply(params, *arrays, latents)
 
   fn = on_host(jax.grad(value, argnums=(0, 1), has_aux=True))
 
-  def run(params, arrays, latents=LATENTS, weights=WEIGHTS):
-    return fn(params, latents, arrays, weights)
+  def run(params, arrays, latents=LATENTS):
+    return fn(params, latents, arrays)
 
   return run
 
@@ -204,9 +202,7 @@ class LikelihoodTest(parameterized.TestCase):
     model = make('gru', 1)
     params, (inputs, targets, mask) = parameters(model), batch()
     rows = LENGTHS > 0  # PyTorch refuses sentences without tokens.
-    (got_grads, _), got = grads_of(model)(
-      params, (inputs, targets, mask), weights=WEIGHTS
-    )
+    (got_grads, _), got = grads_of(model)(params, (inputs, targets, mask))
 
     stack = torch.nn.GRU(
       EMBEDDING, HIDDEN, batch_first=True, dtype=torch.float64
@@ -215,11 +211,11 @@ class LikelihoodTest(parameterized.TestCase):
     ours = jax.tree.map(tensor, params['params'])
     gate_bias = torch.zeros(2 * HIDDEN, dtype=torch.float64)
     layer = ours['recurrent']['layer_0']
-    cell = layer['scan']['cell']
+    cell = layer['cell']
     theirs = {
-      'weight_ih_l0': layer['input']['kernel'].T,
+      'weight_ih_l0': layer['kernel'].T,
       'weight_hh_l0': cell['recurrent_kernel'].T,
-      'bias_ih_l0': layer['input']['bias'],
+      'bias_ih_l0': layer['bias'],
       'bias_hh_l0': torch.cat([gate_bias, cell['recurrent_bias']]),
     }
     x = ours['embedding']['embedding'][torch.tensor(inputs[rows])]
@@ -236,8 +232,7 @@ class LikelihoodTest(parameterized.TestCase):
       torch.tensor(np.int64(targets[rows])).flatten(),
       reduction='none',
     ).reshape(-1, TIME)
-    real = torch.tensor(WEIGHTS[rows] * mask[rows])
-    (nll * real).sum().backward()
+    nll[torch.tensor(mask[rows])].sum().backward()
     want = nll.detach().numpy() * mask[rows]
     want_grads = jax.tree.map(lambda leaf: leaf.grad.numpy(), ours)
     assert_close(got[rows], want, roundings(1))
@@ -269,11 +264,7 @@ class PaddingTest(parameterized.TestCase):
   ):
     model, time = make(cell, num_layers, **options(names)), TIME + 4
     params, run = parameters(model), grads_of(model)
-    grads, got = run(
-      params,
-      batch(time),
-      weights=np.pad(WEIGHTS, ((0, 0), (0, 4)), constant_values=8),
-    )
+    grads, got = run(params, batch(time))
     want = run(params, batch())
     assert_close((grads, got[:, :TIME]), want, roundings(num_layers, time))
     np.testing.assert_array_equal(got[:, TIME:], np.zeros((ROWS, 4)))
@@ -290,7 +281,6 @@ class PaddingTest(parameterized.TestCase):
       params,
       tuple(array[order] for array in batch()),
       LATENTS[order],
-      WEIGHTS[order],
     )
     want = (of_params, of_latents[order]), nll[order]
     assert_close(got, want, roundings(num_layers))
@@ -356,14 +346,12 @@ class LatentsTest(parameterized.TestCase):
     once = make('gru', 2, latent_size=LATENT)
     every = make('gru', 2, latent_size=LATENT, latent_every_step=True)
     params = jax.tree.map(np.copy, parameters(every))
-    kernel = params['params']['recurrent']['layer_0']['input']['kernel']
+    kernel = params['params']['recurrent']['layer_0']['kernel']
     self.assertEqual(kernel.shape, (EMBEDDING + LATENT, 3 * HIDDEN))
     with_latents = nll_of(every)(params, *batch(), LATENTS)
     kernel[EMBEDDING:] = 0
     without = nll_of(every)(params, *batch(), LATENTS)
-    params['params']['recurrent']['layer_0']['input']['kernel'] = kernel[
-      :EMBEDDING
-    ]
+    params['params']['recurrent']['layer_0']['kernel'] = kernel[:EMBEDDING]
     want = nll_of(once)(params, *batch(), LATENTS)
     assert_close(without, want, roundings(2))
     self.assertGreater(np.max(np.abs(with_latents - want)), 0.01)
@@ -446,7 +434,7 @@ class LockedDropoutTest(absltest.TestCase):
     # Without a recurrence, one word again and again costs the same each time.
     model = make('elman', 1, locked_dropout=True)
     params = jax.tree.map(np.copy, parameters(model))
-    cell = params['params']['recurrent']['layer_0']['scan']['cell']
+    cell = params['params']['recurrent']['layer_0']['cell']
     cell['recurrent_kernel'][:] = 0
     tokens = np.full((ROWS, TIME), vocab.UNK + 1, np.int32)
     mask = np.ones((ROWS, TIME), bool)

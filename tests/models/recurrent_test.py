@@ -158,8 +158,9 @@ def from_torch(module, of):
         cell['recurrent_bias'] = b_hh[2 * HIDDEN :].copy()
         b_hh[2 * HIDDEN :] = 0
       tree[f'layer_{layer}' + ('_reverse' if direction else '')] = {
-        'input': {'kernel': ih.T, 'bias': (b_ih, b_hh)},
-        'scan': {'cell': cell},
+        'kernel': ih.T,
+        'bias': (b_ih, b_hh),
+        'cell': cell,
       }
   return {'params': tree}
 
@@ -329,7 +330,7 @@ def pass_through(name):
   """Weights that hand each layer's first inputs on, and no recurrence."""
   params = jax.tree.map(np.zeros_like, case(*name)[0])
   for layer in params['params'].values():
-    kernel = layer['input']['kernel']
+    kernel = layer['kernel']
     kernel[:] = np.eye(*kernel.shape)
   return params
 

@@ -1,0 +1,44 @@
+"""Matrix products at the configured precision."""
+
+import jax
+import jax.numpy as jnp
+
+# Of a product's operands; sums, and everything that is no product, are float32.
+PRECISIONS = ('float32', 'tf32', 'bfloat16')
+
+
+def dot(a: jax.Array, b: jax.Array, precision: str = 'float32') -> jax.Array:
+  """a @ b: float[..., M, K], float[K, N] -> float32[..., M, N].
+
+  Args:
+    a: the left operand.
+    b: the right operand.
+    precision: one of `PRECISIONS`. tf32 is what an NVIDIA GPU's matrix units
+      make of float32 operands; elsewhere it is the platform's default for
+      float32, on a CPU float32 itself. bfloat16 rounds the operands.
+  """
+  return contract(a, b, a.ndim - 1, 0, precision)
+
+
+def contract(
+  a: jax.Array, b: jax.Array, a_axis: int, b_axis: int, precision: str
+) -> jax.Array:
+  """The same over any axis of `a` and of `b`, whose others follow in order."""
+  return jax.lax.dot_general(
+    rounded(a, precision),
+    rounded(b, precision),
+    (((a_axis,), (b_axis,)), ((), ())),
+    precision=lax_precision(precision),
+    preferred_element_type=jnp.float32,
+  )
+
+
+def rounded(x: jax.Array, precision: str) -> jax.Array:
+  """An operand as the products read it; doing it once saves doing it often."""
+  return x.astype(jnp.bfloat16) if precision == 'bfloat16' else x
+
+
+def lax_precision(precision: str) -> jax.lax.Precision:
+  """What JAX calls it: float32 is float32 on every platform."""
+  exact = precision == 'float32'
+  return jax.lax.Precision.HIGHEST if exact else jax.lax.Precision.DEFAULT

@@ -1,0 +1,83 @@
+"""Matrix products against NumPy in float64."""
+
+from absl.testing import absltest, parameterized
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnvae_jax.ops import products
+
+# Relative error of a product of two operands: half an eps for each of these,
+# the rest for rounding the product itself and all K additions.
+INNER = 5
+FLOAT32_EPS = INNER * float(np.finfo(np.float32).eps)
+EPS = {
+  'float32': FLOAT32_EPS,
+  'tf32': FLOAT32_EPS,  # These tests run on a CPU, which has no other.
+  'bfloat16': FLOAT32_EPS + float(jnp.finfo(jnp.bfloat16).eps),
+}
+
+
+def draw(*shape):
+  return np.float32(np.random.default_rng(0).normal(size=shape))
+
+
+class ProductsTest(parameterized.TestCase):
+  def check(self, got, a, b, precision):
+    """That `got` is a @ b, element by element."""
+    self.assertEqual(got.dtype, jnp.float32)
+    a, b = np.float64(a), np.float64(b)
+    error, allowed = np.abs(got - a @ b), np.abs(a) @ np.abs(b)
+    self.assertLessEqual(np.max(error / allowed), EPS[precision])
+    return np.max(error / allowed)
+
+  @parameterized.product(
+    precision=products.PRECISIONS, leading=((), (3,), (2, 3))
+  )
+  def test_dot_is_the_product_as_exact_as_its_precision(
+    self, precision, leading
+  ):
+    a, b = draw(*leading, 4, INNER), draw(INNER, 7)
+    error = self.check(products.dot(a, b, precision), a, b, precision)
+    # Operands are rounded where they should be, and nowhere else.
+    self.assertEqual(error > FLOAT32_EPS, precision == 'bfloat16')
+
+  def test_dot_is_float32_unless_told(self):
+    a, b = draw(4, INNER), draw(INNER, 7)
+    np.testing.assert_array_equal(
+      products.dot(a, b), products.dot(a, b, 'float32')
+    )
+
+  @parameterized.product(
+    precision=products.PRECISIONS, a_axis=(0, 1), b_axis=(0, 1)
+  )
+  def test_contract_sums_over_the_given_axes(self, precision, a_axis, b_axis):
+    a, b = draw(4, INNER), draw(INNER, 7)
+    got = products.contract(
+      a if a_axis else a.T, b.T if b_axis else b, a_axis, b_axis, precision
+    )
+    self.check(got, a, b, precision)
+
+  @parameterized.parameters(
+    ('float32', jnp.float32), ('tf32', jnp.float32), ('bfloat16', jnp.bfloat16)
+  )
+  def test_operands_may_be_rounded_beforehand(self, precision, dtype):
+    a, b = draw(4, INNER), draw(INNER, 7)
+    rounded = products.rounded(jnp.asarray(b), precision)
+    self.assertEqual(rounded.dtype, dtype)
+    np.testing.assert_array_equal(
+      products.dot(a, rounded, precision), products.dot(a, b, precision)
+    )
+
+  def test_float32_is_asked_for_where_it_is_not_the_default(self):
+    for precision in products.PRECISIONS:
+      asked = products.lax_precision(precision) == jax.lax.Precision.HIGHEST
+      self.assertEqual(asked, precision == 'float32')
+      program = jax.make_jaxpr(lambda a, b: products.dot(a, b, precision))(
+        draw(4, INNER), draw(INNER, 7)
+      )
+      self.assertEqual('HIGHEST' in str(program), asked)
+
+
+if __name__ == '__main__':
+  absltest.main()

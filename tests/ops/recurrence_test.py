@@ -1,0 +1,404 @@
+"""The fused recurrence against the scanned cells, and what it guarantees."""
+
+import functools
+
+from absl.testing import absltest, parameterized
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnvae_jax.models import cells, recurrent
+from rnnvae_jax.ops import recurrence
+
+EPS = np.finfo(np.float32).eps
+HIDDEN, ROWS, FEATURES, TIME, MEMBERS = 4, 5, 6, 7, 3
+CLIP = 0.4
+
+CELLS = {
+  'tanh': functools.partial(cells.Elman, HIDDEN),
+  'relu': functools.partial(cells.Elman, HIDDEN, activation='relu'),
+  'sigmoid': functools.partial(cells.Elman, HIDDEN, activation='sigmoid'),
+  'gru': functools.partial(cells.GRU, HIDDEN),
+  'gru_before': functools.partial(cells.GRU, HIDDEN, reset_after=False),
+  'lstm': functools.partial(cells.LSTM, HIDDEN),
+  'lstm_peepholes': functools.partial(cells.LSTM, HIDDEN, peepholes=True),
+  'lstm_clipped': functools.partial(cells.LSTM, HIDDEN, cell_clip=CLIP),
+  'lstm_clipped_peepholes': functools.partial(
+    cells.LSTM, HIDDEN, peepholes=True, cell_clip=CLIP
+  ),
+}
+# Of the rows, one case after the other; TIME is no multiple of the blocks.
+LENGTHS = {
+  'ragged': (7, 0, 3, 5, 1),
+  'short': (2, 5, 0, 1, 5),
+  'full': (7,) * ROWS,
+  'empty': (0,) * ROWS,
+}
+BLOCKS = (0, 1, 3, 4)
+
+
+def some_options(name, reverse):
+  """Two ways to run: a cell meets all blocks, and recomputes in half."""
+  first = list(CELLS).index(name) + 2 * reverse
+  return tuple(
+    recurrence.Options(
+      reverse=reverse,
+      recompute=recompute,
+      block=BLOCKS[(first + recompute) % len(BLOCKS)],
+    )
+    for recompute in (False, True)
+  )
+
+
+COVERING = tuple(
+  (name, options)
+  for name in CELLS
+  for reverse in (False, True)
+  for options in some_options(name, reverse)
+)
+SOME = (
+  ('tanh', recurrence.Options(block=1)),
+  ('gru', recurrence.Options(block=3)),
+  ('gru_before', recurrence.Options(reverse=True, block=0)),
+  ('lstm_clipped_peepholes', recurrence.Options(reverse=True, block=4)),
+)
+
+
+def mask_of(lengths, time=TIME):
+  return np.arange(time)[:, None] < np.asarray(lengths)[None, :]
+
+
+def draw(rng, *shape):
+  return np.float32(rng.uniform(-1, 1, size=shape))
+
+
+def case(name, time=TIME, seed=0):
+  """weights, x, state, and what weighs the final states and the outputs."""
+  rng, make = np.random.default_rng(seed), CELLS[name]
+  columns = make.func.num_gates * HIDDEN
+  weights = {
+    'kernel': draw(rng, FEATURES, columns),
+    'bias': draw(rng, columns),
+    'recurrent_kernel': draw(rng, HIDDEN, columns),
+  }
+  if name == 'gru':
+    weights['recurrent_bias'] = draw(rng, HIDDEN)
+  if name.endswith('peepholes'):
+    weights['peepholes'] = draw(rng, 3, HIDDEN)
+  weights = {key: HIDDEN**-0.5 * value for key, value in weights.items()}
+  states = lambda: tuple(
+    draw(rng, ROWS, HIDDEN) for _ in range(make.func.num_states)
+  )
+  state, of_after = states(), states()
+  of_outputs = draw(rng, TIME, ROWS, HIDDEN)
+  x = draw(rng, TIME, ROWS, FEATURES)
+  longer = lambda array: np.pad(array, ((0, time - TIME), (0, 0), (0, 0)))
+  return weights, longer(x), state, (of_after, longer(of_outputs))
+
+
+def scanned(name, reverse, weights, x, mask, state):
+  """The reference, on the arguments of `recurrence.run`."""
+  layer = recurrent.Layer(
+    CELLS[name],
+    HIDDEN,
+    CELLS[name].func.num_gates,
+    reverse=reverse,
+    backend='scan',
+  )
+  own = {key: weights[key] for key in ('kernel', 'bias')}
+  cell = {key: weights[key] for key in weights if key not in own}
+  swap = lambda array: jnp.swapaxes(array, 0, 1)
+  after, outputs = layer.apply(
+    {'params': {**own, 'cell': cell}}, swap(x), swap(mask), state
+  )
+  return after, swap(outputs)
+
+
+def fused(name, options, weights, x, mask, state):
+  spec = CELLS[name]().spec
+  return recurrence.run(spec, weights, x, mask, state, options)
+
+
+def results_of(run, weights, x, mask, state, cotangents):
+  """Gradients of weights, x and state; final states; outputs that count."""
+
+  def value(weights, x, state):
+    after, outputs = run(weights, x, mask, state)
+    results = after, outputs * mask[:, :, None]
+    terms = jax.tree.map(lambda w, r: jnp.sum(w * r), cotangents, results)
+    return sum(jax.tree.leaves(terms)), results
+
+  grads, results = jax.grad(value, (0, 1, 2), has_aux=True)(weights, x, state)
+  return grads, *results
+
+
+@functools.cache
+def compiled(run, *how):
+  fn = jax.jit(functools.partial(results_of, functools.partial(run, *how)))
+  return lambda *args: jax.device_get(fn(*args))
+
+
+def on_case(run, name, how, lengths, time=TIME, x=None):
+  weights, own_x, state, cotangents = case(name, time)
+  x = own_x if x is None else x
+  fn = compiled(run, name, how)
+  return fn(weights, x, mask_of(lengths, time), state, cotangents)
+
+
+# What float32 may lose of an element, in EPS of the largest one: forward and
+# back through T steps, each a product over inputs and states and a dozen
+# operations; gradients of weights sum over B T. Both sides lose as much.
+ROUNDINGS = 2 * (2 * TIME * (FEATURES + HIDDEN + 12) + ROWS * TIME)
+
+
+def errors(got, want):
+  """Leaf by leaf, relative to its largest element, or to 1.
+
+  1 is the size of the states and cotangents that all is computed from.
+  """
+  chex.assert_trees_all_equal_shapes(got, want)
+
+  def worst(got, want):
+    scale = max(1.0, np.max(np.abs(want)))
+    return np.max(np.abs(np.float64(got) - np.float64(want))) / scale
+
+  return np.array(jax.tree.leaves(jax.tree.map(worst, got, want)))
+
+
+def assert_close(got, want):
+  np.testing.assert_array_less(errors(got, want), ROUNDINGS * EPS)
+
+
+class FusedTest(parameterized.TestCase):
+  @parameterized.parameters(*COVERING)
+  def test_values_and_gradients_equal_the_reference(self, name, options):
+    for lengths in LENGTHS.values():
+      want = on_case(scanned, name, options.reverse, lengths)
+      assert_close(on_case(fused, name, options, lengths), want)
+
+  @parameterized.parameters(False, True)
+  def test_a_block_longer_than_all_time_is_one_block(self, reverse):
+    options = recurrence.Options(reverse, recompute=reverse, block=TIME + 2)
+    for lengths in LENGTHS.values():
+      want = on_case(scanned, 'gru', reverse, lengths)
+      assert_close(on_case(fused, 'gru', options, lengths), want)
+
+  def test_these_are_all_cells_blocks_and_options(self):
+    for name in CELLS:
+      mine = [options for cell, options in COVERING if cell == name]
+      self.assertEqual({o.block for o in mine}, set(BLOCKS))
+      ways = {(o.reverse, o.recompute) for o in mine}
+      self.assertLen(ways, 4)
+    ways = {(o.block, o.reverse, o.recompute) for _, o in COVERING}
+    self.assertLen(ways, 4 * len(BLOCKS))
+
+  @parameterized.parameters('lstm_clipped', 'lstm_clipped_peepholes')
+  def test_the_clip_of_these_tests_cuts_some_cells_and_not_others(self, name):
+    _, (_, c), _ = on_case(scanned, name, False, LENGTHS['full'])
+    self.assertTrue(np.any(np.abs(c) == np.float32(CLIP)))
+    self.assertTrue(np.any(np.abs(c) < np.float32(CLIP)))
+
+  @parameterized.parameters(
+    ('tanh', False),
+    ('gru', True),
+    ('gru_before', False),
+    ('lstm_clipped_peepholes', True),
+  )
+  def test_bfloat16_loses_what_its_operands_do(self, name, recompute):
+    options = recurrence.Options(
+      precision='bfloat16', recompute=recompute, block=3
+    )
+    got = on_case(fused, name, options, LENGTHS['ragged'])
+    want = on_case(scanned, name, False, LENGTHS['ragged'])
+    # Half an eps for each operand of the input's and of the state's product,
+    # forward and back; then one product for each weight.
+    allowed = (2 * 4 * TIME + 2) * 0.5 * float(jnp.finfo(jnp.bfloat16).eps)
+    found = errors(got, want)
+    np.testing.assert_array_less(found, allowed)
+    # Products are rounded indeed.
+    self.assertGreater(np.max(found), 4 * ROUNDINGS * EPS)
+
+
+class PaddingTest(parameterized.TestCase):
+  @parameterized.parameters(*COVERING)
+  def test_rows_freeze_at_their_end(self, name, options):
+    for lengths in LENGTHS.values():
+      _, _, state, (of_after, _) = case(name)
+      (_, of_x, of_state), after, outputs = on_case(
+        fused, name, options, lengths
+      )
+      for row, length in enumerate(lengths):
+        pick = lambda tree, row=row: [leaf[row] for leaf in tree]
+        np.testing.assert_array_equal(of_x[length:, row], 0)
+        if length:
+          last = 0 if options.reverse else length - 1
+          np.testing.assert_array_equal(after[0][row], outputs[last, row])
+        else:
+          chex.assert_trees_all_equal(pick(after), pick(state))
+          chex.assert_trees_all_equal(pick(of_state), pick(of_after))
+
+  @parameterized.parameters(*COVERING)
+  def test_what_lies_in_the_padding_changes_nothing(self, name, options):
+    for key in ('ragged', 'short', 'empty'):
+      lengths = LENGTHS[key]
+      _, x, _, _ = case(name)
+      x[~mask_of(lengths)] = 1e6
+      got = on_case(fused, name, options, lengths, x=x)
+      want = on_case(fused, name, options, lengths)
+      chex.assert_trees_all_equal(got, want)
+
+  @parameterized.parameters(*SOME)
+  def test_a_longer_batch_changes_nothing(self, name, options):
+    for key in ('ragged', 'short'):
+      lengths, time = LENGTHS[key], TIME + 4
+      (of_weights, of_x, of_state), after, outputs = on_case(
+        fused, name, options, lengths, time
+      )
+      got = (of_weights, of_x[:TIME], of_state), after, outputs[:TIME]
+      assert_close(got, on_case(fused, name, options, lengths))
+      np.testing.assert_array_equal(of_x[TIME:], 0)
+
+
+class PopulationTest(parameterized.TestCase):
+  """Members of a population, each with its own weights and lengths."""
+
+  lengths = (LENGTHS['short'], LENGTHS['empty'], LENGTHS['ragged'])
+
+  def members(self, name):
+    members = []
+    for seed, lengths in enumerate(self.lengths):
+      weights, x, state, cotangents = case(name, seed=seed)
+      members.append((weights, x, mask_of(lengths), state, cotangents))
+    return members
+
+  def assert_mapped(self, name, options, members, in_axes):
+    fn = functools.partial(results_of, functools.partial(fused, name, options))
+    stacked = tuple(
+      jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
+      if axis == 0
+      else parts[0]
+      for axis, *parts in zip(in_axes, *members, strict=True)
+    )
+    got = jax.device_get(jax.jit(jax.vmap(fn, in_axes))(*stacked))
+    alone = compiled(fused, name, options)
+    for number, member in enumerate(members):
+      pick = lambda leaf, number=number: leaf[number]
+      assert_close(jax.tree.map(pick, got), alone(*member))
+
+  @parameterized.parameters(*SOME)
+  def test_under_vmap_is_a_loop_over_the_members(self, name, options):
+    members = self.members(name)
+    self.assert_mapped(name, options, members, (0,) * 5)
+
+  def test_members_may_share_the_batch(self):
+    name, options = SOME[1]
+    *_, (_, *shared) = self.members(name)
+    members = [(weights, *shared) for weights, *_ in self.members(name)]
+    self.assert_mapped(name, options, members, (0, None, None, None, None))
+
+  def test_all_members_take_the_steps_of_the_longest(self):
+    masks = np.stack([mask_of(lengths) for lengths in self.lengths])
+    for mask, steps in zip(masks, (5, 0, 7), strict=True):
+      self.assertEqual(recurrence.num_steps(mask), steps)
+    # Refused by `vmap` if there were one number for each.
+    steps = jax.vmap(recurrence.num_steps, out_axes=None)(masks)
+    self.assertEqual(steps.shape, ())
+    self.assertEqual(steps, 7)
+
+  def test_populations_of_populations_take_one_number_of_steps(self):
+    masks = np.stack([mask_of(lengths) for lengths in self.lengths])
+    nested = np.stack([masks, masks & mask_of((4,) * ROWS)])
+    steps = jax.vmap(recurrence.num_steps, out_axes=None)
+    self.assertEqual(jax.vmap(steps, out_axes=None)(nested), 7)
+
+
+class MemoryTest(absltest.TestCase):
+  def test_recomputing_keeps_no_activations(self):
+    time, rows, features, hidden = 48, 32, 7, 64
+    shape = lambda *sizes: jax.ShapeDtypeStruct(sizes, jnp.float32)
+    weights = {
+      'kernel': shape(features, 4 * hidden),
+      'bias': shape(4 * hidden),
+      'recurrent_kernel': shape(hidden, 4 * hidden),
+    }
+    state = (shape(rows, hidden),) * 2
+    mask = jax.ShapeDtypeStruct((time, rows), jnp.bool_)
+
+    def temporary_bytes(recompute):
+      def value(weights, x, mask, state):
+        spec = recurrence.Cell('lstm')
+        options = recurrence.Options(recompute=recompute)
+        _, outputs = recurrence.run(spec, weights, x, mask, state, options)
+        return jnp.sum(outputs * mask[:, :, None])
+
+      grad = jax.jit(jax.grad(value))
+      lowered = grad.lower(weights, shape(time, rows, features), mask, state)
+      return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    activations = time * rows * 4 * hidden * 4
+    saved = temporary_bytes(recompute=False) - temporary_bytes(recompute=True)
+    # All of them but those of a block.
+    self.assertGreater(saved, 0.9 * activations)
+
+
+PLAIN = recurrence.Cell('lstm')
+PEEPHOLES = recurrence.Cell('lstm', peepholes=True)
+CLIPPED = recurrence.Cell('lstm', cell_clip=1.0)
+GRU = recurrence.Cell('gru')
+
+
+class ChooseTest(parameterized.TestCase):
+  @parameterized.parameters(
+    ('auto', GRU, 'float32', 'cpu', 'fused'),
+    ('auto', PLAIN, 'float32', 'cpu', 'fused'),
+    ('auto', PLAIN, 'float32', 'tpu', 'fused'),
+    ('auto', PLAIN, 'float32', 'gpu', 'cudnn'),
+    ('auto', PLAIN, 'tf32', 'gpu', 'cudnn'),
+    ('auto', PLAIN, 'bfloat16', 'gpu', 'fused'),
+    ('auto', PEEPHOLES, 'float32', 'gpu', 'fused'),
+    ('auto', CLIPPED, 'float32', 'gpu', 'fused'),
+    ('auto', GRU, 'float32', 'gpu', 'fused'),
+    ('scan', CLIPPED, 'bfloat16', 'tpu', 'scan'),
+    ('fused', PEEPHOLES, 'tf32', 'cpu', 'fused'),
+    ('pallas', GRU, 'bfloat16', 'gpu', 'pallas'),
+    ('cudnn', PLAIN, 'tf32', 'gpu', 'cudnn'),
+  )
+  def test_takes_what_fits(self, backend, cell, precision, platform, want):
+    got = recurrence.choose(backend, cell, precision, platform)
+    self.assertEqual(got, want)
+
+  @parameterized.parameters(
+    ('pallas', GRU, 'float32', 'cpu', 'its kernels need an NVIDIA GPU'),
+    ('pallas', GRU, 'float32', 'tpu', 'its kernels need an NVIDIA GPU'),
+    ('cudnn', PLAIN, 'float32', 'cpu', 'it needs an NVIDIA GPU'),
+    ('cudnn', GRU, 'float32', 'gpu', 'LSTMs without peepholes and clipping'),
+    ('cudnn', PEEPHOLES, 'tf32', 'gpu', 'without peepholes'),
+    ('cudnn', CLIPPED, 'tf32', 'gpu', 'clipping only'),
+    ('cudnn', PLAIN, 'bfloat16', 'gpu', 'it computes in float32 or tf32 only'),
+  )
+  def test_says_why_one_does_not_fit_and_what_would(
+    self, backend, cell, precision, platform, why
+  ):
+    with self.assertRaises(ValueError) as raised:
+      recurrence.choose(backend, cell, precision, platform)
+    message = str(raised.exception)
+    self.assertStartsWith(
+      message, f'config.model.backend = {backend!r} does not fit: '
+    )
+    self.assertIn(why, message)
+    _, legal = message.removesuffix('.').split('Legal here: ')
+    for other in legal.split(', '):
+      recurrence.choose(other, cell, precision, platform)
+    self.assertContainsSubset(('auto', 'scan', 'fused'), legal.split(', '))
+    self.assertNotIn(backend, legal.split(', '))
+
+  def test_offers_the_nearest_name(self):
+    with self.assertRaisesRegex(ValueError, "Did you mean 'fused'") as raised:
+      recurrence.choose('fuse', GRU, 'float32', 'cpu')
+    for backend in recurrence.BACKENDS:
+      self.assertIn(backend, str(raised.exception))
+
+
+if __name__ == '__main__':
+  absltest.main()
