@@ -37,7 +37,6 @@ def get_config(tail: str = ''):
     config.model.embedding_size = 400
     config.model.hidden_size = 400
     config.dropout.output = 0.4
-    config.train.num_buckets = 10
     config.train.num_steps = 10_560  # Eight epochs.
     config.train.eval_every = 1_320
 

@@ -49,7 +49,6 @@ def get_config(tail: str = ''):
     config.model.latent_size = 32
     config.dropout.output = 0.4
     config.objective.kl_anneal_steps = 2_640
-    config.train.num_buckets = 10
     config.train.num_steps = 10_560  # Eight epochs.
     config.train.eval_every = 1_320
     config.evaluate.iw_samples = 500

@@ -6,11 +6,10 @@ from typing import Any
 from absl import logging
 from clu import parameter_overview
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rnnvae_jax import data
-from rnnvae_jax.data import batches
+from rnnvae_jax.data import batches, feed
 from rnnvae_jax.training import (
   checkpoints,
   evaluation,
@@ -62,7 +61,9 @@ def train(config: Any, workdir: str) -> data.Corpus:
     logging.info('%s', parameter_overview.get_parameter_overview(state.params))
 
   split = corpus.splits['train']
-  buckets = batches.bucket_lengths(split.lengths, config.train.num_buckets)
+  buckets = batches.buckets_for(
+    split.lengths, config.train.num_buckets, jax.default_backend()
+  )
   schedule = batches.Schedule(
     split.lengths, buckets, config.train.batch_size, config.seed
   )
@@ -75,19 +76,18 @@ def train(config: Any, workdir: str) -> data.Corpus:
   )
   validate = make_validation(config, task, corpus.splits['valid'])
   hyperparameters = optimizers.hyperparameters(config)
-  device_split = batches.put(split)
   per_call, num_steps = config.train.steps_per_call, config.train.num_steps
   first, step = int(state.step), int(state.step)
+  calls = feed.make(
+    split, schedule, per_call, first, num_steps, config.data.device_share
+  )
   with (
     writers.Writer(workdir) as writer,
     progress.Progress(num_steps, first) as bar,
   ):
     writer.truncate(first)
     while step < num_steps and not _stalled(config, state):
-      plan = schedule.steps(step, per_call)
-      state, metrics, losses = train_step(
-        state, device_split, *map(jnp.asarray, plan), hyperparameters
-      )
+      state, metrics, losses = train_step(state, *next(calls), hyperparameters)
       _check_finite(np.asarray(losses), step)
       step += per_call
       tokens = int(metrics.nll_per_token.denominator)

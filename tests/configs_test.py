@@ -21,16 +21,14 @@ NAMES = tuple(sorted(path.stem for path in CONFIGS.glob('*.py')))
 
 
 @pytest.fixture(autouse=True, scope='module')
-def _compile_quickly_and_once(tmp_path_factory):
-  """What is compiled here runs once or twice, and some of it is the same."""
+def _compile_once(tmp_path_factory):
+  """Some of what is compiled here is the same."""
   _configure(
-    jax_disable_most_optimizations=True,
     jax_persistent_cache_min_compile_time_secs=0.0,
     jax_compilation_cache_dir=str(tmp_path_factory.mktemp('compiled')),
   )
   yield
   _configure(
-    jax_disable_most_optimizations=False,
     jax_persistent_cache_min_compile_time_secs=1.0,
     jax_compilation_cache_dir=None,
   )

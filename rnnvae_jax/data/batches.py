@@ -31,6 +31,7 @@ class DeviceSplit(NamedTuple):
   tokens: jax.Array  # int32[total]
   offsets: jax.Array  # int32[sentences]
   lengths: jax.Array  # int32[sentences]
+  numbers: jax.Array  # int32[sentences], as the whole split counts them.
 
 
 def put(split: data.Split) -> DeviceSplit:
@@ -39,17 +40,22 @@ def put(split: data.Split) -> DeviceSplit:
     jnp.asarray(split.tokens),
     jnp.asarray(split.offsets),
     jnp.asarray(split.lengths),
+    jnp.arange(len(split), dtype=jnp.int32),
   )
 
 
-def bucket_lengths(lengths: np.ndarray, num_buckets: int) -> tuple[int, ...]:
-  """The at most `num_buckets` padded lengths that waste the fewest tokens.
+def bucket_lengths(
+  lengths: np.ndarray, num_buckets: int, waste: float = 0.0
+) -> tuple[int, ...]:
+  """The padded lengths that waste the fewest tokens.
 
   Exact, by dynamic programming over the distinct lengths.
 
   Args:
     lengths: int[N], eos counted.
-    num_buckets: how many shapes, hence compiled programs, are allowed.
+    num_buckets: how many shapes, hence compiled branches, are allowed.
+    waste: fewer are taken where their padding is at most this share of the
+      real tokens.
 
   Returns:
     Increasing lengths; the last is the longest sentence's.
@@ -66,11 +72,29 @@ def bucket_lengths(lengths: np.ndarray, num_buckets: int) -> tuple[int, ...]:
     total = np.where(area > 0, cost[:-1, None] + area, np.inf)
     cuts.append(np.argmin(total, axis=0))
     cost = np.concatenate([[np.inf], np.min(total, axis=0)])
+    if cost[-1] <= (1.0 + waste) * np.sum(lengths):
+      break
   ends, end = [], len(values)
   for cut in reversed(cuts):
     ends.append(int(values[end - 1]))
     end = int(cut[end - 1])
   return tuple(reversed(ends))
+
+
+def buckets_for(
+  lengths: np.ndarray, num_buckets: int, platform: str
+) -> tuple[int, ...]:
+  """The buckets of a config: so many lengths, or at 0 the platform's own.
+
+  On a CPU the loops over time stop at a batch's longest sentence and the
+  output layer counts its tokens, so two shapes waste little and compile fast.
+  Elsewhere a loop's length is a shape: as many as keep padding below 5%.
+  """
+  if num_buckets:
+    return bucket_lengths(lengths, num_buckets)
+  if platform == 'cpu':
+    return bucket_lengths(lengths, 2)
+  return bucket_lengths(lengths, len(lengths), waste=0.05)
 
 
 def epoch_plan(
@@ -82,16 +106,18 @@ def epoch_plan(
 ) -> Plan:
   """All batches of an epoch, a pure function of the arguments.
 
-  Sentences are shuffled, stably sorted by bucket and cut into batches, so a
-  bucket's remainder moves up into the next longer one and only one batch of
-  the epoch has blank rows. Then the batches are shuffled.
+  Sentences are shuffled, stably sorted by length and cut into batches: nearly
+  all rows of a batch are equally long, a length's remainder moves up into the
+  next one, and only one batch of the epoch has blank rows. Then the batches
+  are shuffled, for all seeds and epochs alike: runs meet the same shapes at
+  the same place of an epoch, so that many can be trained as one program.
   """
   rng = np.random.default_rng([seed, epoch])
   order = rng.permutation(len(lengths))
-  bucket_of = np.searchsorted(buckets, lengths)
-  order = order[np.argsort(bucket_of[order], kind='stable')]
-  plan = _cut(order, bucket_of, batch_size)
-  shuffle = rng.permutation(len(plan.rows))
+  order = order[np.argsort(lengths[order], kind='stable')]
+  plan = _cut(order, np.searchsorted(buckets, lengths), batch_size)
+  number = len(plan.rows)
+  shuffle = np.random.default_rng(number).permutation(number)
   return Plan(plan.rows[shuffle], plan.bucket[shuffle])
 
 
@@ -116,6 +142,7 @@ class Schedule:
 
   def __init__(self, lengths, buckets, batch_size: int, seed: int):
     self.steps_per_epoch = -(-len(lengths) // batch_size)
+    self.longest = buckets[-1]
     # Only the epoch in use and its neighbour are kept.
     self._epoch = functools.lru_cache(maxsize=2)(
       lambda epoch: epoch_plan(lengths, buckets, batch_size, seed, epoch)
@@ -145,8 +172,8 @@ def gather(split: DeviceSplit, rows: jax.Array, length: int):
 
   Returns:
     inputs int32[B, T] (bos, words), targets int32[B, T] (words, eos), mask
-    bool[B, T], index int32[B] (the rows) and weights float[B] (1 for a
-    sentence, 0 for a blank row).
+    bool[B, T], index int32[B] (the sentences' numbers in the whole split) and
+    weights float[B] (1 for a sentence, 0 for a blank row).
   """
   time = jnp.arange(length)[None, :]
   lengths = jnp.where(rows == BLANK, 0, split.lengths[rows])
@@ -159,6 +186,6 @@ def gather(split: DeviceSplit, rows: jax.Array, length: int):
     'inputs': jnp.where(mask, inputs, vocab.PAD),
     'targets': targets,
     'mask': mask,
-    'index': rows,
+    'index': jnp.where(rows == BLANK, BLANK, split.numbers[rows]),
     'weights': (rows != BLANK).astype(jnp.float32),
   }

@@ -30,7 +30,9 @@ def make_evaluator(
   in the split's order, so that sums over them do not depend on the batches.
   `report(done, total)` is called as batches finish.
   """
-  buckets = batches.bucket_lengths(split.lengths, num_buckets)
+  buckets = batches.buckets_for(
+    split.lengths, num_buckets, jax.default_backend()
+  )
   plan = batches.evaluation_plan(split.lengths, buckets, batch_size)
   run = step.make_evaluation_step(task, buckets, num_samples, chunk)
   corpus = batches.put(split)

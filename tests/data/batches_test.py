@@ -25,6 +25,12 @@ def make_split(lengths, seed=0):
   return data.Split(tokens, offsets, lengths, 0, 0, {})
 
 
+def realistic_lengths(count=5_000):
+  """Spread as those of news sentences: mean 21, one in a thousand over 70."""
+  lengths = np.random.default_rng(0).gamma(4.0, 5.0, count)
+  return 1 + np.round(lengths).astype('i4')
+
+
 def padded_tokens(lengths, buckets):
   return sum(min(b for b in buckets if b >= n) for n in lengths)
 
@@ -55,6 +61,46 @@ class BucketLengthsTest(parameterized.TestCase):
 
   def test_of_one_length_are_one(self):
     self.assertEqual(batches.bucket_lengths(np.full(9, 7), 4), (7,))
+
+  @parameterized.parameters(0.0, 0.02, 0.05, 0.3, 9.0)
+  def test_are_as_few_as_the_waste_allows(self, waste):
+    lengths = realistic_lengths()
+    allowed = (1 + waste) * lengths.sum()
+    buckets = batches.bucket_lengths(lengths, len(lengths), waste)
+    self.assertLessEqual(padded_tokens(lengths, buckets), allowed)
+    if len(buckets) > 1:
+      fewer = batches.bucket_lengths(lengths, len(buckets) - 1)
+      self.assertGreater(padded_tokens(lengths, fewer), allowed)
+    # What is wasted anyway is as little as so many can.
+    same = batches.bucket_lengths(lengths, len(buckets))
+    self.assertEqual(buckets, same)
+
+  def test_are_not_more_than_allowed_whatever_the_waste(self):
+    self.assertLen(batches.bucket_lengths(realistic_lengths(), 3, 0.01), 3)
+
+
+class BucketsForTest(parameterized.TestCase):
+  @parameterized.product(num_buckets=(1, 5), platform=('cpu', 'gpu', 'tpu'))
+  def test_a_number_is_that_on_every_platform(self, num_buckets, platform):
+    lengths = realistic_lengths()
+    got = batches.buckets_for(lengths, num_buckets, platform)
+    self.assertEqual(got, batches.bucket_lengths(lengths, num_buckets))
+
+  def test_a_cpu_has_two(self):
+    lengths = realistic_lengths()
+    got = batches.buckets_for(lengths, 0, 'cpu')
+    self.assertEqual(got, batches.bucket_lengths(lengths, 2))
+    self.assertEqual(batches.buckets_for(np.full(9, 7), 0, 'cpu'), (7,))
+
+  @parameterized.parameters('gpu', 'tpu')
+  def test_others_have_as_many_as_keep_padding_below_five_percent(
+    self, platform
+  ):
+    lengths = realistic_lengths()
+    got = batches.buckets_for(lengths, 0, platform)
+    padding = padded_tokens(lengths, got) / lengths.sum() - 1
+    self.assertBetween(padding, 0.0, 0.05)
+    self.assertBetween(len(got), 3, 20)
 
 
 class EpochPlanTest(parameterized.TestCase):
@@ -104,17 +150,49 @@ class EpochPlanTest(parameterized.TestCase):
       np.testing.assert_array_equal(first, second)
 
   @parameterized.parameters({'epoch': 6}, {'seed': 4}, {'seed': 5, 'epoch': 3})
-  def test_differs_between_epochs_and_seeds(self, **other):
+  def test_differs_between_epochs_and_seeds_in_what_batches_hold(self, **other):
     first, second = self.plan(), self.plan(**other)
-    # Neither the batches nor what they hold.
-    self.assertFalse(np.array_equal(first.bucket, second.bucket))
     together = lambda plan: {frozenset(rows) for rows in plan.rows.tolist()}
     self.assertLess(len(together(first) & together(second)), 3)
+
+  @parameterized.parameters({'epoch': 6}, {'seed': 4}, {'seed': 5, 'epoch': 3})
+  def test_has_the_same_shapes_in_the_same_places_for_all(self, **other):
+    first, second = self.plan(), self.plan(**other)
+    np.testing.assert_array_equal(first.bucket, second.bucket)
+    lengths = np.append(self.lengths, 0)  # The last is that of a blank.
+    np.testing.assert_array_equal(
+      np.sort(lengths[first.rows]), np.sort(lengths[second.rows])
+    )
+
+  def test_goes_neither_up_nor_down_in_length(self):
+    self.lengths = realistic_lengths()
+    self.buckets = batches.bucket_lengths(self.lengths, 4)
+    longest = self.lengths[self.plan(batch_size=32).rows].max(axis=1)
+    count = len(longest)
+    correlation = np.corrcoef(longest, np.arange(count))[0, 1]
+    self.assertLess(abs(correlation), 4 / np.sqrt(count))
+
+  @parameterized.parameters(16, 32)
+  def test_batches_hold_sentences_of_nearly_one_length(self, batch_size):
+    ranges = []
+    for rows in self.plan(batch_size=batch_size).rows:
+      lengths = self.lengths[rows[rows != batches.BLANK]]
+      ranges.append((lengths.min(), lengths.max()))
+    # They follow each other: a length is in several only at their ends.
+    for (_, longest), (shortest, _) in itertools.pairwise(sorted(ranges)):
+      self.assertLessEqual(longest, shortest)
+
+  def test_pads_a_recurrence_that_stops_at_the_longest_by_below_5_percent(self):
+    self.lengths = realistic_lengths()
+    self.buckets = batches.bucket_lengths(self.lengths, 2)
+    rows = self.plan(batch_size=32).rows
+    longest = np.where(rows == batches.BLANK, 0, self.lengths[rows]).max(axis=1)
+    self.assertLess(32 * longest.sum() / self.lengths.sum() - 1, 0.05)
 
   def test_draws_all_orders_alike(self):
     # Of the 6 orders of 3 sentences in 3 batches each is expected 100 times
     # in 600 epochs, with a standard deviation of 9.1.
-    lengths = np.array([2, 5, 5])
+    lengths = np.array([5, 5, 5])
     seen = collections.Counter(
       tuple(batches.epoch_plan(lengths, (2, 5), 1, 0, epoch).rows[:, 0])
       for epoch in range(600)

@@ -1,0 +1,105 @@
+"""What the fused step is fed with: the corpus on the device, or a stream of it.
+
+A small corpus lies on the device as a whole. Of a large one, each call of K
+steps is sent the sentences of its K batches, as a corpus of their own, while
+the call before is running. Both ways give the same batches with the same
+noise, so which one serves a run changes nothing but its memory.
+"""
+
+from collections.abc import Iterator
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnvae_jax import data
+from rnnvae_jax.data import batches
+
+Call = tuple[batches.DeviceSplit, jax.Array, jax.Array]
+
+_WORKERS = 2  # Threads; each call's sentences are gathered by NumPy.
+_AHEAD = 4  # Calls prepared in advance.
+
+
+def make(
+  split: data.Split,
+  schedule: batches.Schedule,
+  per_call: int,
+  first: int,
+  num_steps: int,
+  share: float,
+) -> Iterator[Call]:
+  """The corpus, rows int32[K, B] and buckets int32[K] of each call.
+
+  Args:
+    split: the sentences.
+    schedule: which of them form the batch of a step.
+    per_call: K, steps a call.
+    first: the step to begin with, a multiple of K.
+    num_steps: where to end.
+    share: of the device's memory that the corpus may take; else it streams.
+  """
+  size = split.tokens.nbytes + 3 * split.lengths.nbytes
+  if size <= share * device_memory():
+    return _resident(split, schedule, per_call, first, num_steps)
+  return _streamed(split, schedule, per_call, first, num_steps)
+
+
+def device_memory() -> int:
+  """Bytes that the first device has; a CPU has the machine's."""
+  stats = jax.devices()[0].memory_stats()
+  if stats and 'bytes_limit' in stats:
+    return stats['bytes_limit']
+  return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+
+
+def _resident(split, schedule, per_call, first, num_steps):
+  corpus = batches.put(split)
+  for step in range(first, num_steps, per_call):
+    yield corpus, *map(jnp.asarray, schedule.steps(step, per_call))
+
+
+def _streamed(split, schedule, per_call, first, num_steps):
+  import grain.python as grain  # A second to import.
+
+  source = _Calls(split, schedule, per_call, first, num_steps)
+  options = grain.ReadOptions(num_threads=_WORKERS, prefetch_buffer_size=_AHEAD)
+  calls = grain.MapDataset.source(source).to_iter_dataset(options)
+  for arrays, plan in calls:
+    # Copies to the device are asynchronous: the next call's begins here.
+    yield (
+      batches.DeviceSplit(*map(jnp.asarray, arrays)),
+      *map(jnp.asarray, plan),
+    )
+
+
+class _Calls:
+  """Random access to the calls: sentences and plan of each, as arrays."""
+
+  def __init__(self, split, schedule, per_call, first, num_steps):
+    self._split, self._schedule = split, schedule
+    self._per_call, self._first = per_call, first
+    self._length = -(-(num_steps - first) // per_call)
+
+  def __len__(self):
+    return self._length
+
+  def __getitem__(self, call):
+    split = self._split
+    step = self._first + call * self._per_call
+    plan = self._schedule.steps(step, self._per_call)
+    rows = plan.rows.ravel()
+    real = rows != batches.BLANK
+    lengths = np.where(real, split.lengths[rows], 0).astype(np.int32)
+    ends = np.cumsum(lengths, dtype=np.int32)
+    offsets = ends - lengths
+    # The same size for all calls, or each would be another program.
+    tokens = np.zeros(len(rows) * self._schedule.longest, np.int32)
+    within = np.arange(ends[-1]) - np.repeat(offsets, lengths)
+    starts = np.repeat(split.offsets[rows], lengths)
+    tokens[: ends[-1]] = split.tokens[starts + within]
+    local = np.where(real, np.arange(len(rows)), batches.BLANK)
+    return (tokens, offsets, lengths, rows), batches.Plan(
+      local.reshape(plan.rows.shape).astype(np.int32), plan.bucket
+    )

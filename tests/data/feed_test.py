@@ -1,0 +1,80 @@
+"""A streamed corpus gives the batches that the resident one gives."""
+
+from absl.testing import absltest, parameterized
+import jax
+import numpy as np
+
+from rnnvae_jax import data
+from rnnvae_jax.data import batches, feed
+
+PER_CALL, BATCH = 3, 4
+
+
+def make_split(lengths, seed=0):
+  lengths = np.asarray(lengths, np.int32)
+  rng = np.random.default_rng(seed)
+  return data.Split(
+    tokens=rng.integers(4, 99, lengths.sum()).astype(np.int32),
+    offsets=(np.cumsum(lengths) - lengths).astype(np.int32),
+    lengths=lengths,
+    num_truncated=0,
+    num_empty=0,
+    labels={},
+  )
+
+
+def batches_of(calls, buckets):
+  """The gathered batches of all calls."""
+  gather = jax.jit(batches.gather, static_argnums=2)
+  return [
+    jax.device_get(gather(corpus, rows, buckets[int(bucket)]))
+    for corpus, all_rows, all_buckets in calls
+    for rows, bucket in zip(all_rows, all_buckets, strict=True)
+  ]
+
+
+class FeedTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    # 30 sentences by 4: the last batch of an epoch has two blank rows.
+    lengths = np.random.default_rng(1).integers(1, 12, size=30)
+    self.split = make_split(lengths)
+    self.buckets = batches.bucket_lengths(self.split.lengths, 2)
+    self.schedule = batches.Schedule(
+      self.split.lengths, self.buckets, BATCH, seed=7
+    )
+
+  def calls(self, first, num_steps, share):
+    return feed.make(
+      self.split, self.schedule, PER_CALL, first, num_steps, share
+    )
+
+  @parameterized.parameters(0, 6)
+  def test_streamed_batches_are_the_resident_ones(self, first):
+    resident = batches_of(self.calls(first, 21, share=1.0), self.buckets)
+    streamed = batches_of(self.calls(first, 21, share=0.0), self.buckets)
+    self.assertLen(streamed, 21 - first)
+    for ours, theirs in zip(streamed, resident, strict=True):
+      self.assertCountEqual(ours, theirs)
+      for name in theirs:
+        np.testing.assert_array_equal(ours[name], theirs[name], name)
+
+  def test_a_stream_holds_no_more_than_its_calls_sentences(self):
+    shapes = {
+      tuple(array.shape for array in corpus)
+      for corpus, _, _ in self.calls(0, 21, share=0.0)
+    }
+    rows = PER_CALL * BATCH
+    longest = int(self.split.lengths.max())
+    # One shape, hence one program.
+    self.assertEqual(shapes, {((rows * longest,), (rows,), (rows,), (rows,))})
+
+  def test_a_small_corpus_stays_on_the_device(self):
+    corpora = [corpus for corpus, _, _ in self.calls(0, 6, share=0.5)]
+    self.assertLen(corpora, 2)
+    self.assertIs(corpora[0], corpora[1])
+    self.assertLen(corpora[0].lengths, 30)
+
+
+if __name__ == '__main__':
+  absltest.main()
