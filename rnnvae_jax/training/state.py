@@ -1,5 +1,6 @@
 """What a run is: the state that changes and the scalars that steer it."""
 
+import functools
 from typing import Any
 
 import flax.struct
@@ -53,7 +54,12 @@ class TrainState(flax.struct.PyTreeNode):
 
 def create(task, tx: optax.GradientTransformation, seed: int) -> TrainState:
   """The state before the first step."""
-  key = jax.random.key(seed)
+  return _create(task, tx, jax.random.key(seed))
+
+
+# As one program: operation by operation it takes seconds to compile more.
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _create(task, tx, key) -> TrainState:
   init_key, train_key = jax.random.split(key)
   params = task.init(init_key)
   return TrainState(

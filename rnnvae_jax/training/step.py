@@ -13,20 +13,17 @@ from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import tasks
 
 
-def make_train_step(
+def make_update(
   task: tasks.Task,
   tx: optax.GradientTransformation,
   buckets: tuple[int, ...],
   learning_rate_schedule: str,
   kl_schedule: str,
 ) -> Callable:
-  """Returns `train_step(state, corpus, rows, bucket, hyperparameters)`.
+  """Returns `update(corpus, hyperparameters, state, (rows, bucket))`.
 
-  `rows` int32[K, B] and `bucket` int32[K] name the sentences of K batches; the
-  batches are gathered inside the program, each padded to its bucket's length
-  by a branch of its own. The updates run as one scan, so Python and dispatch
-  are paid once per K steps. `state` is donated: the caller's copy is dead
-  after the call.
+  One update: `rows` int32[B] are gathered from the corpus on the device, each
+  padded to its bucket's length by a branch of its own.
 
   Args:
     task: what is minimised.
@@ -37,11 +34,11 @@ def make_train_step(
     kl_schedule: likewise.
 
   Returns:
-    The function; it returns the new state, the metrics of the K updates merged
-    on the device, and the loss of each update, float32[K].
+    The function; it returns the new state, and the metrics and the loss of
+    the batch.
   """
 
-  def one_step(corpus, hyperparameters, state, batch):
+  def update(corpus, hyperparameters, state, batch):
     rows, bucket = batch
     now = at_step(
       hyperparameters, state.step, learning_rate_schedule, kl_schedule
@@ -76,10 +73,31 @@ def make_train_step(
     )
     return state, (metrics, loss)
 
+  return update
+
+
+def make_train_step(*args, **kwargs) -> Callable:
+  """Returns `train_step(state, corpus, rows, bucket, hyperparameters)`.
+
+  `rows` int32[K, B] and `bucket` int32[K] name the sentences of K batches. The
+  updates run as one scan, so Python and dispatch are paid once per K steps.
+  `state` is donated: the caller's copy is dead after the call.
+
+  Args:
+    *args: see `make_update`.
+    **kwargs: likewise.
+
+  Returns:
+    The function; it returns the new state, the metrics of the K updates merged
+    on the device, and the loss of each update, float32[K].
+  """
+
+  update = make_update(*args, **kwargs)
+
   @functools.partial(jax.jit, donate_argnums=0)
   def train_step(state, corpus, rows, bucket, hyperparameters):
-    step = functools.partial(one_step, corpus, hyperparameters)
-    state, (metrics, loss) = jax.lax.scan(step, state, (rows, bucket))
+    one = functools.partial(update, corpus, hyperparameters)
+    state, (metrics, loss) = jax.lax.scan(one, state, (rows, bucket))
     return state, metrics.reduce(), loss
 
   return train_step

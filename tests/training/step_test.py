@@ -79,8 +79,7 @@ class VaeRun:
     self.state = jax.jit(lambda: state_lib.create(self.task, tx, seed=0))()
     self.hyperparameters = optimizers.hyperparameters(config)
     self.value_and_grad = jax.jit(
-      jax.value_and_grad(self.task.loss, has_aux=True),
-      compiler_options={'xla_backend_optimization_level': 0},  # Faster so.
+      jax.value_and_grad(self.task.loss, has_aux=True)
     )
 
   def steps(self, state, first, count, hyperparameters=None):
@@ -292,6 +291,43 @@ class CallTest(absltest.TestCase):
       # The guard sees what it should.
       with self.assertRaisesRegex(Exception, 'Disallowed host-to-device'):
         self.train_step(self.state, *on_host)
+
+  def test_all_steps_of_all_epochs_are_one_program(self):
+    state, seen = self.state, set()
+    corpus, *_, hyperparameters = self.arguments
+    for first in range(0, 30, 3):
+      rows, bucket = plan(first, 3)
+      seen |= set(np.asarray(bucket).tolist())
+      state, *_ = self.train_step(state, corpus, rows, bucket, hyperparameters)
+    self.assertEqual(seen, {0, 1})
+    self.assertEqual(int(state.step), 30)
+    self.assertEqual(self.train_step._cache_size(), 1)
+
+
+class EvaluationStepTest(absltest.TestCase):
+  def test_is_one_program_for_each_bucket(self):
+    def count(params, batch, key, extras, num_samples, chunk):
+      del params, key, extras, num_samples, chunk
+      return {'tokens': jnp.sum(batch['mask'], axis=1)}
+
+    task = tasks.Task(**{**vars(toy_task()), 'evaluate': count})
+    buckets = batches.bucket_lengths(LENGTHS, 3)
+    run = step_lib.make_evaluation_step(task, buckets, num_samples=1, chunk=1)
+    order = batches.evaluation_plan(LENGTHS, buckets, 2)
+    for _ in range(2):
+      for rows, bucket in zip(*order, strict=True):
+        values = run(
+          {},
+          make_corpus(),
+          jnp.asarray(rows),
+          int(bucket),
+          jax.random.key(0),
+          {},
+        )
+        np.testing.assert_array_equal(values['tokens'], LENGTHS[rows])
+    self.assertLen(set(order.bucket.tolist()), 3)
+    self.assertLen(order.bucket, 5)
+    self.assertEqual(run._cache_size(), 3)
 
 
 class ArithmeticTest(parameterized.TestCase):

@@ -13,11 +13,6 @@ from rnnvae_jax.ops import noise
 from rnnvae_jax.training import optimizers, tasks
 from rnnvae_jax.training import state as state_lib
 
-# Compiled in half the time.
-jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
-
 EPS = np.finfo(np.float32).eps
 VOCAB = 17
 LENGTHS = np.int32([4, 2, 6, 1, 5])
@@ -65,7 +60,7 @@ class Model:
     self.task = tasks.build(config, VOCAB)
     self.hyperparameters = optimizers.hyperparameters(config)
     # Large enough for a posterior far from the prior.
-    init = jit(self.task.init)
+    init = jax.jit(self.task.init)
     self.params = jax.tree.map(lambda x: 2 * x, init(jax.random.key(0)))
     corpus = batches.put(make_split())
     self.batch = batches.gather(corpus, jnp.asarray(ROWS), 6)
@@ -73,7 +68,7 @@ class Model:
 
   @functools.cached_property
   def _step(self):
-    return jit(self.task.step)
+    return jax.jit(self.task.step)
 
   def nll(self, latents=None):
     """Nats of each row, token by token as in sampling: float64[B]."""
@@ -90,7 +85,7 @@ class Model:
 
   def posterior(self):
     """Mean and log-variance, float64[B, Z]."""
-    encoded = jit(self.task.encode)(self.params, self.batch)
+    encoded = jax.jit(self.task.encode)(self.params, self.batch)
     return tuple(np.asarray(x, np.float64) for x in encoded)
 
   def noise(self, *samples):
@@ -99,12 +94,12 @@ class Model:
     return np.asarray(drawn, np.float64)
 
   def loss(self):
-    return jit(self.task.loss)(
+    return jax.jit(self.task.loss)(
       self.params, self.batch, self.hyperparameters, self.key, {}
     )
 
   def evaluate(self, num_samples, chunk=4):
-    evaluate = jit(self.task.evaluate, static_argnums=(4, 5))
+    evaluate = jax.jit(self.task.evaluate, static_argnums=(4, 5))
     values = evaluate(self.params, self.batch, self.key, {}, num_samples, chunk)
     return {k: np.asarray(v, np.float64) for k, v in values.items()}
 
@@ -132,7 +127,7 @@ def vae():
 def losses_by_free_bits():
   """By kind of free bits, the compiled loss."""
   return {
-    per: jit(
+    per: jax.jit(
       tasks.build(
         make_config('sentence_vae', **{'objective.free_bits_per': per}), VOCAB
       ).loss
@@ -241,7 +236,7 @@ class SentenceVaeTest(parameterized.TestCase):
     )
 
   def test_the_bound_is_tighter_with_more_samples_in_expectation(self):
-    evaluate = jit(
+    evaluate = jax.jit(
       jax.vmap(self.model.task.evaluate, (None, None, 0, None, None, None)),
       static_argnums=(4, 5),
     )

@@ -1,0 +1,327 @@
+"""Many trials trained as one compiled program.
+
+A trial is a config; the trials of a population differ in their seed and in
+scalar hyperparameters only, so their states stack. One `vmap` over the stack
+turns N small matrix products into a large one, which is what an accelerator
+wants, and the corpus is on the device once. Each trial is the run that its
+config stands for: its own batches, noise, validation, decay and stopping.
+
+All members of a population are in buckets of one shape at the same step, since
+the order of the buckets depends on the epoch's position alone
+(`batches.epoch_plan`). So a slot whose trial has ended is given the next trial
+when an epoch begins.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+import functools
+import os
+from typing import Any, NamedTuple
+
+from absl import logging
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnvae_jax import config_lib, data
+from rnnvae_jax.data import batches
+from rnnvae_jax.training import evaluation, optimizers, step, tasks
+from rnnvae_jax.training import state as state_lib
+
+# What may differ between the trials of a population.
+SCALARS = (
+  'seed',
+  'dropout.embedding',
+  'dropout.hidden',
+  'dropout.output',
+  'dropout.word',
+  'objective.free_bits',
+  'objective.kl_anneal_steps',
+  'objective.kl_cycles',
+  'objective.kl_start',
+  'objective.kl_weight',
+  'optimizer.clip_norm',
+  'optimizer.final_learning_rate',
+  'optimizer.learning_rate',
+  'optimizer.plateau_factor',
+  'optimizer.plateau_patience',
+  'train.num_steps',
+  'train.patience',
+)
+
+
+class Result(NamedTuple):
+  """What became of a trial."""
+
+  config: Any
+  best: dict[str, Any]  # The summary of its best validation.
+  params: Any  # As they were then, on the host.
+  steps: int  # Updates done.
+  failed: bool  # The loss became infinite or no number.
+
+
+class _Member(NamedTuple):
+  """A trial in its slot."""
+
+  number: int  # Which trial.
+  config: Any
+  schedule: batches.Schedule
+  start: int  # The population's step at which the trial's step is 0.
+
+
+def train(
+  configs: Sequence[Any],
+  corpus: data.Corpus,
+  size: int = 0,
+  report: Callable[[int, Result], None] | None = None,
+) -> list[Result]:
+  """Trains all trials, `size` at a time.
+
+  Args:
+    configs: of the trials.
+    corpus: which all of them read.
+    size: slots; 0: as many as fit into the device's memory.
+    report: called with a trial's number and result as it ends.
+
+  Returns:
+    The results, in the order of the configs.
+
+  Raises:
+    ValueError: two configs differ in more than `SCALARS`, and the keys are
+      listed; or the backend is cuDNN, which cannot be batched.
+  """
+  _check_alike(configs)
+  config = configs[0].copy_and_resolve_references()
+  if config.model.backend == 'auto':
+    config.model.backend = 'fused'  # cuDNN knows no `vmap`.
+  task = tasks.build(config, len(corpus.vocab))
+  tx = optimizers.build(config)
+  split = corpus.splits['train']
+  buckets = batches.buckets_for(
+    split.lengths, config.train.num_buckets, jax.default_backend()
+  )
+  device_split = batches.put(split)
+  advance = make_population_step(
+    task,
+    tx,
+    buckets,
+    config.optimizer.schedule,
+    config.objective.kl_schedule,
+  )
+  validate = _make_validation(config, task, corpus.splits['valid'])
+  per_call = config.train.steps_per_call
+  shape = per_call, config.train.batch_size
+  size = min(
+    size or _fitting(advance, task, tx, config, device_split, shape),
+    len(configs),
+  )
+
+  make_schedule = lambda seed: batches.Schedule(
+    split.lengths, buckets, config.train.batch_size, seed
+  )
+  epoch = make_schedule(0).steps_per_epoch
+  waiting = deque(enumerate(configs))
+  results: list[Result | None] = [None] * len(configs)
+  best: dict[int, tuple[dict[str, Any], Any]] = {}
+  members: list[_Member | None] = [None] * size
+  states = hyperparameters = None
+  now = 0
+  while waiting or any(members):
+    if now % epoch == 0:
+      for slot in range(size):
+        if members[slot] is None and waiting:
+          number, trial = waiting.popleft()
+          members[slot] = _Member(number, trial, make_schedule(trial.seed), now)
+          fresh = state_lib.create(task, tx, trial.seed)
+          scalars = optimizers.hyperparameters(trial)
+          states = _put(states, slot, fresh, size)
+          hyperparameters = _put(hyperparameters, slot, scalars, size)
+    if not any(members):  # All wait for the next epoch.
+      now += epoch - now % epoch
+      continue
+    count = _until_next_event(members, now, per_call, epoch, bool(waiting))
+    plans = [m and m.schedule.steps(now - m.start, count) for m in members]
+    bucket = next(plan.bucket for plan in plans if plan is not None)
+    rows = np.full((size, *shape), batches.BLANK, np.int32)
+    for slot, plan in enumerate(plans):
+      if plan is not None:
+        rows[slot, :count] = plan.rows
+    states, losses = advance(
+      states,
+      device_split,
+      jnp.asarray(rows),
+      jnp.asarray(np.resize(bucket, per_call)),
+      hyperparameters,
+      jnp.array([m is not None for m in members]),
+      jnp.int32(count),
+    )
+    now += count
+    finite = np.all(np.isfinite(np.asarray(losses)[:, :count]), axis=1)
+    for slot, member in enumerate(members):
+      if member is None:
+        continue
+      steps, limit = now - member.start, member.config.train.num_steps
+      due = steps % member.config.train.eval_every == 0 or steps == limit
+      ended = steps == limit or not finite[slot]
+      if finite[slot] and due:
+        state = jax.tree.map(lambda x, slot=slot: x[slot], states)
+        summary = validate(state, member.config.seed)
+        state = state.replace(
+          selection=state_lib.select(
+            state.selection,
+            summary['nll_per_sentence'],
+            steps,
+            member.config.optimizer.plateau_patience,
+            member.config.optimizer.plateau_factor,
+          )
+        )
+        if int(state.selection.best_step) == steps:
+          best[member.number] = summary, jax.device_get(state.params)
+        states = _put(states, slot, state, size)
+        patience = member.config.train.patience
+        waited = int(state.selection.evaluations_since_best)
+        ended |= bool(patience) and waited >= patience
+      if ended:
+        result = Result(
+          member.config,
+          *best.pop(member.number, ({}, None)),
+          steps=steps,
+          failed=not finite[slot],
+        )
+        results[member.number] = result
+        members[slot] = None
+        if report is not None:
+          report(member.number, result)
+  return [result for result in results if result is not None]
+
+
+def make_population_step(*args, **kwargs) -> Callable:
+  """Returns the fused step of a population; the arguments of `make_update`.
+
+  `advance(states, corpus, rows int32[N, K, B], bucket int32[K],
+  hyperparameters, active bool[N], count int32[])` does `count` <= K updates of
+  all trials whose slot is active. States and hyperparameters are stacked on a
+  first axis N; the states are donated. It returns them and the losses
+  float32[N, K], 0 where there was no update.
+  """
+  update = step.make_update(*args, **kwargs)
+  of_all = jax.vmap(update, in_axes=(None, 0, 0, (0, None)))
+
+  @functools.partial(jax.jit, donate_argnums=0)
+  def advance(states, corpus, rows, bucket, hyperparameters, active, count):
+    def one(number, loop):
+      states, losses = loop
+      batch = rows[:, number], bucket[number]
+      new, (_, loss) = of_all(corpus, hyperparameters, states, batch)
+      states = jax.tree.map(
+        functools.partial(_where_active, active), new, states
+      )
+      return states, losses.at[:, number].set(jnp.where(active, loss, 0.0))
+
+    losses = jnp.zeros(rows.shape[:2])
+    return jax.lax.fori_loop(0, count, one, (states, losses))
+
+  return advance
+
+
+def _where_active(active, new, old):
+  if jnp.issubdtype(new.dtype, jax.dtypes.prng_key):
+    return old  # Constant over a run.
+  return jnp.where(jnp.expand_dims(active, range(1, new.ndim)), new, old)
+
+
+def _until_next_event(members, now, per_call, epoch, waiting) -> int:
+  """Steps until a trial is due for validation or a slot may be filled."""
+  count = per_call
+  for member in filter(None, members):
+    steps, train = now - member.start, member.config.train
+    count = min(
+      count,
+      train.eval_every - steps % train.eval_every,
+      train.num_steps - steps,
+    )
+  if waiting and not all(members):
+    count = min(count, epoch - now % epoch)
+  return count
+
+
+def _put(stack, slot, tree, size):
+  """`tree` as member `slot` of the stack, which is made when there is none."""
+  if stack is None:
+    return jax.tree.map(lambda x: jnp.stack([x] * size), tree)
+  return jax.tree.map(lambda all_, x: all_.at[slot].set(x), stack, tree)
+
+
+def _make_validation(config, task, split):
+  evaluate = evaluation.make_evaluator(
+    task,
+    split,
+    batch_size=config.evaluate.batch_size,
+    num_buckets=config.evaluate.num_buckets,
+    num_samples=1,
+    chunk=1,
+  )
+
+  def validate(state, seed):
+    values = evaluate(state.params, state.extras, jax.random.key(seed))
+    return evaluation.summarise(values, split.lengths)
+
+  return validate
+
+
+def _check_alike(configs) -> None:
+  if not configs:
+    raise ValueError('A population needs at least one config.')
+  if configs[0].model.backend == 'cudnn':
+    raise ValueError(
+      "config.model.backend = 'cudnn' runs one trial at a time. Legal for a "
+      'population: auto, scan, fused, pallas.'
+    )
+  first = config_lib.flatten(configs[0])
+  for number, config in enumerate(configs[1:], 1):
+    config_lib.validate(config)
+    differing = [
+      key
+      for key, value in config_lib.flatten(config).items()
+      if value != first[key] and key not in SCALARS
+    ]
+    if differing:
+      raise ValueError(
+        f'Trial {number} differs from trial 0 in config.'
+        + ', config.'.join(differing)
+        + ', so they are different programs. Legal differences: '
+        + ', '.join(SCALARS)
+        + '.'
+      )
+
+
+def _fitting(advance, task, tx, config, corpus, shape) -> int:
+  """Slots that the device's memory holds, from the program of one trial."""
+  state = jax.eval_shape(lambda: state_lib.create(task, tx, 0))
+  scalars = jax.eval_shape(lambda: optimizers.hyperparameters(config))
+  stacked = lambda tree: jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), tree
+  )
+  integers = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.int32)
+  compiled = advance.lower(
+    stacked(state),
+    corpus,
+    integers((1, *shape)),
+    integers(shape[:1]),
+    stacked(scalars),
+    jax.ShapeDtypeStruct((1,), bool),
+    integers(()),
+  ).compile()
+  memory = compiled.memory_analysis()
+  of_one = memory.temp_size_in_bytes + memory.output_size_in_bytes
+  size = max(1, int(0.8 * _free_bytes() / of_one))
+  logging.info('%d trials fit, %.0f MB each.', size, of_one / 1e6)
+  return size
+
+
+def _free_bytes() -> int:
+  """Memory of the device that nothing uses."""
+  stats = jax.devices()[0].memory_stats()
+  if stats and 'bytes_limit' in stats:
+    return stats['bytes_limit'] - stats['bytes_in_use']
+  return os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')

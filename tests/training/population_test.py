@@ -1,0 +1,136 @@
+"""Every trial of a population is the run that its config stands for."""
+
+import json
+import os
+import tempfile
+
+from absl.testing import absltest, parameterized
+import jax
+import numpy as np
+
+from rnnvae_jax import config_lib, train
+from rnnvae_jax.training import population, runs
+
+EPS = np.finfo(np.float32).eps
+
+
+def write_folder(folder, sentences=30, seed=0):
+  """Ragged sentences over a small alphabet, three splits."""
+  rng = np.random.default_rng(seed)
+  words = [f'w{i}' for i in range(17)]
+  for split, count in (('train', sentences), ('valid', 11), ('test', 5)):
+    with open(os.path.join(folder, f'{split}.txt'), 'w') as file:
+      for _ in range(count):
+        line = rng.choice(words, size=rng.integers(2, 11))
+        file.write(' '.join(line) + '\n')
+
+
+def make_config(folder, **overrides):
+  config = config_lib.default()
+  config_lib.apply(config, config_lib.parse_arg('tiny', tiny=False))
+  config.corpus.name = folder
+  config.corpus.protocol = 'mikolov'
+  config.corpus.min_count = 1
+  config.train.num_steps = 18
+  config.train.eval_every = 3
+  config.optimizer.learning_rate = 0.02
+  config.update_from_flattened_dict(overrides)
+  return config
+
+
+class PopulationTest(parameterized.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.folder = tempfile.mkdtemp()
+    write_folder(cls.folder)
+    # 30 sentences by 8: an epoch of 4 steps, no multiple of a call's 3, so
+    # that a slot filled at an epoch's end is not in step with the others.
+    cls.configs = [
+      make_config(cls.folder, seed=1),
+      make_config(cls.folder, **{'train.num_steps': 6, 'dropout.word': 0.3}),
+      make_config(
+        cls.folder,
+        **{'seed': 2, 'objective.kl_weight': 0.1, 'objective.free_bits': 0.5},
+      ),
+      make_config(
+        cls.folder,
+        **{
+          'optimizer.learning_rate': 0.3,
+          'train.patience': 1,
+          'optimizer.plateau_patience': 1,
+        },
+      ),
+    ]
+    cls.corpus = runs.build_corpus(cls.configs[0])
+    cls.reported = []
+    cls.results = population.train(
+      cls.configs,
+      cls.corpus,
+      size=2,
+      report=lambda number, _: cls.reported.append(number),
+    )
+
+  @parameterized.parameters(0, 1, 2, 3)
+  def test_a_trial_is_the_run_of_its_config(self, number):
+    workdir = self.create_tempdir().full_path
+    train.train(self.configs[number], workdir)
+    with open(os.path.join(workdir, 'metrics.jsonl')) as file:
+      lines = [json.loads(line) for line in file]
+    valid = [
+      (line['valid/nll_per_sentence'], line['step'])
+      for line in lines
+      if 'valid/nll_per_sentence' in line
+    ]
+    result = self.results[number]
+    self.assertEqual(result.steps, lines[-1]['step'])
+    # Batched and single products round differently, at every step anew.
+    np.testing.assert_allclose(
+      result.best['nll_per_sentence'],
+      min(valid)[0],
+      rtol=100 * EPS * result.steps,
+    )
+
+  def test_slots_are_refilled_until_all_trials_have_ended(self):
+    self.assertCountEqual(self.reported, range(4))
+    self.assertEqual(self.reported[0], 1)  # The shortest.
+    self.assertFalse(any(result.failed for result in self.results))
+
+  def test_the_early_stopped_one_did_fewer_steps(self):
+    self.assertLess(self.results[3].steps, self.configs[3].train.num_steps)
+
+  def test_the_number_of_slots_is_found_from_the_memory(self):
+    (result,) = population.train([self.configs[1]], self.corpus)
+    np.testing.assert_allclose(
+      result.best['nll_per_sentence'],
+      self.results[1].best['nll_per_sentence'],
+      rtol=100 * EPS * result.steps,
+    )
+
+  def test_a_trial_that_diverges_ends_alone(self):
+    wild = make_config(
+      self.folder,
+      **{'optimizer.learning_rate': 1e30, 'optimizer.clip_norm': 0.0},
+    )
+    with jax.debug_nans(False):
+      results = population.train([wild, self.configs[1]], self.corpus, size=2)
+    self.assertTrue(results[0].failed)
+    self.assertFalse(results[1].failed)
+    np.testing.assert_allclose(
+      results[1].best['nll_per_sentence'],
+      self.results[1].best['nll_per_sentence'],
+      rtol=100 * EPS * results[1].steps,
+    )
+
+  def test_another_shape_is_another_program(self):
+    other = make_config(self.folder, **{'model.hidden_size': 5})
+    with self.assertRaisesRegex(ValueError, r'config\.model\.hidden_size'):
+      population.train([self.configs[0], other], self.corpus)
+
+  def test_needs_a_trial(self):
+    with self.assertRaisesRegex(ValueError, 'at least one'):
+      population.train([], self.corpus)
+
+
+if __name__ == '__main__':
+  absltest.main()
