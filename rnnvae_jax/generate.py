@@ -150,10 +150,15 @@ def decode(run: runs.Run, latents: jax.Array, temperature: float) -> list[str]:
   @functools.partial(jax.jit, static_argnames='max_length')
   def decode_rows(params, rows, latents, settings, max_length):
     some = latents if run.task.latent_size else None
-    step = lambda carry, tokens: run.task.step(params, carry, tokens, some)
+
+    def step(carry, tokens):
+      states, some = carry
+      states, logits = run.task.step(params, states, tokens, some)
+      return (states, some), logits
+
     return sampling.decode(
       step,
-      run.task.start(params, latents.shape[0], some),
+      (run.task.start(params, latents.shape[0], some), some),
       noise.site_keys(noise.row_keys(_key(run), rows), 'decode'),
       settings,
       forbidden=jnp.asarray(forbidden),

@@ -135,6 +135,40 @@ class ChooseTest(parameterized.TestCase):
     self.assertTrue(np.any(want != np.argmax(logits, axis=1)))
 
 
+class DrawTest(parameterized.TestCase):
+  @parameterized.parameters(1, 6, 128, 129, 1_000)
+  def test_draws_from_the_softmax(self, size):
+    rows = 40_009
+    rng = np.random.default_rng(size)
+    logits = np.float32(rng.normal(size=size))
+    logits[rng.permutation(size)[: size // 3]] = -np.inf
+    keys = jax.random.split(jax.random.key(1), rows)
+    wide = jnp.broadcast_to(logits, (rows, size))
+    drawn = np.asarray(jax.jit(sampling.draw)(keys, wide))
+    exact = np.exp(np.float64(logits) - np.float64(logits).max())
+    exact /= exact.sum()
+    observed = np.bincount(drawn, minlength=size)
+    self.assertEqual(observed[exact == 0].sum(), 0)
+    enough = rows * exact >= 5
+    observed = [*observed[enough], observed[~enough].sum()]
+    expected = rows * np.array([*exact[enough], exact[~enough].sum()])
+    cells = expected > 0
+    statistic = np.sum(
+      (np.array(observed)[cells] - expected[cells]) ** 2 / expected[cells]
+    )
+    freedom = max(np.sum(cells) - 1, 1)
+    self.assertLess(statistic, stats.chi2.isf(1e-4, freedom))
+
+  def test_never_draws_what_cannot_be_whatever_the_uniform_number(self):
+    # One possible token in a block of impossible ones, at every place.
+    size, rows = 300, 300
+    logits = np.where(np.eye(rows, size, dtype=bool), 0.0, -np.inf)
+    for seed in range(20):
+      keys = jax.random.split(jax.random.key(seed), rows)
+      drawn = jax.jit(sampling.draw)(keys, jnp.float32(logits))
+      np.testing.assert_array_equal(drawn, np.arange(rows))
+
+
 # The chain of the decoding tests: what follows depends on the last token.
 CHAIN_BOS, CHAIN_EOS, CHAIN_WORDS, CHAIN_FORBIDDEN = 0, 1, (2, 3, 4), 5
 CHAIN_SIZE = 6
@@ -158,7 +192,7 @@ def chain_step(carry, tokens):
 def _decode_chain(keys, settings, max_length):
   return sampling.decode(
     chain_step,
-    jnp.int32(0),
+    jnp.zeros(keys.shape[0], jnp.int32),
     keys,
     settings,
     forbidden=jnp.asarray(forbid(CHAIN_BOS, CHAIN_FORBIDDEN, size=CHAIN_SIZE)),
