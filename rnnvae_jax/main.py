@@ -12,6 +12,7 @@ import os
 import sys
 
 from absl import app, flags, logging
+import jax
 from ml_collections import config_flags
 
 from rnnvae_jax import config_lib, evaluate, generate, train
@@ -49,6 +50,7 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f'Unexpected arguments: {" ".join(argv[1:])}.')
   # Which backends JAX looked for in vain is no news to its user.
   python_logging.getLogger('jax').setLevel(python_logging.WARNING)
+  _cache_compilations()
   try:
     _run()
   except (ValueError, OSError, ImportError, FloatingPointError) as error:
@@ -58,6 +60,17 @@ def main(argv: list[str]) -> None:
     print('Stopped; the same command goes on.', file=sys.stderr, flush=True)
     # Python's own exit would wait for XLA's threads, or crash in them.
     os._exit(130)
+
+
+def _cache_compilations() -> None:
+  """Keeps compiled programs from run to run, unless told where or not to."""
+  if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+    home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+    jax.config.update(
+      'jax_compilation_cache_dir', os.path.join(home, 'rnnvae_jax')
+    )
+    jax.config.update('jax_compilation_cache_max_size', 2**30)  # Bytes.
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 
 
 def _run() -> None:

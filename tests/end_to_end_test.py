@@ -48,12 +48,8 @@ TINY = (
   '--config.train.steps_per_call=3',
   '--config.train.eval_every=6',
 )
-# What is compiled here runs a few times: quickly made, and made once for all
-# runs and modes.
-COMPILATION = {
-  'jax_disable_most_optimizations': True,
-  'jax_persistent_cache_min_compile_time_secs': 0.0,
-}
+# What is compiled here is made once for all runs and modes.
+COMPILATION = {'jax_persistent_cache_min_compile_time_secs': 0.0}
 
 
 @functools.cache
@@ -75,10 +71,7 @@ def _run_as_the_subprocesses_do():
   )
   yield
   _configure(
-    {
-      'jax_disable_most_optimizations': False,
-      'jax_persistent_cache_min_compile_time_secs': 1.0,
-    },
+    {'jax_persistent_cache_min_compile_time_secs': 1.0},
     jax_debug_nans=True,
     jax_compilation_cache_dir=None,
   )

@@ -1,0 +1,164 @@
+r"""What the hot programs cost on paper, against a committed baseline.
+
+  python -m benchmarks.cost            compares, exits with 1 on a regression
+  python -m benchmarks.cost --update   writes the baseline anew
+
+Floating-point operations, bytes accessed and temporary memory come from the
+compiled programs themselves, so they do not depend on the machine's mood. XLA
+counts the body of a loop once and knows no more of a library call than its
+shapes: the figures find what has changed, not how fast a program is. They
+belong to one version of XLA and one kind of device; for another there is
+nothing to compare with until --update is run there.
+"""
+
+import json
+import os
+import pathlib
+import sys
+
+from absl import app, flags
+import jax
+import jax.numpy as jnp
+
+from benchmarks import ours
+from rnnvae_jax.data import batches
+from rnnvae_jax.ops import cross_entropy, recurrence
+from rnnvae_jax.training import optimizers, step, tasks
+from rnnvae_jax.training import state as state_lib
+
+BASELINE = pathlib.Path(__file__).parent / 'results' / 'cost.json'
+# More than this share above the baseline is a regression.
+TOLERANCE = 0.02
+
+_UPDATE = flags.DEFINE_bool('update', False, 'Write the baseline.')
+
+_CELLS = {
+  'elman': (recurrence.Cell('elman'), 1, 1),
+  'gru': (recurrence.Cell('gru'), 3, 1),
+  'gru_reset_before': (recurrence.Cell('gru', reset_after=False), 3, 1),
+  'lstm': (recurrence.Cell('lstm'), 4, 2),
+}
+
+
+def measure() -> dict[str, dict[str, float]]:
+  """{program: {flops, bytes, temporary_bytes}}."""
+  programs = {
+    'vae_step': _vae_step(),
+    'cross_entropy': _cross_entropy(rows=704, vocab_size=9_877),
+    'cross_entropy_large': _cross_entropy(rows=8_192, vocab_size=100_000),
+  }
+  for name, (cell, gates, states) in _CELLS.items():
+    programs[f'recurrence_{name}'] = _recurrence(cell, gates, states)
+  return {name: _costs(lowered) for name, lowered in programs.items()}
+
+
+def regressions(
+  baseline: dict[str, dict[str, float]], now: dict[str, dict[str, float]]
+) -> list[str]:
+  """A line for each figure that has grown beyond the tolerance."""
+  return [
+    f'{program}: {name} {before:,.0f} -> {now[program][name]:,.0f}'
+    for program, figures in baseline.items()
+    for name, before in figures.items()
+    if now[program][name] > (1.0 + TOLERANCE) * before
+  ]
+
+
+def key() -> str:
+  """What a baseline belongs to."""
+  cores = len(os.sched_getaffinity(0))  # XLA cuts loops into as many parts.
+  return f'{jax.default_backend()}, {cores} cores, jax {jax.__version__}'
+
+
+def load() -> dict[str, dict[str, dict[str, float]]]:
+  """All baselines by `key`."""
+  return json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
+
+
+def _costs(lowered) -> dict[str, float]:
+  compiled = lowered.compile()
+  analysis = compiled.cost_analysis()
+  return {
+    'flops': analysis['flops'],
+    'bytes': analysis['bytes accessed'],
+    'temporary_bytes': compiled.memory_analysis().temp_size_in_bytes,
+  }
+
+
+def _shape(*axes, dtype=jnp.float32):
+  return jax.ShapeDtypeStruct(axes, dtype)
+
+
+def _vae_step():
+  """One update of the GRU sentence VAE of `recipe`, batch 32, 30 tokens."""
+  config = ours.make_config()
+  task = tasks.build(config, 9_877)
+  tx = optimizers.build(config)
+  integers = lambda *axes: _shape(*axes, dtype=jnp.int32)
+  return step.make_train_step(
+    task,
+    tx,
+    (30,),
+    config.optimizer.schedule,
+    config.objective.kl_schedule,
+  ).lower(
+    jax.eval_shape(lambda: state_lib.create(task, tx, 0)),
+    batches.DeviceSplit(integers(9_999), *[integers(999)] * 3),
+    integers(1, 32),
+    integers(1),
+    jax.eval_shape(lambda: optimizers.hyperparameters(config)),
+  )
+
+
+def _cross_entropy(rows, vocab_size):
+  def loss(hidden, kernel, bias, targets, weights):
+    return cross_entropy.linear_cross_entropy(
+      hidden, kernel, bias, targets, weights
+    )[0]
+
+  return jax.jit(jax.value_and_grad(loss, (0, 1, 2))).lower(
+    _shape(rows, 256),
+    _shape(vocab_size, 256),
+    _shape(vocab_size),
+    _shape(rows, dtype=jnp.int32),
+    _shape(rows),
+  )
+
+
+def _recurrence(cell, gates, states, size=256, rows=32, length=24):
+  def loss(weights, x, mask, state):
+    after, outputs = recurrence.run(cell, weights, x, mask, state)
+    return jnp.sum(outputs) + sum(map(jnp.sum, after))
+
+  weights = {
+    'kernel': _shape(300, gates * size),
+    'bias': _shape(gates * size),
+    'recurrent_kernel': _shape(size, gates * size),
+  }
+  if cell.kind == 'gru' and cell.reset_after:
+    weights['recurrent_bias'] = _shape(size)
+  return jax.jit(jax.grad(loss, (0, 1, 3))).lower(
+    weights,
+    _shape(length, rows, 300),
+    _shape(length, rows, dtype=bool),
+    (_shape(rows, size),) * states,
+  )
+
+
+def main(_) -> None:
+  baselines, now = load(), measure()
+  if _UPDATE.value:
+    text = json.dumps(baselines | {key(): now}, indent=2, sort_keys=True)
+    BASELINE.write_text(text + '\n', encoding='utf-8')
+    print(f'Written for {key()}: {BASELINE}')
+    return
+  if key() not in baselines:
+    sys.exit(f'No baseline for {key()}; --update writes one.')
+  worse = regressions(baselines[key()], now)
+  if worse:
+    sys.exit('Costs more than the baseline:\n  ' + '\n  '.join(worse))
+  print(f'No program costs more than the baseline of {key()}.')
+
+
+if __name__ == '__main__':
+  app.run(main)

@@ -1,0 +1,142 @@
+r"""Drawing sentences from the sentence VAE's prior, against PyTorch.
+
+  python -m benchmarks.decode --json=decode.json
+
+Contestants draw `--sentences` sentences together, token by token, from models
+with equal random weights; each stops when all have ended:
+
+  ours             one compiled loop (see `ops.sampling.decode`)
+  torch_eager      nn.GRU a step at a time, softmax and torch.multinomial
+  torch_gumbel     the same, drawing by the argmax of p over exponential noise,
+                   which spares the cumulative sums of multinomial
+
+The end mark's bias is raised so that a sentence has about 22 tokens, as in Penn
+Treebank: random weights would hardly ever end one. The sentences differ, their
+lengths' distribution does not: the mean length of each is in the figures.
+"""
+
+from collections.abc import Callable
+import functools
+import math
+
+from absl import app, flags
+import numpy as np
+import torch
+
+from benchmarks import harness, ours, recipe, torch_peers
+from rnnvae_jax.data import vocab
+
+_SENTENCES = flags.DEFINE_integer('sentences', 256, 'Drawn together.')
+_MAX_LENGTH = flags.DEFINE_integer('max_length', 60, 'Tokens, eos counted.')
+
+_VOCAB_SIZE = 9_877  # Of Penn Treebank under the `tweet` protocol.
+_END = 1 / 24  # Chance of eos: a mean of 22 tokens when cut at 60.
+
+
+def main(_) -> None:
+  torch_threads = torch_peers.set_threads()
+  count, max_length = _SENTENCES.value, _MAX_LENGTH.value
+  config = ours.make_config(hidden_size=ours.HIDDEN_SIZE.value)
+  run, weights = ours.make_sampler(
+    config, _VOCAB_SIZE, count, max_length, raise_end
+  )
+  model = torch_peers.SentenceVae(weights)
+  contestants = {
+    'ours': run,
+    'torch_eager': sampler(model, count, max_length, multinomial),
+    'torch_gumbel': sampler(model, count, max_length, gumbel),
+  }
+  drawn: dict[str, dict[int, np.ndarray]] = {name: {} for name in contestants}
+
+  def keep(name, k):
+    drawn[name][k] = np.asarray(contestants[name](k))
+
+  with torch_peers.at_precision('float32'):
+    timings = harness.interleave(
+      {name: functools.partial(keep, name) for name in contestants},
+      harness.REPETITIONS.value,
+    )
+  figures, rows, ratios = {}, {}, {}
+  for name, timing in timings.items():
+    lengths = np.stack([drawn[name][k] for k in range(len(timing.turns))])
+    figure = {
+      'milliseconds': harness.spread(1e3 * timing.turns),
+      'tokens_per_second': harness.spread(lengths.sum(axis=1) / timing.turns),
+      'mean_length': float(lengths.mean()),
+      'first_pass_seconds': timing.first,
+    }
+    ratios[name] = harness.ratio(timing, timings['ours'])
+    rows[name] = {
+      'ms': harness.brief(figure['milliseconds']),
+      'tokens/s': f'{figure["tokens_per_second"]["median"]:,.0f}',
+      'mean length': f'{figure["mean_length"]:.1f}',
+      'time over ours': f'{ratios[name]:.2f}',
+    }
+    figures[name] = figure
+  report = {
+    'ours': figures.pop('ours'),
+    'peers': figures,
+    'ratio': {name: ratios[name] for name in figures},
+    'environment': harness.environment(
+      sentences=count,
+      max_length=max_length,
+      vocab_size=_VOCAB_SIZE,
+      hidden_size=ours.HIDDEN_SIZE.value,
+      torch_threads=torch_threads,
+    ),
+  }
+  harness.publish(f'Drawing {count} sentences', rows, report)
+
+
+def raise_end(weights: recipe.Weights) -> recipe.Weights:
+  """The weights with a bias of eos that gives it the chance `_END`.
+
+  All other logits of random weights are near 0.
+  """
+  bias = weights['output_bias'].copy()
+  bias[vocab.EOS] = math.log((len(bias) - 1) * _END / (1 - _END))
+  return {**weights, 'output_bias': bias}
+
+
+def multinomial(probabilities: torch.Tensor) -> torch.Tensor:
+  return torch.multinomial(probabilities, 1)[:, 0]
+
+
+def gumbel(probabilities: torch.Tensor) -> torch.Tensor:
+  noise = torch.empty_like(probabilities).exponential_()
+  return torch.argmax(probabilities / noise, dim=-1)
+
+
+def sampler(
+  model: torch_peers.SentenceVae,
+  count: int,
+  max_length: int,
+  draw: Callable[[torch.Tensor], torch.Tensor],
+) -> Callable[[int], np.ndarray]:
+  """Returns `run(k)`: the lengths int[count] of sentences drawn with seed k."""
+  device = torch_peers.device()
+
+  @torch.no_grad()
+  def run(k):
+    torch.manual_seed(k)
+    latents = torch.randn((count, model.initial.in_features), device=device)
+    states = torch.tanh(model.initial(latents))[None]
+    tokens = torch.full((count,), vocab.BOS, device=device)
+    ended = torch.zeros(count, dtype=torch.bool, device=device)
+    sentences = []
+    for _ in range(max_length):
+      hidden, states = model.decoder(model.embedding(tokens)[:, None], states)
+      probabilities = torch.softmax(model.output(hidden[:, 0]), dim=-1)
+      tokens = torch.where(ended, vocab.EOS, draw(probabilities))
+      sentences.append(tokens)
+      ended |= tokens == vocab.EOS
+      if ended.all():
+        break
+    words = (torch.stack(sentences, dim=1) != vocab.EOS).sum(dim=1)
+    return (words + ended).cpu().numpy()
+
+  return run
+
+
+if __name__ == '__main__':
+  app.run(main)

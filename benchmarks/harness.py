@@ -1,0 +1,173 @@
+"""Fair clocks, and what a figure needs beside it.
+
+Contestants take turns, so that whatever else the machine does, its heat and
+its clock rate fall on all alike; a ratio is the median over the turns of one
+contestant's time over another's in the same turn. The first pass, which
+compiles and warms caches, is apart.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+from typing import Any, NamedTuple
+
+from absl import flags
+import jax
+import numpy as np
+import rich.console
+import rich.table
+
+JSON = flags.DEFINE_string('json', '', 'File to write the figures to.')
+REPETITIONS = flags.DEFINE_integer(
+  'repetitions',
+  5,
+  'Timed turns of each contestant; 5 or more for a figure to be quoted.',
+  lower_bound=1,
+)
+PRECISION = flags.DEFINE_enum(
+  'precision',
+  'float32',
+  ('float32', 'tf32', 'bfloat16'),
+  "Of the operands of matrix products; tf32 is a GPU's.",
+)
+
+_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'torch')
+_WIDTH = 120  # Of a table: no column is cut in a narrow terminal.
+
+
+# Before this program works: it should have the machine to itself.
+_LOAD_BEFORE = os.getloadavg()[0]
+_IDLE = 0.5
+
+
+class Timing(NamedTuple):
+  """Seconds of a contestant."""
+
+  first: float  # All turns of the first pass: compilation and warm-up.
+  turns: np.ndarray  # float[N]
+
+
+def interleave(
+  contestants: Mapping[str, Callable[[int], Any]], repetitions: int
+) -> dict[str, Timing]:
+  """Times `contestant(turn)` for each turn, the contestants alternating.
+
+  Args:
+    contestants: by name. A JAX contestant may return before its arrays are
+      there, as they are waited for; any other returns when it is done.
+    repetitions: N, timed turns, after an untimed pass over the same ones.
+
+  Returns:
+    The timing of each contestant.
+  """
+  names = list(contestants)
+  first = {
+    name: sum(_seconds(run, turn) for turn in range(repetitions))
+    for name, run in contestants.items()
+  }
+  turns: dict[str, list[float]] = {name: [] for name in names}
+  for turn in range(repetitions):
+    # Rotated: nobody is always behind the same neighbour.
+    start = turn % len(names)
+    for name in names[start:] + names[:start]:
+      turns[name].append(_seconds(contestants[name], turn))
+  return {name: Timing(first[name], np.array(turns[name])) for name in names}
+
+
+def _seconds(run: Callable[[int], Any], turn: int) -> float:
+  start = time.perf_counter()
+  jax.block_until_ready(run(turn))
+  return time.perf_counter() - start
+
+
+def spread(values: Sequence[float] | np.ndarray) -> dict[str, float]:
+  """Median, lowest and highest of the turns."""
+  return {
+    'median': float(np.median(values)),
+    'low': float(np.min(values)),
+    'high': float(np.max(values)),
+  }
+
+
+def brief(figure: Mapping[str, float]) -> str:
+  """A spread as a table shows it."""
+  return '{median:.1f} ({low:.1f} to {high:.1f})'.format_map(figure)
+
+
+def ratio(peer: Timing, ours: Timing) -> float:
+  """How many times as long the peer takes: above 1, ours is faster."""
+  return float(np.median(peer.turns / ours.turns))
+
+
+def environment(**measured: Any) -> dict[str, Any]:
+  """Where and with what a figure was measured, and what else was."""
+  device = jax.devices()[0]
+  return {
+    'command': [pathlib.Path(sys.argv[0]).stem, *sys.argv[1:]],
+    'commit': _commit(),
+    'device': f'{device.platform}: {device.device_kind}',
+    'cores': len(os.sched_getaffinity(0)),
+    'load_average_before': _LOAD_BEFORE,
+    'python': platform.python_version(),
+    **{name: _version(name) for name in _PACKAGES},
+    'repetitions': REPETITIONS.value,
+    **measured,
+  }
+
+
+def _version(package: str) -> str | None:
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return None
+
+
+def _commit() -> str | None:
+  """The commit of this file's repository, marked if files differ from it."""
+  command = 'git describe --always --dirty --abbrev=40 --exclude=*'
+  done = subprocess.run(
+    command.split(),
+    cwd=pathlib.Path(__file__).parent,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  return done.stdout.strip() or None
+
+
+def publish(
+  title: str,
+  rows: Mapping[str, Mapping[str, str]],
+  report: dict[str, Any],
+) -> None:
+  """Prints a table, and writes the report where --json says.
+
+  Args:
+    title: of the table.
+    rows: by contestant, the text of each column.
+    report: ours, peers, ratio and environment.
+  """
+  table = rich.table.Table(title=title)
+  table.add_column('')
+  columns = list(next(iter(rows.values())))
+  for column in columns:
+    table.add_column(column, justify='right')
+  for name, row in rows.items():
+    table.add_row(name, *(row[column] for column in columns))
+  console = rich.console.Console(width=_WIDTH)
+  console.print(table)
+  if _LOAD_BEFORE > _IDLE:
+    console.print(
+      f'The machine was not idle (load average {_LOAD_BEFORE:.1f}): a rival '
+      'for a core slows PyTorch, whose threads wait for each other, by far '
+      'the most. Not a figure to quote.'
+    )
+  if JSON.value:
+    text = json.dumps(report, indent=2, allow_nan=False)
+    pathlib.Path(JSON.value).write_text(text + '\n', encoding='utf-8')

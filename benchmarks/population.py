@@ -1,0 +1,125 @@
+r"""Trials of a population against the same trials one after another.
+
+  python -m benchmarks.population --trials=32 --json=population.json
+
+Both train the GRU sentence VAE of `recipe` from the seeds 0, 1, ... on the
+same batches with learning rates of their own. `sequential` runs the fused step
+of one trial after the other, as N runs would; ours runs all as one program. A
+turn is 20 updates of every trial.
+"""
+
+from absl import app, flags
+import jax
+import jax.numpy as jnp
+
+from benchmarks import harness, ours, recipe
+from rnnvae_jax.data import batches
+from rnnvae_jax.training import optimizers, population, runs, step, tasks
+from rnnvae_jax.training import state as state_lib
+
+_TRIALS = flags.DEFINE_integer('trials', 4, 'Trials.', lower_bound=1)
+_CORPUS = flags.DEFINE_string('corpus', 'ptb', 'Name or folder.')
+_BATCH_SIZE = flags.DEFINE_integer('batch_size', 32, 'Sentences a batch.')
+_PRECISION = flags.DEFINE_string('precision', 'float32', 'Of the products.')
+
+
+def main(_) -> None:
+  trials = _TRIALS.value
+  config = ours.make_config(
+    _CORPUS.value, ours.HIDDEN_SIZE.value, _BATCH_SIZE.value, _PRECISION.value
+  )
+  corpus = runs.build_corpus(config)
+  task, tx = tasks.build(config, len(corpus.vocab)), optimizers.build(config)
+  split = corpus.splits['train']
+  buckets = batches.buckets_for(
+    split.lengths, config.train.num_buckets, jax.default_backend()
+  )
+  per_call = config.train.steps_per_call
+  make_plan = batches.Schedule(
+    split.lengths, buckets, config.train.batch_size, 0
+  ).steps
+  arguments = (
+    task,
+    tx,
+    buckets,
+    config.optimizer.schedule,
+    config.objective.kl_schedule,
+  )
+  one_step = step.make_train_step(*arguments)
+  all_steps = population.make_population_step(*arguments)
+  device_split = batches.put(split)
+  scalars = [
+    optimizers.hyperparameters(config).replace(
+      learning_rate=jnp.float32(recipe.LEARNING_RATE * (1 + i / trials))
+    )
+    for i in range(trials)
+  ]
+  states = [state_lib.create(task, tx, seed) for seed in range(trials)]
+  stack = lambda trees: jax.tree.map(lambda *x: jnp.stack(x), *trees)
+  stacked, stacked_scalars = stack(states), stack(scalars)
+  tokens = []
+
+  def together(turn):
+    nonlocal stacked
+    plan = make_plan(turn * per_call, per_call)
+    stacked, losses = all_steps(
+      stacked,
+      device_split,
+      jnp.broadcast_to(plan.rows, (trials, *plan.rows.shape)),
+      jnp.asarray(plan.bucket),
+      stacked_scalars,
+      jnp.ones(trials, bool),
+      jnp.int32(per_call),
+    )
+    return losses
+
+  def sequential(turn):
+    plan = make_plan(turn * per_call, per_call)
+    for i in range(trials):
+      states[i], metrics, losses = one_step(
+        states[i], device_split, *map(jnp.asarray, plan), scalars[i]
+      )
+    tokens.append(float(metrics.nll_per_token.denominator))
+    return losses
+
+  timings = harness.interleave(
+    {'ours': together, 'sequential': sequential}, harness.REPETITIONS.value
+  )
+  real = trials * sum(tokens) / len(tokens)
+  figures = {
+    name: {
+      'milliseconds_per_step_and_trial': harness.spread(
+        1e3 * timing.turns / per_call / trials
+      ),
+      'tokens_per_second': harness.spread(real / timing.turns),
+    }
+    for name, timing in timings.items()
+  }
+  ratio = harness.ratio(timings['sequential'], timings['ours'])
+  rows = {
+    name: {
+      'ms a step and trial': harness.brief(
+        figure['milliseconds_per_step_and_trial']
+      ),
+      'tokens/s': f'{figure["tokens_per_second"]["median"]:,.0f}',
+    }
+    for name, figure in figures.items()
+  }
+  report = {
+    'ours': figures['ours'],
+    'peers': {'sequential': figures['sequential']},
+    'ratio': {'sequential': ratio},
+    'environment': harness.environment(
+      trials=trials,
+      corpus=_CORPUS.value,
+      batch_size=_BATCH_SIZE.value,
+      hidden_size=ours.HIDDEN_SIZE.value,
+      precision=_PRECISION.value,
+    ),
+  }
+  title = f'{trials} trials at once: {ratio:.2f} times the trials an hour'
+  harness.publish(title, rows, report)
+
+
+if __name__ == '__main__':
+  app.run(main)

@@ -1,0 +1,158 @@
+r"""How the time of an update grows with batch, length, width, words and trials.
+
+  python -m benchmarks.scaling --json=scaling.json --plot=scaling.png
+
+One update of the GRU sentence VAE of `recipe` on synthetic sentences, all of
+length T, with one of the sizes varied and the others at their base. The
+exponent is the slope of log time over log size, fitted to the two largest
+sizes' half of the points: 0 where overhead rules, 1 where work does (2 for H
+alone, in the recurrence).
+"""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+from absl import app, flags
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import harness, ours
+from rnnvae_jax.data import batches
+from rnnvae_jax.training import optimizers, population, tasks
+from rnnvae_jax.training import state as state_lib
+
+_PLOT = flags.DEFINE_string('plot', '', 'PNG to draw.')
+_UPDATES = flags.DEFINE_integer('updates', 3, 'A turn; more smooth the clock.')
+_SCALE = flags.DEFINE_integer(
+  'scale', 1, 'Divides all sizes, for a quick look.', lower_bound=1
+)
+
+BASE = {'B': 32, 'T': 24, 'H': 256, 'V': 10_000, 'N': 1}
+SIZES = {
+  'B': (8, 16, 32, 64, 128, 256),
+  'T': (6, 12, 24, 48, 96),
+  'H': (64, 128, 256, 512, 1_024),
+  'V': (1_250, 2_500, 5_000, 10_000, 20_000, 40_000),
+  'N': (1, 2, 4, 8),
+}
+_MEANING = {
+  'B': 'rows',
+  'T': 'time steps',
+  'H': 'hidden units',
+  'V': 'words',
+  'N': 'trials',
+}
+
+
+def make_run(B, T, H, V, N) -> Callable[[int], Any]:
+  """Does some updates of a population of N on B sentences of T tokens."""
+  config = ours.make_config(hidden_size=H, batch_size=B)
+  task, tx = tasks.build(config, V), optimizers.build(config)
+  advance = population.make_population_step(
+    task,
+    tx,
+    (T,),
+    config.optimizer.schedule,
+    config.objective.kl_schedule,
+  )
+  stack = lambda tree: jax.tree.map(lambda x: jnp.stack([x] * N), tree)
+  states = stack(state_lib.create(task, tx, 0))
+  scalars = stack(optimizers.hyperparameters(config))
+  rng = np.random.default_rng(0)
+  corpus = batches.DeviceSplit(
+    jnp.asarray(rng.integers(4, V, B * T), jnp.int32),
+    jnp.arange(B, dtype=jnp.int32) * T,
+    jnp.full(B, T, jnp.int32),
+    jnp.arange(B, dtype=jnp.int32),
+  )
+  updates = _UPDATES.value
+  rows = jnp.broadcast_to(jnp.arange(B), (N, updates, B))
+
+  def run(_):
+    nonlocal states
+    states, losses = advance(
+      states,
+      corpus,
+      rows,
+      jnp.zeros(updates, jnp.int32),
+      scalars,
+      jnp.ones(N, bool),
+      jnp.int32(updates),
+    )
+    return losses
+
+  return run
+
+
+def measure(axis: str) -> dict[str, Any]:
+  """Times of an update over one size, and their exponent."""
+  shrink = lambda name, size: (
+    size if name == 'N' else max(4, size // _SCALE.value)
+  )
+  sizes = sorted({shrink(axis, size) for size in SIZES[axis]})
+  base = {name: shrink(name, size) for name, size in BASE.items()}
+  make = functools.partial(make_run, **{k: base[k] for k in base if k != axis})
+  runs = {str(size): make(**{axis: size}) for size in sizes}
+  timings = harness.interleave(runs, harness.REPETITIONS.value)
+  milliseconds = [
+    float(np.median(1e3 * timings[str(size)].turns) / _UPDATES.value)
+    for size in sizes
+  ]
+  half = len(sizes) // 2
+  slope, _ = np.polyfit(np.log(sizes[half:]), np.log(milliseconds[half:]), 1)
+  return {
+    'sizes': sizes,
+    'milliseconds_per_step': milliseconds,
+    'exponent': float(slope),
+  }
+
+
+def draw(figures: dict[str, dict[str, Any]], path: str) -> None:
+  """One panel a size, both axes logarithmic."""
+  import matplotlib
+
+  matplotlib.use('agg')
+  from matplotlib import pyplot
+
+  figure, panels = pyplot.subplots(
+    1, len(figures), figsize=(3 * len(figures), 3), sharey=True
+  )
+  for panel, (axis, values) in zip(panels, figures.items(), strict=True):
+    panel.loglog(values['sizes'], values['milliseconds_per_step'], 'o-')
+    panel.set_xticks(values['sizes'], [f'{x:,}' for x in values['sizes']])
+    panel.minorticks_off()
+    panel.tick_params(axis='x', labelrotation=60)
+    panel.set_xlabel(f'{axis} ({_MEANING[axis]})')
+    panel.set_title(f'exponent {values["exponent"]:.2f}')
+  panels[0].set_ylabel('ms a step')
+  figure.tight_layout()
+  figure.savefig(path, dpi=120)
+
+
+def main(_) -> None:
+  figures = {axis: measure(axis) for axis in SIZES}
+  rows = {
+    f'{axis}, {_MEANING[axis]}': {
+      'sizes': ' '.join(f'{size:,}' for size in values['sizes']),
+      'ms a step': ' '.join(
+        f'{time:.1f}' for time in values['milliseconds_per_step']
+      ),
+      'exponent': f'{values["exponent"]:.2f}',
+    }
+    for axis, values in figures.items()
+  }
+  report = {
+    'ours': figures,
+    'peers': {},
+    'ratio': {},
+    'environment': harness.environment(base=BASE, updates=_UPDATES.value),
+  }
+  harness.publish('Time of an update against its sizes', rows, report)
+  if _PLOT.value:
+    draw(figures, _PLOT.value)
+
+
+if __name__ == '__main__':
+  app.run(main)

@@ -1,0 +1,131 @@
+r"""Training steps: the GRU sentence VAE here, in PyTorch and in plain Flax.
+
+  python -m benchmarks.step_throughput --json=step_throughput.json
+  python -m benchmarks.step_throughput --hidden_size=1024 --precision=bfloat16
+
+Each turn is 20 steps on the same 640 sentences of a shuffled epoch:
+
+  ours         one program for the 20 steps, from the text on the device
+  torch_eager  the usual script, its sentences dealt into batches of mixed
+               lengths, as nobody sorted them by length
+  torch_best   our batches and all that PyTorch has (see `torch_best`)
+  flax_rnn     our batches, nn.RNN and a jitted step
+
+All start from equal weights and minimise the same loss with the same optimiser.
+What is counted is real target tokens, eos included, so that padding earns
+nothing. The limit is the time that the real tokens' matrix products would take
+at this machine's rate for large ones, plus Adam's reads and writes at its rate
+of copying: the share of it that a contestant reaches can be compared between
+machines.
+"""
+
+import os
+
+from absl import app, flags
+import numpy as np
+import torch
+
+from benchmarks import (
+  flax_peer,
+  harness,
+  limits,
+  ours,
+  recipe,
+  torch_best,
+  torch_peers,
+)
+
+_CORPUS = flags.DEFINE_string(
+  'corpus',
+  'ptb' if 'RNNVAE_DATA_DIR' in os.environ else 'wikipedia_sample',
+  'Name or folder of the text.',
+)
+_BATCH_SIZE = flags.DEFINE_integer('batch_size', 32, 'Sentences a step.')
+_COMPILE = flags.DEFINE_bool(
+  'torch_compile', True, 'Whether torch_best uses torch.compile.'
+)
+
+
+def main(_) -> None:
+  torch_peers.set_threads()
+  trainer = ours.make_trainer(
+    ours.make_config(
+      _CORPUS.value,
+      ours.HIDDEN_SIZE.value,
+      _BATCH_SIZE.value,
+      harness.PRECISION.value,
+    )
+  )
+  blocks = [trainer.block(k) for k in range(harness.REPETITIONS.value)]
+  rng = np.random.default_rng(0)
+  mixed = [recipe.shuffle(block, rng) for block in blocks]
+  weights, precision = trainer.weights, harness.PRECISION.value
+  best, notes = torch_best.make(weights, blocks, precision, _COMPILE.value)
+  timings = harness.interleave(
+    {
+      'ours': trainer.run,
+      'torch_eager': torch_peers.eager(weights, mixed),
+      'torch_best': best,
+      'flax_rnn': flax_peer.make(weights, blocks, precision),
+    },
+    len(blocks),
+  )
+
+  rates = limits.measure()
+  tokens = np.array([recipe.num_tokens(block) for block in blocks])
+  flops = np.array([recipe.flops(weights, block) for block in blocks])
+  bound = flops / (1e9 * rates[precision])
+  bound += (
+    recipe.STEPS_PER_BLOCK * recipe.adam_bytes(weights) / (1e9 * rates['copy'])
+  )
+  figures = {
+    name: {
+      'tokens_per_second': harness.spread(tokens / timing.turns),
+      'milliseconds_per_step': harness.spread(
+        1e3 * timing.turns / recipe.STEPS_PER_BLOCK
+      ),
+      'gigaflops': float(np.median(1e-9 * flops / timing.turns)),
+      'share_of_limit': float(np.median(bound / timing.turns)),
+      'first_pass_seconds': timing.first,
+    }
+    for name, timing in timings.items()
+  }
+  figures['torch_best'] |= notes
+  _publish(figures, timings, rates, weights)
+
+
+def _publish(figures, timings, rates, weights) -> None:
+  ratios = {
+    name: harness.ratio(timing, timings['ours'])
+    for name, timing in timings.items()
+  }
+  rows = {
+    name: {
+      'tokens/s': f'{figure["tokens_per_second"]["median"]:,.0f}',
+      'ms a step': harness.brief(figure['milliseconds_per_step']),
+      'GFLOP/s': f'{figure["gigaflops"]:.1f}',
+      'of the limit': f'{figure["share_of_limit"]:.0%}',
+      'first pass, s': f'{figure["first_pass_seconds"]:.1f}',
+      'time over ours': f'{ratios[name]:.2f}',
+    }
+    for name, figure in figures.items()
+  }
+  report = {
+    'ours': figures.pop('ours'),
+    'peers': figures,
+    'ratio': {name: ratios[name] for name in figures},
+    'environment': harness.environment(
+      corpus=_CORPUS.value,
+      vocab_size=len(weights['embedding']),
+      hidden_size=ours.HIDDEN_SIZE.value,
+      batch_size=_BATCH_SIZE.value,
+      precision=harness.PRECISION.value,
+      limits=rates,
+      torch_threads=torch.get_num_threads(),
+    ),
+  }
+  harness.publish('Training step of the GRU sentence VAE', rows, report)
+
+
+if __name__ == '__main__':
+  app.run(main)
