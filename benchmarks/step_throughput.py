@@ -9,7 +9,8 @@ Each turn is 20 steps on the same 640 sentences of a shuffled epoch:
   torch_eager  the usual script, its sentences dealt into batches of mixed
                lengths, as nobody sorted them by length
   torch_best   our batches and all that PyTorch has (see `torch_best`)
-  flax_rnn     our batches, nn.RNN and a jitted step
+  flax_rnn     nn.RNN and a jitted step, on the usual script's batches
+  flax_sorted  the same on our batches
 
 All start from equal weights and minimise the same loss with the same optimiser.
 What is counted is real target tokens, eos included, so that padding earns
@@ -66,7 +67,8 @@ def main(_) -> None:
       'ours': trainer.run,
       'torch_eager': torch_peers.eager(weights, mixed),
       'torch_best': best,
-      'flax_rnn': flax_peer.make(weights, blocks, precision),
+      'flax_rnn': flax_peer.make(weights, mixed, precision),
+      'flax_sorted': flax_peer.make(weights, blocks, precision),
     },
     len(blocks),
   )

@@ -73,7 +73,9 @@ class ProductsTest(parameterized.TestCase):
     for precision in products.PRECISIONS:
       asked = products.lax_precision(precision) == jax.lax.Precision.HIGHEST
       self.assertEqual(asked, precision == 'float32')
-      program = jax.make_jaxpr(lambda a, b: products.dot(a, b, precision))(
+      program = jax.make_jaxpr(
+        functools.partial(products.dot, precision=precision)
+      )(
         draw(4, INNER), draw(INNER, 7)
       )
       self.assertEqual('HIGHEST' in str(program), asked)
