@@ -48,6 +48,13 @@ def train(config: Any, workdir: str) -> data.Corpus:
   corpus = runs.prepare(config, workdir)
   logging.info('%s', corpus.summary())
   task = tasks.build(config, len(corpus.vocab))
+  logging.info(
+    'Recurrence: %s (config.model.backend = %r) on %s, products in %s.',
+    task.backend,
+    config.model.backend,
+    jax.default_backend(),
+    config.model.precision,
+  )
   tx = optimizers.build(config)
   state = state_lib.create(task, tx, config.seed)
   saved = checkpoints.Checkpoints(

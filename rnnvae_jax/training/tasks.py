@@ -36,6 +36,7 @@ class Task:
       float[B, V].
     latent_size: Z, 0 for a language model.
     metrics: what training reports of a batch's sums.
+    backend: which one runs the recurrence; see `ops.recurrence.choose`.
   """
 
   init: Callable
@@ -47,6 +48,7 @@ class Task:
   step: Callable
   latent_size: int
   metrics: type[clu_metrics.Collection]
+  backend: str = ''
 
 
 def build(config: Any, vocab_size: int) -> Task:
@@ -88,6 +90,7 @@ def language_model(model) -> Task:
     step=_bind(model, 'step'),
     latent_size=0,
     metrics=metrics.LanguageModelMetrics,
+    backend=model.stack.backend,
   )
 
 
@@ -168,6 +171,7 @@ def sentence_vae(model, latent_size: int, free_bits_per: str) -> Task:
     step=_bind(model, 'step'),
     latent_size=latent_size,
     metrics=metrics.SentenceVaeMetrics,
+    backend=model.decoder.stack.backend,
   )
 
 

@@ -32,7 +32,7 @@ SCRIPTS = (
   (
     step_throughput,
     {'hidden_size': 7, 'batch_size': 3, 'torch_compile': False},
-    {'torch_eager', 'torch_best', 'flax_rnn'},
+    {'torch_eager', 'torch_best', 'flax_rnn', 'flax_sorted'},
   ),
   (
     recurrence,

@@ -1,5 +1,7 @@
 """Matrix products against NumPy in float64."""
 
+import functools
+
 from absl.testing import absltest, parameterized
 import jax
 import jax.numpy as jnp
@@ -75,9 +77,7 @@ class ProductsTest(parameterized.TestCase):
       self.assertEqual(asked, precision == 'float32')
       program = jax.make_jaxpr(
         functools.partial(products.dot, precision=precision)
-      )(
-        draw(4, INNER), draw(INNER, 7)
-      )
+      )(draw(4, INNER), draw(INNER, 7))
       self.assertEqual('HIGHEST' in str(program), asked)
 
 
