@@ -118,7 +118,7 @@ def _cross_entropy(rows, vocab_size):
 
   return jax.jit(jax.value_and_grad(loss, (0, 1, 2))).lower(
     _shape(rows, 256),
-    _shape(vocab_size, 256),
+    _shape(256, vocab_size),
     _shape(vocab_size),
     _shape(rows, dtype=jnp.int32),
     _shape(rows),

@@ -111,7 +111,6 @@ def make(
 
 def _params(weights: recipe.Weights) -> dict:
   w = jax.tree.map(jnp.array, dict(weights))
-  w['output_kernel'] = w['output_kernel'].T
   dense = lambda name: {
     'kernel': w[f'{name}_kernel'],
     'bias': w[f'{name}_bias'],

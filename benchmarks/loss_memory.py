@@ -23,7 +23,7 @@ _FEATURES = flags.DEFINE_integer('features', 256, 'Of a hidden vector.')
 
 
 def plain(hidden, kernel, bias, targets, weights):
-  logits = jnp.matmul(hidden, kernel.T, precision='highest') + bias[None, :]
+  logits = jnp.matmul(hidden, kernel, precision='highest') + bias[None, :]
   log_probabilities = jax.nn.log_softmax(logits)
   chosen = jnp.take_along_axis(log_probabilities, targets[:, None], axis=-1)
   return -jnp.sum(weights * chosen[:, 0])
@@ -84,7 +84,7 @@ def make_arrays(tokens: int, vocab_size: int, features: int):
   keys = jax.random.split(jax.random.key(0), 4)
   return (
     jax.random.normal(keys[0], (tokens, features)),
-    jax.random.normal(keys[1], (vocab_size, features)) / features**0.5,
+    jax.random.normal(keys[1], (features, vocab_size)) / features**0.5,
     jax.random.normal(keys[2], (vocab_size,)),
     jax.random.randint(keys[3], (tokens,), 0, vocab_size),
     jnp.ones(tokens),

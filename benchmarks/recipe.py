@@ -11,7 +11,7 @@ equal weights, exchanged as a flat dict of arrays:
   {encoder,decoder}_state_bias     [H], of n alone
   posterior_{kernel,bias}          [H, 2 Z], [2 Z], mean and log-variance
   initial_{kernel,bias}            [Z, H], [H], tanh of it is the first state
-  output_{kernel,bias}             [V, H], [V]
+  output_{kernel,bias}             [H, V], [V]
 """
 
 from collections.abc import Mapping, Sequence

@@ -84,7 +84,7 @@ class SentenceVae(nn.Module):
     for name in ('posterior', 'initial'):
       getattr(self, name).weight.copy_(w[f'{name}_kernel'].T)
       getattr(self, name).bias.copy_(w[f'{name}_bias'])
-    self.output.weight.copy_(w['output_kernel'])
+    self.output.weight.copy_(w['output_kernel'].T)
     self.output.bias.copy_(w['output_bias'])
 
   def sample(self, states: torch.Tensor):

@@ -41,10 +41,8 @@ class LanguageModel(nn.Module):
     if not self.tied_embeddings:
       self.output_kernel = self.param(
         'output_kernel',
-        nn.initializers.variance_scaling(
-          1.0, 'fan_in', 'uniform', in_axis=1, out_axis=0
-        ),
-        (self.vocab_size, output_size),
+        nn.initializers.variance_scaling(1.0, 'fan_in', 'uniform'),
+        (output_size, self.vocab_size),
       )
     self.output_bias = self.param(
       'output_bias', nn.initializers.zeros_init(), (self.vocab_size,)
@@ -88,7 +86,7 @@ class LanguageModel(nn.Module):
       )
     kernel = self._kernel()
     total, nll = cross_entropy.linear_cross_entropy(
-      self._project(hidden).reshape(-1, kernel.shape[1]),
+      self._project(hidden).reshape(-1, kernel.shape[0]),
       kernel,
       self.output_bias,
       targets.reshape(-1),
@@ -147,4 +145,4 @@ class LanguageModel(nn.Module):
 
   def _kernel(self):
     tied = self.tied_embeddings
-    return self.embedding.embedding if tied else self.output_kernel
+    return self.embedding.embedding.T if tied else self.output_kernel

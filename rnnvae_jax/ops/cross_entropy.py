@@ -30,7 +30,7 @@ def linear_cross_entropy(
   weights: jax.Array,
   options: Options = Options(),  # noqa: B008  A constant.
 ) -> tuple[jax.Array, jax.Array]:
-  """-log softmax(hidden @ kernel.T + bias)[target], summed with weights.
+  """-log softmax(hidden @ kernel + bias)[target], summed with weights.
 
   What a dense layer and a cross-entropy compute, without their cost:
 
@@ -40,13 +40,12 @@ def linear_cross_entropy(
   - Logits exist for one chunk of rows at a time, and never after it: the
     gradients of all inputs are computed in the same pass, when gradients are
     asked for at all. So memory does not grow with rows x V.
-  - The kernel is stored [V, H], which the first product reads fastest, and
-    barriers keep XLA from fusing the exponentials into the products, where
+  - Barriers keep XLA from fusing the exponentials into the products, where
     they would be computed twice.
 
   Args:
     hidden: float[N, H].
-    kernel: float[V, H]; an embedding table when the weights are tied.
+    kernel: float[H, V]; an embedding table transposed when they are tied.
     bias: float[V].
     targets: int[N], in [0, V).
     weights: float[N], constants: no gradient flows to them.
@@ -63,12 +62,12 @@ def linear_cross_entropy(
   if (
     hidden.ndim != 2
     or kernel.ndim != 2
-    or hidden.shape[-1:] != kernel.shape[-1:]
-    or bias.shape != kernel.shape[:1]
+    or hidden.shape[-1:] != kernel.shape[:1]
+    or bias.shape != kernel.shape[1:]
     or not targets.shape == weights.shape == hidden.shape[:1]
   ):
     raise ValueError(
-      'linear_cross_entropy wants hidden [N, H], kernel [V, H], bias [V], '
+      'linear_cross_entropy wants hidden [N, H], kernel [H, V], bias [V], '
       f'targets [N] and weights [N], got {hidden.shape}, {kernel.shape}, '
       f'{bias.shape}, {targets.shape} and {weights.shape}.'
     )
@@ -81,8 +80,8 @@ def linear_logits(
   bias: jax.Array,
   precision: str = 'float32',
 ) -> jax.Array:
-  """hidden float[N, H], kernel float[V, H], bias float[V] -> float[N, V]."""
-  product = products.contract(hidden, kernel, 1, 1, precision)
+  """hidden float[N, H], kernel float[H, V], bias float[V] -> float[N, V]."""
+  product = products.dot(hidden, kernel, precision)
   return product + bias[None, :]
 
 
@@ -131,7 +130,7 @@ def _compacted(options, with_grads, hidden, kernel, bias, targets, weights):
   branch = jnp.searchsorted(jnp.array(counts), num_real)
 
   def of(count):
-    chunk = max(1, options.logits_bytes // (4 * kernel.shape[0]))
+    chunk = max(1, options.logits_bytes // (4 * kernel.shape[1]))
     (total, nll), grads = _chunked(
       options.precision,
       with_grads,
@@ -186,7 +185,7 @@ def _chunked(
 
 
 def _one_chunk(precision, with_grads, kernel, bias, hidden, targets, weights):
-  product = products.contract(hidden, kernel, 1, 1, precision)
+  product = products.dot(hidden, kernel, precision)
   logits = jax.lax.optimization_barrier(product) + bias[None, :]
   largest = jnp.max(logits, axis=-1)
   total = jnp.sum(jnp.exp(logits - largest[:, None]), axis=-1)
@@ -201,12 +200,13 @@ def _one_chunk(precision, with_grads, kernel, bias, hidden, targets, weights):
   # Not the exponentials of the sum above: keeping them costs what this does.
   probabilities = jnp.exp(logits - log_normaliser[:, None])
   # A comparison for each logit costs less than a scatter.
-  is_target = jnp.arange(kernel.shape[0])[None, :] == targets[:, None]
+  is_target = jnp.arange(kernel.shape[1])[None, :] == targets[:, None]
   d_logits = (probabilities - is_target) * weights[:, None]
   # Rounded once, for both products.
   d_logits = jax.lax.optimization_barrier(products.rounded(d_logits, precision))
   return (total, nll), (
-    products.contract(d_logits, kernel, 1, 0, precision),
-    products.contract(d_logits, hidden, 0, 0, precision),
-    jnp.sum(d_logits, axis=0, dtype=jnp.float32),
+    products.contract(d_logits, kernel, 1, 1, precision),
+    products.outer(hidden, d_logits, precision),
+    # A sum over the rows, at a product's speed.
+    products.dot(jnp.ones_like(targets, d_logits.dtype), d_logits, precision),
   )

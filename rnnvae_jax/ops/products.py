@@ -1,5 +1,7 @@
 """Matrix products at the configured precision."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -31,6 +33,29 @@ def contract(
     precision=lax_precision(precision),
     preferred_element_type=jnp.float32,
   )
+
+
+def outer(a: jax.Array, b: jax.Array, precision: str) -> jax.Array:
+  """A kernel's gradient: float[..., M], float[..., K] -> float32[M, K].
+
+  The sum of the rows' outer products. The fast products of a CPU contract the
+  last axis of their left operand, but the compiler folds a mere `a.T` into the
+  product; this way around, through three axes, it is written out first.
+
+  Args:
+    a: what the kernel multiplies.
+    b: the gradient of that product.
+    precision: as of `dot`.
+  """
+  rows, columns = a.size // a.shape[-1], a.shape[-1]
+  parts = math.gcd(columns, 8)
+  transposed = (
+    rounded(a, precision)
+    .reshape(rows, columns // parts, parts)
+    .transpose(1, 2, 0)
+    .reshape(columns, rows)
+  )
+  return contract(transposed, b.reshape(rows, -1), 1, 0, precision)
 
 
 def rounded(x: jax.Array, precision: str) -> jax.Array:

@@ -133,7 +133,7 @@ class Rule(NamedTuple):
       the backward loop reads, a tree of [T, B, H] and of the mask.
     before: (coefficients, gradients of the states after a step, what its
       phases hand back, the last one first) -> gradients of those before it.
-    finish: (dot, weights, coefficients, gradients of all states, before,
+    finish: (precision, weights, coefficients, gradients of all states, before,
       after) -> gradients of the gates [T, B, G H] and of the weights.
   """
 
@@ -192,7 +192,7 @@ def _run(cell, options, weights, x, mask, state, steps):
 
 def _forward(cell, options, weights, x, mask, state, steps):
   """((last states, outputs), what the backward pass needs)."""
-  rule, dot = rule_of(cell), _dot(options)
+  rule, precision = rule_of(cell), options.precision
   length, size, reverse = x.shape[0], options.block, options.reverse
   rounded = _rounded(weights, options)
   loops = _loops(options)
@@ -210,7 +210,7 @@ def _forward(cell, options, weights, x, mask, state, steps):
       cell,
       options,
       rounded,
-      _gates(dot, rounded, _slice(x, first, size)),
+      _gates(precision, rounded, _slice(x, first, size)),
       _slice(mask, first, size),
       state,
       count,
@@ -235,7 +235,7 @@ def _forward(cell, options, weights, x, mask, state, steps):
 def _backward(cell, options, saved, cotangents):
   weights, x, mask, steps, states, activations = saved
   d_after, d_outputs = cotangents
-  rule, dot = rule_of(cell), _dot(options)
+  rule, precision = rule_of(cell), options.precision
   size, reverse = options.block, options.reverse
   rounded = _rounded(weights, options)
   loops = _loops(options)
@@ -250,8 +250,8 @@ def _backward(cell, options, saved, cotangents):
       lambda s: _slice(s, first + (not reverse), size), states
     )
     if options.recompute:
-      gates = _gates(dot, rounded, x_now)
-      _, active = _step(rule, dot, rounded, gates, before)
+      gates = _gates(precision, rounded, x_now)
+      _, active = _step(rule, precision, rounded, gates, before)
     else:
       active = part(activations)
     valid = part(mask)[:, :, None].astype(x.dtype)
@@ -260,12 +260,14 @@ def _backward(cell, options, saved, cotangents):
       cell, options, rounded, coefficients, part(d_outputs), d_state, count
     )
     d_gates, d_now = rule.finish(
-      dot, rounded, coefficients, d_states, before, after
+      precision, rounded, coefficients, d_states, before, after
     )
-    d_now['kernel'] = _outer(dot, x_now, d_gates)
+    d_now['kernel'] = products.outer(x_now, d_gates, precision)
     d_now['bias'] = jnp.sum(d_gates, axis=(0, 1))
     d_weights = jax.tree.map(jnp.add, d_weights, d_now)
-    d_x_now = dot(d_gates, rounded['kernel'].T).astype(x.dtype)
+    d_x_now = products.dot(d_gates, rounded['kernel'].T, precision).astype(
+      x.dtype
+    )
     d_x = jax.lax.dynamic_update_slice_in_dim(d_x, d_x_now, first, 0)
     return d_state, d_x, d_weights
 
@@ -295,12 +297,12 @@ class Loops(NamedTuple):
 
 
 def _loop_forward(cell, options, weights, gates, mask, state, count):
-  rule, dot = rule_of(cell), _dot(options)
+  rule, precision = rule_of(cell), options.precision
 
   def step(number, loop):
     state, states, activations = loop
     time = count - 1 - number if options.reverse else number
-    new, active = _step(rule, dot, weights, gates[time], state)
+    new, active = _step(rule, precision, weights, gates[time], state)
     valid = mask[time][:, None]
     state = jax.tree.map(lambda a, b: jnp.where(valid, a, b), new, state)
     put = lambda all_, x: all_.at[time].set(x)
@@ -315,7 +317,7 @@ def _loop_forward(cell, options, weights, gates, mask, state, count):
 def _loop_backward(
   cell, options, weights, coefficients, d_outputs, d_state, count
 ):
-  rule, dot = rule_of(cell), _dot(options)
+  rule, precision = rule_of(cell), options.precision
 
   def step(number, loop):
     d_state, d_states = loop
@@ -324,20 +326,20 @@ def _loop_backward(
     put = lambda all_, d: all_.at[time].set(d)
     d_states = jax.tree.map(put, d_states, d_state)
     now = jax.tree.map(lambda c: c[time], coefficients)
-    return _step_back(rule, dot, weights, now, d_state), d_states
+    return _step_back(rule, precision, weights, now, d_state), d_states
 
   steps = d_outputs.shape[0]
   zeros = jax.tree.map(lambda d: jnp.zeros((steps, *d.shape)), d_state)
   return jax.lax.fori_loop(0, count, step, (d_state, zeros))
 
 
-def _step(rule, dot, weights, gates, state):
+def _step(rule, precision, weights, gates, state):
   """The new state, and the activations [..., A H]."""
   follows = state[0]
   active: State = ()
   all_gates = _split(gates, rule.phases[-1].gates[1])
   for phase in rule.phases:
-    product = dot(follows, _columns(weights, phase))
+    product = products.dot(follows, _columns(weights, phase), precision)
     follows, more = phase.forward(
       weights,
       all_gates[slice(*phase.gates)],
@@ -349,12 +351,14 @@ def _step(rule, dot, weights, gates, state):
   return follows, _join(*active) if active else state[0][..., :0]
 
 
-def _step_back(rule, dot, weights, now, d_state):
+def _step_back(rule, precision, weights, now, d_state):
   """The gradient of the state before a step from that of the one after it."""
   handed_back: State = ()
   for phase in reversed(rule.phases):
     d_product = _join(*phase.backward(now, d_state, handed_back))
-    handed_back += (dot(d_product, _columns(weights, phase).T),)
+    handed_back += (
+      products.dot(d_product, _columns(weights, phase).T, precision),
+    )
   return rule.before(now, d_state, handed_back)
 
 
@@ -399,13 +403,9 @@ def _slice(array, first, size):
   return jax.lax.dynamic_slice_in_dim(array, first, size)
 
 
-def _gates(dot, weights, x):
+def _gates(precision, weights, x):
   bias = weights['bias']
-  return dot(x, weights['kernel']) + _beside(bias, x)
-
-
-def _dot(options: Options):
-  return functools.partial(products.dot, precision=options.precision)
+  return products.dot(x, weights['kernel'], precision) + _beside(bias, x)
 
 
 def _rounded(weights: Weights, options: Options) -> Weights:
@@ -424,12 +424,6 @@ def rule_of(cell: Cell) -> Rule:
   if cell.kind == 'lstm':
     return _lstm(cell)
   return _gru_after() if cell.reset_after else _gru_before()
-
-
-def _outer(dot, before, d_gates):
-  """Gradient of a recurrent kernel: one product over all steps and rows."""
-  rows = before.shape[0] * before.shape[1]
-  return dot(before.reshape(rows, -1).T, d_gates.reshape(rows, -1))
 
 
 def _beside(weights, x):
@@ -464,10 +458,12 @@ def _elman(cell: Cell) -> Rule:
   def before_step(now, d_state, handed_back):
     return (d_state[0] * (1.0 - now['mask']) + handed_back[0],)
 
-  def finish(dot, weights, coefficients, d_states, before, after):
+  def finish(precision, weights, coefficients, d_states, before, after):
     del weights, after
     (d_gates,) = backward(coefficients, d_states, ())
-    return d_gates, {'recurrent_kernel': _outer(dot, before[0], d_gates)}
+    return d_gates, {
+      'recurrent_kernel': products.outer(before[0], d_gates, precision)
+    }
 
   phase = Phase((0, 1), 0, forward, backward)
   return Rule((phase,), coefficients, before_step, finish)
@@ -503,12 +499,12 @@ def _gru_after() -> Rule:
   def before_step(now, d_state, handed_back):
     return (d_state[0] * now['keep'] + handed_back[0],)
 
-  def finish(dot, weights, coefficients, d_states, before, after):
+  def finish(precision, weights, coefficients, d_states, before, after):
     del weights, after
     d_r, d_z, d_m = backward(coefficients, d_states, ())
     d_product = _join(d_r, d_z, d_m)
     return _join(d_r, d_z, d_states[0] * coefficients['to_n']), {
-      'recurrent_kernel': _outer(dot, before[0], d_product),
+      'recurrent_kernel': products.outer(before[0], d_product, precision),
       'recurrent_bias': jnp.sum(d_m, axis=(0, 1)),
     }
 
@@ -554,14 +550,14 @@ def _gru_before() -> Rule:
     d_reset, d_h = handed_back
     return (d_state[0] * now['keep'] + d_reset * now['r'] + d_h,)
 
-  def finish(dot, weights, coefficients, d_states, before, after):
+  def finish(precision, weights, coefficients, d_states, before, after):
     del after
     (d_n,) = backward_n(coefficients, d_states, ())
-    d_reset = dot(d_n, _columns(weights, of_n).T)
+    d_reset = products.dot(d_n, _columns(weights, of_n).T, precision)
     d_rz = _join(*backward_rz(coefficients, d_states, (d_reset,)))
     kernel = _join(
-      _outer(dot, before[0], d_rz),
-      _outer(dot, coefficients['r'] * before[0], d_n),
+      products.outer(before[0], d_rz, precision),
+      products.outer(coefficients['r'] * before[0], d_n, precision),
     )
     return _join(d_rz, d_n), {'recurrent_kernel': kernel}
 
@@ -626,11 +622,11 @@ def _lstm(cell: Cell) -> Rule:
     d_h = d_state[0] * (1.0 - now['mask']) + handed_back[0]
     return d_h, of_cell(now, d_state) * now['keep']
 
-  def finish(dot, weights, coefficients, d_states, before, after):
+  def finish(precision, weights, coefficients, d_states, before, after):
     del weights
     d_i, d_f, d_g, d_o = backward(coefficients, d_states, ())
     d_gates = _join(d_i, d_f, d_g, d_o)
-    grads = {'recurrent_kernel': _outer(dot, before[0], d_gates)}
+    grads = {'recurrent_kernel': products.outer(before[0], d_gates, precision)}
     if cell.peepholes:
       looked_at = d_i * before[1], d_f * before[1], d_o * after[1]
       grads['peepholes'] = jnp.sum(jnp.stack(looked_at), axis=(1, 2))

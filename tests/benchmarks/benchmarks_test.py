@@ -223,7 +223,7 @@ class RecipeTest(absltest.TestCase):
       for kind, rows in (('input', 3), ('state', 2))
     }
     weights |= {
-      'output_kernel': np.zeros((11, 2)),
+      'output_kernel': np.zeros((2, 11)),
       'posterior_kernel': np.zeros((2, 8)),
       'initial_kernel': np.zeros((4, 2)),
     }

@@ -226,7 +226,7 @@ class LikelihoodTest(parameterized.TestCase):
     hidden, _ = torch.nn.utils.rnn.pad_packed_sequence(
       packed, batch_first=True, total_length=TIME
     )
-    logits = hidden @ ours['output_kernel'].T + ours['output_bias']
+    logits = hidden @ ours['output_kernel'] + ours['output_bias']
     nll = torch.nn.functional.cross_entropy(
       logits.flatten(0, 1),
       torch.tensor(np.int64(targets[rows])).flatten(),
@@ -296,23 +296,23 @@ class TiedEmbeddingsTest(parameterized.TestCase):
     self.assertNotIn('output_kernel', params)
     self.assertEqual('projection' in params, embedding_size != HIDDEN)
     table = params['embedding']['embedding']
-    # Logits are (h P) E^T = h (E P^T)^T: an untied kernel E P^T.
+    # Logits are (h P) E^T: an untied kernel P E^T.
     projection = np.eye(HIDDEN, dtype=np.float32)
     if embedding_size != HIDDEN:
       projection = params['projection']['kernel']
     self.assertEqual(projection.shape, (HIDDEN, embedding_size))
     split = {k: v for k, v in params.items() if k != 'projection'}
-    split['output_kernel'] = table @ projection.T
+    split['output_kernel'] = projection @ table.T
 
     (got, _), got_nll = grads_of(tied)({'params': params}, batch())
     (grads, _), nll = grads_of(untied)({'params': split}, batch())
     want = jax.tree.map(np.asarray, grads['params'])
     of_kernel = want.pop('output_kernel')
     want['embedding']['embedding'] = (
-      want['embedding']['embedding'] + of_kernel @ projection
+      want['embedding']['embedding'] + of_kernel.T @ projection
     )
     if embedding_size != HIDDEN:
-      want['projection'] = {'kernel': of_kernel.T @ table}
+      want['projection'] = {'kernel': of_kernel @ table}
     assert_close((got['params'], got_nll), (want, nll), roundings(1))
 
 

@@ -26,7 +26,7 @@ def arguments(scale=1.0, seed=0, real=None):
   """hidden, kernel, bias, targets and weights, of which `real` are not 0."""
   rng = np.random.default_rng(seed)
   hidden = np.float32(scale * rng.normal(size=(ROWS, HIDDEN)))
-  kernel = np.float32(rng.normal(size=(VOCAB, HIDDEN)))
+  kernel = np.float32(rng.normal(size=(HIDDEN, VOCAB)))
   bias = np.float32(rng.normal(size=VOCAB))
   targets = np.int32(rng.integers(VOCAB, size=ROWS))
   # Of all signs and sizes.
@@ -39,11 +39,11 @@ def arguments(scale=1.0, seed=0, real=None):
 def exact_logits(hidden, kernel, bias, product_eps=0.0):
   """The logits in float64, and how far they may be off."""
   hidden, kernel, bias = np.float64(hidden), np.float64(kernel), bias
-  sizes = np.abs(hidden) @ np.abs(kernel).T + np.abs(bias)
+  sizes = np.abs(hidden) @ np.abs(kernel) + np.abs(bias)
   # H products, H - 1 additions and the bias, each rounded once; second powers
   # of the operands' roundings are far below H EPS.
   allowed = (EPS * (HIDDEN + 1) + product_eps) * sizes
-  return hidden @ kernel.T + bias, allowed
+  return hidden @ kernel + bias, allowed
 
 
 def exact(hidden, kernel, bias, targets, weights, product_eps=0.0):
@@ -71,11 +71,15 @@ def exact(hidden, kernel, bias, targets, weights, product_eps=0.0):
   sizes = (softmax + one_hot) * size[:, None]
   grads_error = softmax * np.expm1(2 * error) * size[:, None] + 4 * EPS * sizes
   sums = [
-    (grads @ kernel, grads_error @ np.abs(kernel), sizes @ np.abs(kernel)),
     (
-      grads.T @ hidden,
-      grads_error.T @ np.abs(hidden),
-      sizes.T @ np.abs(hidden),
+      grads @ kernel.T,
+      grads_error @ np.abs(kernel).T,
+      sizes @ np.abs(kernel).T,
+    ),
+    (
+      hidden.T @ grads,
+      np.abs(hidden).T @ grads_error,
+      np.abs(hidden).T @ sizes,
     ),
   ]
   # The products that follow sum V or N terms.
@@ -230,16 +234,16 @@ class LinearCrossEntropyTest(parameterized.TestCase):
     self.assertGreater(np.max(got[1]), 1e4)
 
   @parameterized.parameters(
-    ((5, 7), (11, 6), (11,), (5,), (5,)),
-    ((5, 7), (7, 11), (11,), (5,), (5,)),
-    ((5, 7), (11, 7), (7,), (5,), (5,)),
-    ((5, 7), (11, 7), (11, 1), (5,), (5,)),
-    ((5, 7), (11, 7), (11,), (4,), (5,)),
-    ((5, 7), (11, 7), (11,), (5, 1), (5,)),
-    ((5, 7), (11, 7), (11,), (5,), (4,)),
-    ((5, 7), (11, 7), (11,), (5,), (5, 1)),
-    ((5, 7), (11, 7), (11,), (5,), ()),
-    ((5, 3, 7), (11, 7), (11,), (5,), (5,)),
+    ((5, 7), (6, 11), (11,), (5,), (5,)),
+    ((5, 7), (11, 7), (11,), (5,), (5,)),
+    ((5, 7), (7, 11), (7,), (5,), (5,)),
+    ((5, 7), (7, 11), (11, 1), (5,), (5,)),
+    ((5, 7), (7, 11), (11,), (4,), (5,)),
+    ((5, 7), (7, 11), (11,), (5, 1), (5,)),
+    ((5, 7), (7, 11), (11,), (5,), (4,)),
+    ((5, 7), (7, 11), (11,), (5,), (5, 1)),
+    ((5, 7), (7, 11), (11,), (5,), ()),
+    ((5, 3, 7), (7, 11), (11,), (5,), (5,)),
   )
   def test_names_the_shapes_that_it_refuses(self, *shapes):
     arrays = [np.zeros(shape, np.float32) for shape in shapes]
@@ -376,7 +380,7 @@ class MemoryTest(absltest.TestCase):
   def test_logits_exist_for_one_chunk_at_a_time(self):
     rows, hidden, vocab = 512, 8, 20_000
     shape = lambda *sizes: jax.ShapeDtypeStruct(sizes, jnp.float32)
-    args = shape(rows, hidden), shape(vocab, hidden), shape(vocab)
+    args = shape(rows, hidden), shape(hidden, vocab), shape(vocab)
     targets = jax.ShapeDtypeStruct((rows,), jnp.int32)
     # Of one branch: more are more to compile, and share their memory.
     options = cross_entropy.Options(growth=4.0, logits_bytes=2**22)
