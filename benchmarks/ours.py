@@ -90,7 +90,10 @@ def make_trainer(
   state = state.replace(params=_with_weights(state.params, weights))
   split = corpus.splits['train']
   buckets = batches.buckets_for(
-    split.lengths, config.train.num_buckets, jax.default_backend()
+    split.lengths,
+    config.train.batch_size,
+    config.train.num_buckets,
+    jax.default_backend(),
   )
   schedule = batches.Schedule(
     split.lengths, buckets, config.train.batch_size, config.seed

@@ -32,7 +32,10 @@ def main(_) -> None:
   task, tx = tasks.build(config, len(corpus.vocab)), optimizers.build(config)
   split = corpus.splits['train']
   buckets = batches.buckets_for(
-    split.lengths, config.train.num_buckets, jax.default_backend()
+    split.lengths,
+    config.train.batch_size,
+    config.train.num_buckets,
+    jax.default_backend(),
   )
   per_call = config.train.steps_per_call
   make_plan = batches.Schedule(

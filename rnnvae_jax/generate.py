@@ -123,7 +123,7 @@ def posterior(run: runs.Run, split: data.Split) -> jax.Array:
 
   @jax.jit
   def encode(rows):
-    batch = batches.gather(corpus, rows, length)
+    batch = batches.gather(corpus, rows, batches.Bucket(length))
     mean, log_var = encoder(run.state.params, batch)
     if not run.config.generate.posterior_sample:
       return mean

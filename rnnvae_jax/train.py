@@ -69,7 +69,10 @@ def train(config: Any, workdir: str) -> data.Corpus:
 
   split = corpus.splits['train']
   buckets = batches.buckets_for(
-    split.lengths, config.train.num_buckets, jax.default_backend()
+    split.lengths,
+    config.train.batch_size,
+    config.train.num_buckets,
+    jax.default_backend(),
   )
   schedule = batches.Schedule(
     split.lengths, buckets, config.train.batch_size, config.seed

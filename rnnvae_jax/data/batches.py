@@ -5,8 +5,9 @@ step. Sentences of one length bucket are batched together; a batch is padded to
 its bucket's length, one of a few static shapes.
 """
 
+from collections.abc import Sequence
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +16,29 @@ import numpy as np
 from rnnvae_jax import data
 from rnnvae_jax.data import vocab
 
+_WASTE = 0.05  # Of work on padding that more static shapes would save.
 BLANK = -1  # A row that holds no sentence: the mask is False throughout.
+
+
+class Bucket(NamedTuple):
+  """A static shape of batches.
+
+  Attributes:
+    length: T, that its sentences are padded to.
+    token_counts: how many real tokens its batches hold, rounded up to a few
+      numbers, each of them a branch of the output layer; the last is never
+      exceeded. () if that is not known: then B T.
+  """
+
+  length: int
+  token_counts: tuple[int, ...] = ()
 
 
 class Plan(NamedTuple):
   """The batches of an epoch, or of some consecutive steps."""
 
   rows: np.ndarray  # int32[N, B], sentence indices; BLANK fills the last batch.
-  bucket: np.ndarray  # int32[N], index into the bucket lengths.
+  bucket: np.ndarray  # int32[N], index into the buckets.
 
 
 class DeviceSplit(NamedTuple):
@@ -44,35 +60,35 @@ def put(split: data.Split) -> DeviceSplit:
   )
 
 
-def bucket_lengths(
-  lengths: np.ndarray, num_buckets: int, waste: float = 0.0
+def round_up(
+  sizes: np.ndarray, number: int, waste: float = 0.0
 ) -> tuple[int, ...]:
-  """The padded lengths that waste the fewest tokens.
+  """The static sizes that waste the least if each size is rounded up to one.
 
-  Exact, by dynamic programming over the distinct lengths.
+  Exact, by dynamic programming over the distinct sizes.
 
   Args:
-    lengths: int[N], eos counted.
-    num_buckets: how many shapes, hence compiled branches, are allowed.
-    waste: fewer are taken where their padding is at most this share of the
-      real tokens.
+    sizes: int[N].
+    number: how many static ones, hence compiled branches, are allowed.
+    waste: fewer are taken where what they add is at most this share of the
+      sizes' sum.
 
   Returns:
-    Increasing lengths; the last is the longest sentence's.
+    Increasing sizes; the last is the largest.
   """
-  values, counts = np.unique(lengths, return_counts=True)
+  values, counts = np.unique(sizes, return_counts=True)
   below = np.concatenate([[0], np.cumsum(counts)])
-  # cost[j]: padded tokens of the j shortest lengths; cut[k][j]: where bucket k
-  # of the best such split begins.
+  # cost[j]: the j smallest values rounded up, summed; cuts[k][j]: where static
+  # size k of the best such split begins.
   cost = np.where(np.arange(len(values) + 1) == 0, 0.0, np.inf)
   cuts = []
-  for _ in range(min(num_buckets, len(values))):
-    # [i, j]: buckets so far hold the i shortest, one more goes up to j.
+  for _ in range(min(number, len(values))):
+    # [i, j]: those so far hold the i smallest values, one more goes up to j.
     area = (below[None, 1:] - below[:-1, None]) * values[None, :]
     total = np.where(area > 0, cost[:-1, None] + area, np.inf)
     cuts.append(np.argmin(total, axis=0))
     cost = np.concatenate([[np.inf], np.min(total, axis=0)])
-    if cost[-1] <= (1.0 + waste) * np.sum(lengths):
+    if cost[-1] <= (1.0 + waste) * np.sum(sizes):
       break
   ends, end = [], len(values)
   for cut in reversed(cuts):
@@ -82,24 +98,52 @@ def bucket_lengths(
 
 
 def buckets_for(
-  lengths: np.ndarray, num_buckets: int, platform: str
-) -> tuple[int, ...]:
+  lengths: np.ndarray, batch_size: int, num_buckets: int, platform: str
+) -> tuple[Bucket, ...]:
   """The buckets of a config: so many lengths, or at 0 the platform's own.
 
-  On a CPU the loops over time stop at a batch's longest sentence and the
-  output layer counts its tokens, so two shapes waste little and compile fast.
-  Elsewhere a loop's length is a shape: as many as keep padding below 5%.
+  On a CPU the loops over time stop at a batch's longest sentence, so one shape
+  wastes little and compiles fast. Elsewhere a loop's length is a shape: as many
+  as keep padding below 5%. The output layer works on real tokens everywhere,
+  rounded up by less than 5% as well if eight branches suffice.
+
+  Args:
+    lengths: int[N], of all sentences, eos counted.
+    batch_size: B, sentences a batch.
+    num_buckets: `config.train.num_buckets`, or that of `config.evaluate`.
+    platform: as JAX calls it.
+
+  Returns:
+    Buckets for every batch of `epoch_plan`, whatever the seed and the epoch,
+    and of `evaluation_plan`.
   """
   if num_buckets:
-    return bucket_lengths(lengths, num_buckets)
-  if platform == 'cpu':
-    return bucket_lengths(lengths, 2)
-  return bucket_lengths(lengths, len(lengths), waste=0.05)
+    padded = round_up(lengths, num_buckets)
+  elif platform == 'cpu':
+    padded = round_up(lengths, 1)
+  else:
+    padded = round_up(lengths, len(lengths), _WASTE)
+  # Batches of sorted sentences: which ones is left to chance, their lengths
+  # are not.
+  sizes = np.sort(lengths)
+  sizes = np.concatenate([sizes, np.zeros(-len(sizes) % batch_size, int)])
+  sizes = sizes.reshape(-1, batch_size)
+  bucket_of, tokens = np.searchsorted(padded, sizes.max(axis=1)), sizes.sum(1)
+
+  def make(number, length):
+    # Not finer than needed: the search is quadratic.
+    grain = -(-batch_size * length // 256)
+    counts = -(-tokens[bucket_of == number] // grain) * grain
+    counts = np.minimum(counts, batch_size * length)
+    # Without a batch of its own a bucket has no use, but a shape.
+    return Bucket(length, round_up(counts, 8, _WASTE) if len(counts) else ())
+
+  return tuple(make(*pair) for pair in enumerate(padded))
 
 
 def epoch_plan(
   lengths: np.ndarray,
-  buckets: tuple[int, ...],
+  buckets: Sequence[Bucket],
   batch_size: int,
   seed: int,
   epoch: int,
@@ -115,18 +159,23 @@ def epoch_plan(
   rng = np.random.default_rng([seed, epoch])
   order = rng.permutation(len(lengths))
   order = order[np.argsort(lengths[order], kind='stable')]
-  plan = _cut(order, np.searchsorted(buckets, lengths), batch_size)
+  plan = _cut(order, _bucket_of(lengths, buckets), batch_size)
   number = len(plan.rows)
   shuffle = np.random.default_rng(number).permutation(number)
   return Plan(plan.rows[shuffle], plan.bucket[shuffle])
 
 
 def evaluation_plan(
-  lengths: np.ndarray, buckets: tuple[int, ...], batch_size: int
+  lengths: np.ndarray, buckets: Sequence[Bucket], batch_size: int
 ) -> Plan:
   """Every sentence once, in batches of similar length."""
-  bucket_of = np.searchsorted(buckets, lengths)
-  return _cut(np.argsort(lengths, kind='stable'), bucket_of, batch_size)
+  order = np.argsort(lengths, kind='stable')
+  return _cut(order, _bucket_of(lengths, buckets), batch_size)
+
+
+def _bucket_of(lengths, buckets):
+  """The number of the first bucket that is long enough for each sentence."""
+  return np.searchsorted([bucket.length for bucket in buckets], lengths)
 
 
 def _cut(order, bucket_of, batch_size) -> Plan:
@@ -142,7 +191,7 @@ class Schedule:
 
   def __init__(self, lengths, buckets, batch_size: int, seed: int):
     self.steps_per_epoch = -(-len(lengths) // batch_size)
-    self.longest = buckets[-1]
+    self.longest = buckets[-1].length
     # Only the epoch in use and its neighbour are kept.
     self._epoch = functools.lru_cache(maxsize=2)(
       lambda epoch: epoch_plan(lengths, buckets, batch_size, seed, epoch)
@@ -162,20 +211,23 @@ class Schedule:
     )
 
 
-def gather(split: DeviceSplit, rows: jax.Array, length: int):
-  """The batch of the given sentences, padded to `length`.
+def gather(
+  split: DeviceSplit, rows: jax.Array, bucket: Bucket
+) -> dict[str, Any]:
+  """The batch of the given sentences.
 
   Args:
     split: the corpus on the device.
     rows: int32[B], sentence indices, BLANK for none.
-    length: T, at least the longest of these sentences.
+    bucket: one that holds them.
 
   Returns:
     inputs int32[B, T] (bos, words), targets int32[B, T] (words, eos), mask
     bool[B, T], index int32[B] (the sentences' numbers in the whole split) and
-    weights float[B] (1 for a sentence, 0 for a blank row).
+    weights float[B] (1 for a sentence, 0 for a blank row); token_counts, the
+    bucket's, which are no array.
   """
-  time = jnp.arange(length)[None, :]
+  time = jnp.arange(bucket.length)[None, :]
   lengths = jnp.where(rows == BLANK, 0, split.lengths[rows])
   mask = time < lengths[:, None]
   positions = jnp.where(mask, split.offsets[rows][:, None] + time, 0)
@@ -188,4 +240,5 @@ def gather(split: DeviceSplit, rows: jax.Array, length: int):
     'mask': mask,
     'index': jnp.where(rows == BLANK, BLANK, split.numbers[rows]),
     'weights': (rows != BLANK).astype(jnp.float32),
+    'token_counts': bucket.token_counts,
   }

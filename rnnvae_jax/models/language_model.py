@@ -60,6 +60,7 @@ class LanguageModel(nn.Module):
     latents: jax.Array | None = None,
     rates: noise.Rates | None = None,
     keys: jax.Array | None = None,
+    token_counts: tuple[int, ...] = (),
   ) -> tuple[jax.Array, jax.Array]:
     """Nats of `targets`, each token given the inputs up to it.
 
@@ -70,6 +71,7 @@ class LanguageModel(nn.Module):
       latents: float[B, Z], for a conditional model.
       rates: drop probabilities.
       keys: key[B]; without them nothing is dropped, as in evaluation.
+      token_counts: see `batches.Bucket`.
 
     Returns:
       float[], their sum, to be differentiated, and float[B, T], nats per token,
@@ -91,7 +93,7 @@ class LanguageModel(nn.Module):
       self.output_bias,
       targets.reshape(-1),
       mask.reshape(-1).astype(jnp.float32),
-      cross_entropy.Options(self.precision),
+      cross_entropy.Options(self.precision, token_counts),
     )
     return total, nll.reshape(mask.shape)
 

@@ -34,9 +34,9 @@ class SentenceVAE(nn.Module):
     mean, log_var = jnp.split(self.posterior(states), 2, axis=-1)
     return mean, log_var
 
-  def decode(self, latents, inputs, targets, mask, rates=None, keys=None):
+  def decode(self, latents, inputs, targets, mask, **options):
     """Nats given z float[B, Z]; see `LanguageModel.__call__`."""
-    return self.decoder(inputs, targets, mask, latents, rates, keys)
+    return self.decoder(inputs, targets, mask, latents, **options)
 
   def start(self, batch_size: int, latents: jax.Array) -> recurrent.Carry:
     """The decoder's carry before the first token."""

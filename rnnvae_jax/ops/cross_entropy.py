@@ -20,7 +20,8 @@ class Options(NamedTuple):
   """How the loss is computed; none changes its value, rounding apart."""
 
   precision: str = 'float32'  # See `products.PRECISIONS`.
-  growth: float = 1.12  # Between the row counts that have a program branch.
+  # How many rows may count, increasing: one program branch each. (): all.
+  row_counts: tuple[int, ...] = ()
   logits_bytes: int = _LOGITS_BYTES
 
 
@@ -37,8 +38,7 @@ def linear_cross_entropy(
   What a dense layer and a cross-entropy compute, without their cost:
 
   - Rows of weight 0 (padding) are moved out of the way first; the products run
-    over a number of rows chosen at run time from a few static ones, the
-    smallest that holds all others.
+    over the smallest of a few static row counts that holds all others.
   - Logits exist for one chunk of rows at a time, and never after it: the
     gradients of all inputs are computed in the same pass, when gradients are
     asked for at all. So memory does not grow with rows x V.
@@ -54,11 +54,12 @@ def linear_cross_entropy(
     options: how.
 
   Returns:
-    float32[], Σ weight x nats, to be differentiated; and float32[N] nats of
+    float32[], Σ weight x nats, to be differentiated, nan if more rows count
+    than the last of `row_counts`; and float32[N] nats of
     each row, 0 where the weight is, which cannot be.
 
   Raises:
-    ValueError: the shapes do not fit together.
+    ValueError: the shapes do not fit together, or the row counts to them.
     TypeError: the second result is differentiated.
   """
   if (
@@ -73,6 +74,12 @@ def linear_cross_entropy(
       f'targets [N] and weights [N], got {hidden.shape}, {kernel.shape}, '
       f'{bias.shape}, {targets.shape} and {weights.shape}.'
     )
+  counts = options.row_counts
+  if list(counts) != sorted({c for c in counts if 0 < c <= len(hidden)}):
+    raise ValueError(
+      f'Row counts must increase from 1 to N = {len(hidden)} at most, got '
+      f'{counts}.'
+    )
   return _loss(options, hidden, kernel, bias, targets, weights)
 
 
@@ -85,14 +92,6 @@ def linear_logits(
   """hidden float[N, H], kernel float[H, V], bias float[V] -> float[N, V]."""
   product = products.dot(hidden, kernel, precision)
   return product + bias[None, :]
-
-
-def row_counts(rows: int, growth: float) -> tuple[int, ...]:
-  """The static row counts of the branches: geometric, from rows / 3 up."""
-  counts = [rows]
-  while (smaller := int(counts[-1] / growth)) >= max(rows // 3, 32):
-    counts.append(smaller)
-  return tuple(reversed(counts))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -124,7 +123,7 @@ _loss.defvjp(_forward, _backward, symbolic_zeros=True)
 def _compacted(options, with_grads, hidden, kernel, bias, targets, weights):
   """((total, nats of the rows), gradients) over the rows that count."""
   rows = hidden.shape[0]
-  counts = row_counts(rows, options.growth)
+  counts = options.row_counts or (rows,)
   # Rows that count come first, in their order.
   order = jnp.argsort(weights == 0, stable=True)
   hidden, targets, weights = hidden[order], targets[order], weights[order]
@@ -150,6 +149,8 @@ def _compacted(options, with_grads, hidden, kernel, bias, targets, weights):
 
   branches = [functools.partial(of, count) for count in counts]
   (total, nll), grads = jax.lax.switch(branch, branches)
+  # More rows than was promised: no silent loss of some.
+  total = jnp.where(num_real <= counts[-1], total, jnp.nan)
   back = lambda x: jnp.zeros_like(x).at[order].set(x)
   if with_grads:
     grads = back(grads[0]), *grads[1:]

@@ -31,7 +31,7 @@ def make_evaluator(
   `report(done, total)` is called as batches finish.
   """
   buckets = batches.buckets_for(
-    split.lengths, num_buckets, jax.default_backend()
+    split.lengths, batch_size, num_buckets, jax.default_backend()
   )
   plan = batches.evaluation_plan(split.lengths, buckets, batch_size)
   run = step.make_evaluation_step(task, buckets, num_samples, chunk)

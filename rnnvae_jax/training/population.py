@@ -98,7 +98,10 @@ def train(
   tx = optimizers.build(config)
   split = corpus.splits['train']
   buckets = batches.buckets_for(
-    split.lengths, config.train.num_buckets, jax.default_backend()
+    split.lengths,
+    config.train.batch_size,
+    config.train.num_buckets,
+    jax.default_backend(),
   )
   device_split = batches.put(split)
   advance = make_population_step(

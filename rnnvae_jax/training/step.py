@@ -1,6 +1,6 @@
 """The fused step: K updates as one compiled program with a donated state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import functools
 
 import jax
@@ -16,7 +16,7 @@ from rnnvae_jax.training import tasks
 def make_update(
   task: tasks.Task,
   tx: optax.GradientTransformation,
-  buckets: tuple[int, ...],
+  buckets: Sequence[batches.Bucket],
   learning_rate_schedule: str,
   kl_schedule: str,
 ) -> Callable:
@@ -29,7 +29,7 @@ def make_update(
     task: what is minimised.
     tx: turns gradients into updates at learning rate 1; the sign is applied
       here.
-    buckets: the padded lengths.
+    buckets: the shapes of batches.
     learning_rate_schedule: see `objectives.schedules`.
     kl_schedule: likewise.
 
@@ -45,12 +45,12 @@ def make_update(
     )
     key = jax.random.fold_in(state.key, state.step)
 
-    def of_length(length, params):
+    def of_shape(shape, params):
       loss = jax.value_and_grad(task.loss, has_aux=True)
-      sentences = batches.gather(corpus, rows, length)
+      sentences = batches.gather(corpus, rows, shape)
       return loss(params, sentences, now, key, state.extras)
 
-    branches = [functools.partial(of_length, length) for length in buckets]
+    branches = [functools.partial(of_shape, shape) for shape in buckets]
     (loss, (sums, extras)), grads = jax.lax.switch(
       bucket, branches, state.params
     )
@@ -130,7 +130,10 @@ def at_step(
 
 
 def make_evaluation_step(
-  task: tasks.Task, buckets: tuple[int, ...], num_samples: int, chunk: int
+  task: tasks.Task,
+  buckets: Sequence[batches.Bucket],
+  num_samples: int,
+  chunk: int,
 ) -> Callable:
   """Returns `evaluate(params, corpus, rows int[B], bucket, key, extras)`.
 

@@ -66,7 +66,12 @@ def language_model(model) -> Task:
 
   def nll_of(params, batch, rates=None, keys=None):
     return model.apply(
-      params, *_arrays(batch), latents=None, rates=rates, keys=keys
+      params,
+      *_arrays(batch),
+      latents=None,
+      rates=rates,
+      keys=keys,
+      token_counts=batch['token_counts'],
     )
 
   def loss(params, batch, hyperparameters, key, extras):
@@ -104,7 +109,13 @@ def sentence_vae(model, latent_size: int, free_bits_per: str) -> Task:
   def decode(params, batch, latents, rates=None, keys=None):
     """Reconstruction given z: nats of the batch, and of each sentence."""
     total, nll = model.apply(
-      params, latents, *_arrays(batch), rates, keys, method='decode'
+      params,
+      latents,
+      *_arrays(batch),
+      rates=rates,
+      keys=keys,
+      token_counts=batch['token_counts'],
+      method='decode',
     )
     return total, jnp.sum(nll, axis=1)
 
