@@ -16,13 +16,14 @@ import jax.numpy as jnp
 class Rates(NamedTuple):
   """Drop probabilities, float[] each: traced, so they vary without recompile.
 
-  Always the probability of dropping, never of keeping.
+  Always the probability of dropping, never of keeping. None drops nothing, and
+  draws nothing.
   """
 
-  embedding: jax.Array  # Of embedded inputs.
-  hidden: jax.Array  # Between the layers of a stack.
-  output: jax.Array  # Before the output layer.
-  word: jax.Array  # Of whole decoder inputs, replaced by unk.
+  embedding: jax.Array | None  # Of embedded inputs.
+  hidden: jax.Array | None  # Between the layers of a stack.
+  output: jax.Array | None  # Before the output layer.
+  word: jax.Array | None  # Of whole decoder inputs, replaced by unk.
 
 
 def row_keys(key: jax.Array, index: jax.Array) -> jax.Array:
@@ -43,13 +44,17 @@ def normal(keys: jax.Array, site: str, shape: tuple[int, ...]) -> jax.Array:
 
 
 def dropout(
-  x: jax.Array, rate: jax.Array, keys: jax.Array, site: str, locked: bool
+  x: jax.Array,
+  rate: jax.Array | None,
+  keys: jax.Array,
+  site: str,
+  locked: bool,
 ) -> jax.Array:
   """Drops features with probability `rate` and scales up the others.
 
   Args:
     x: float[B, T, F].
-    rate: float[], in [0, 1).
+    rate: float[], in [0, 1), or None.
     keys: key[B].
     site: names the use; two sites draw independently.
     locked: one mask for all time steps of a row (variational dropout, Gal &
@@ -58,6 +63,8 @@ def dropout(
   Returns:
     float[B, T, F].
   """
+  if rate is None:
+    return x
   _, length, features = x.shape
   shape = (1 if locked else length, features)
   draw = lambda key: jax.random.bernoulli(key, 1.0 - rate, shape)
@@ -67,7 +74,7 @@ def dropout(
 
 
 def drop_words(
-  tokens: jax.Array, rate: jax.Array, keys: jax.Array, replacement: int
+  tokens: jax.Array, rate: jax.Array | None, keys: jax.Array, replacement: int
 ) -> jax.Array:
   """Replaces each token but the first with probability `rate`.
 
@@ -76,13 +83,15 @@ def drop_words(
 
   Args:
     tokens: int[B, T], bos first.
-    rate: float[].
+    rate: float[], or None.
     keys: key[B].
     replacement: the id put in, that of unk.
 
   Returns:
     int[B, T].
   """
+  if rate is None:
+    return tokens
   draw = lambda key: jax.random.bernoulli(key, rate, tokens.shape[1:])
   drop = jax.vmap(draw)(site_keys(keys, 'word'))
   drop = drop.at[:, 0].set(False)

@@ -1,10 +1,12 @@
 """The optimiser and the scalars that a config sets."""
 
+from collections.abc import Collection
 from typing import Any
 
 import jax.numpy as jnp
 import optax
 
+from rnnvae_jax.ops import noise
 from rnnvae_jax.training import state
 
 
@@ -15,9 +17,22 @@ def build(config: Any) -> optax.GradientTransformation:
   return optax.identity()
 
 
-def hyperparameters(config: Any) -> state.Hyperparameters:
-  """The scalars of a config as the step's argument."""
+def hyperparameters(
+  config: Any, dropping: Collection[str] = ()
+) -> state.Hyperparameters:
+  """The scalars of a config as the step's argument.
+
+  Args:
+    config: of the run.
+    dropping: keys of `config.dropout` whose rates are arguments even where they
+      are 0, for programs that other configs share.
+  """
   optimizer, objective = config.optimizer, config.objective
+  rates = {site: getattr(config.dropout, site) for site in noise.Rates._fields}
+  rates = {
+    site: jnp.float32(rate) if rate or site in dropping else None
+    for site, rate in rates.items()
+  }
   final = optimizer.final_learning_rate
   if optimizer.schedule == 'constant':  # Which has an end only.
     final = optimizer.learning_rate
@@ -26,10 +41,7 @@ def hyperparameters(config: Any) -> state.Hyperparameters:
     final_learning_rate=jnp.float32(final),
     learning_rate_steps=jnp.float32(config.train.num_steps),
     clip_norm=jnp.float32(optimizer.clip_norm or jnp.inf),
-    dropout_embedding=jnp.float32(config.dropout.embedding),
-    dropout_hidden=jnp.float32(config.dropout.hidden),
-    dropout_output=jnp.float32(config.dropout.output),
-    dropout_word=jnp.float32(config.dropout.word),
+    dropout=noise.Rates(**rates),
     kl_weight=jnp.float32(objective.kl_weight),
     kl_start=jnp.float32(objective.kl_start),
     kl_anneal_steps=jnp.float32(objective.kl_anneal_steps),

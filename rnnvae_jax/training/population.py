@@ -25,6 +25,7 @@ import numpy as np
 
 from rnnvae_jax import config_lib, data
 from rnnvae_jax.data import batches
+from rnnvae_jax.ops import noise
 from rnnvae_jax.training import evaluation, optimizers, step, tasks
 from rnnvae_jax.training import state as state_lib
 
@@ -96,6 +97,13 @@ def train(
     config.model.backend = 'fused'  # cuDNN knows no `vmap`.
   task = tasks.build(config, len(corpus.vocab))
   tx = optimizers.build(config)
+  # What no trial drops, the program does not draw.
+  dropping = {
+    site
+    for site in noise.Rates._fields
+    if any(getattr(trial.dropout, site) for trial in configs)
+  }
+  scalars_of = functools.partial(optimizers.hyperparameters, dropping=dropping)
   split = corpus.splits['train']
   buckets = batches.buckets_for(
     split.lengths,
@@ -115,7 +123,8 @@ def train(
   per_call = config.train.steps_per_call
   shape = per_call, config.train.batch_size
   size = min(
-    size or _fitting(advance, task, tx, config, device_split, shape),
+    size
+    or _fitting(advance, task, tx, scalars_of(config), device_split, shape),
     len(configs),
   )
 
@@ -136,7 +145,7 @@ def train(
           number, trial = waiting.popleft()
           members[slot] = _Member(number, trial, make_schedule(trial.seed), now)
           fresh = state_lib.create(task, tx, trial.seed)
-          scalars = optimizers.hyperparameters(trial)
+          scalars = scalars_of(trial)
           states = _put(states, slot, fresh, size)
           hyperparameters = _put(hyperparameters, slot, scalars, size)
     if not any(members):  # All wait for the next epoch.
@@ -298,10 +307,9 @@ def _check_alike(configs) -> None:
       )
 
 
-def _fitting(advance, task, tx, config, corpus, shape) -> int:
+def _fitting(advance, task, tx, scalars, corpus, shape) -> int:
   """Slots that the device's memory holds, from the program of one trial."""
   state = jax.eval_shape(lambda: state_lib.create(task, tx, 0))
-  scalars = jax.eval_shape(lambda: optimizers.hyperparameters(config))
   stacked = lambda tree: jax.tree.map(
     lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), tree
   )

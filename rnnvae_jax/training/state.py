@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from rnnvae_jax.ops import noise
+
 
 class Hyperparameters(flax.struct.PyTreeNode):
   """Every scalar a compiled step reads, float32[] each, an argument of it.
@@ -20,10 +22,7 @@ class Hyperparameters(flax.struct.PyTreeNode):
   final_learning_rate: Any  # Of a decaying schedule; a constant one ignores it.
   learning_rate_steps: Any  # How long the decay takes.
   clip_norm: Any  # Global gradient norm; inf for none.
-  dropout_embedding: Any
-  dropout_hidden: Any
-  dropout_output: Any
-  dropout_word: Any
+  dropout: noise.Rates
   kl_weight: Any
   kl_start: Any  # The KL weight at step 0 of an annealing schedule.
   kl_anneal_steps: Any

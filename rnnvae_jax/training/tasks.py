@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from rnnvae_jax import models
 from rnnvae_jax.objectives import free_bits, losses
 from rnnvae_jax.ops import noise
-from rnnvae_jax.training import metrics, state
+from rnnvae_jax.training import metrics
 
 Batch = dict[str, jax.Array]
 
@@ -76,7 +76,7 @@ def language_model(model) -> Task:
 
   def loss(params, batch, hyperparameters, key, extras):
     keys = noise.row_keys(key, batch['index'])
-    total, _ = nll_of(params, batch, _rates(hyperparameters), keys)
+    total, _ = nll_of(params, batch, hyperparameters.dropout, keys)
     sums = {'reconstruction': total, **_counts(batch)}
     return total / sums['sentences'], (sums, extras)
 
@@ -124,7 +124,7 @@ def sentence_vae(model, latent_size: int, free_bits_per: str) -> Task:
     mean, log_var = encode(params, batch)
     epsilon = noise.normal(keys, 'latents', (latent_size,))
     latents = losses.reparameterise(epsilon, mean, log_var)
-    total, _ = decode(params, batch, latents, _rates(hyperparameters), keys)
+    total, _ = decode(params, batch, latents, hyperparameters.dropout, keys)
     kl = losses.gaussian_kl(mean, log_var)
     penalty = free_bits.penalised_kl(
       kl, hyperparameters.free_bits, free_bits_per, batch['weights']
@@ -200,15 +200,6 @@ def _counts(batch: Batch) -> Batch:
     'sentences': jnp.maximum(jnp.sum(batch['weights']), 1.0),
     'tokens': jnp.sum(batch['mask'], dtype=jnp.float32),
   }
-
-
-def _rates(hyperparameters: state.Hyperparameters) -> noise.Rates:
-  return noise.Rates(
-    embedding=hyperparameters.dropout_embedding,
-    hidden=hyperparameters.dropout_hidden,
-    output=hyperparameters.dropout_output,
-    word=hyperparameters.dropout_word,
-  )
 
 
 def _tiny_batch() -> Batch:

@@ -31,15 +31,19 @@ def realistic_lengths(count=5_000):
   return 1 + np.round(lengths).astype('i4')
 
 
+def make_buckets(lengths, number):
+  return tuple(map(batches.Bucket, batches.round_up(lengths, number)))
+
+
 def padded_tokens(lengths, buckets):
   return sum(min(b for b in buckets if b >= n) for n in lengths)
 
 
-class BucketLengthsTest(parameterized.TestCase):
+class RoundUpTest(parameterized.TestCase):
   @parameterized.product(num_buckets=(1, 2, 3, 4, 20), seed=(0, 1, 2))
   def test_waste_the_fewest_tokens_of_all_cuts(self, num_buckets, seed):
     lengths = make_lengths(40, seed, longest=12)
-    buckets = batches.bucket_lengths(lengths, num_buckets)
+    buckets = batches.round_up(lengths, num_buckets)
     *shorter, longest = np.unique(lengths).tolist()
     cuts = (
       (*cut, longest)
@@ -54,60 +58,90 @@ class BucketLengthsTest(parameterized.TestCase):
   @parameterized.parameters(1, 2, 5, 100)
   def test_increase_up_to_the_longest_and_are_not_too_many(self, num_buckets):
     lengths = make_lengths(200)
-    buckets = batches.bucket_lengths(lengths, num_buckets)
+    buckets = batches.round_up(lengths, num_buckets)
     self.assertLessEqual(len(buckets), num_buckets)
     self.assertEqual(list(buckets), sorted(set(buckets)))
     self.assertEqual(buckets[-1], lengths.max())
 
   def test_of_one_length_are_one(self):
-    self.assertEqual(batches.bucket_lengths(np.full(9, 7), 4), (7,))
+    self.assertEqual(batches.round_up(np.full(9, 7), 4), (7,))
 
   @parameterized.parameters(0.0, 0.02, 0.05, 0.3, 9.0)
   def test_are_as_few_as_the_waste_allows(self, waste):
     lengths = realistic_lengths()
     allowed = (1 + waste) * lengths.sum()
-    buckets = batches.bucket_lengths(lengths, len(lengths), waste)
+    buckets = batches.round_up(lengths, len(lengths), waste)
     self.assertLessEqual(padded_tokens(lengths, buckets), allowed)
     if len(buckets) > 1:
-      fewer = batches.bucket_lengths(lengths, len(buckets) - 1)
+      fewer = batches.round_up(lengths, len(buckets) - 1)
       self.assertGreater(padded_tokens(lengths, fewer), allowed)
     # What is wasted anyway is as little as so many can.
-    same = batches.bucket_lengths(lengths, len(buckets))
+    same = batches.round_up(lengths, len(buckets))
     self.assertEqual(buckets, same)
 
   def test_are_not_more_than_allowed_whatever_the_waste(self):
-    self.assertLen(batches.bucket_lengths(realistic_lengths(), 3, 0.01), 3)
+    self.assertLen(batches.round_up(realistic_lengths(), 3, 0.01), 3)
 
 
 class BucketsForTest(parameterized.TestCase):
+  def lengths_of(self, *args):
+    return tuple(bucket.length for bucket in batches.buckets_for(*args))
+
   @parameterized.product(num_buckets=(1, 5), platform=('cpu', 'gpu', 'tpu'))
   def test_a_number_is_that_on_every_platform(self, num_buckets, platform):
     lengths = realistic_lengths()
-    got = batches.buckets_for(lengths, num_buckets, platform)
-    self.assertEqual(got, batches.bucket_lengths(lengths, num_buckets))
+    got = self.lengths_of(lengths, 32, num_buckets, platform)
+    self.assertEqual(got, batches.round_up(lengths, num_buckets))
 
-  def test_a_cpu_has_two(self):
+  def test_a_cpu_has_one(self):
     lengths = realistic_lengths()
-    got = batches.buckets_for(lengths, 0, 'cpu')
-    self.assertEqual(got, batches.bucket_lengths(lengths, 2))
-    self.assertEqual(batches.buckets_for(np.full(9, 7), 0, 'cpu'), (7,))
+    self.assertEqual(self.lengths_of(lengths, 32, 0, 'cpu'), (lengths.max(),))
 
   @parameterized.parameters('gpu', 'tpu')
   def test_others_have_as_many_as_keep_padding_below_five_percent(
     self, platform
   ):
     lengths = realistic_lengths()
-    got = batches.buckets_for(lengths, 0, platform)
+    got = self.lengths_of(lengths, 32, 0, platform)
     padding = padded_tokens(lengths, got) / lengths.sum() - 1
     self.assertBetween(padding, 0.0, 0.05)
     self.assertBetween(len(got), 3, 20)
+
+  @parameterized.product(
+    batch_size=(1, 7, 32, 9_999), num_buckets=(0, 1, 3), platform=('cpu', 'gpu')
+  )
+  def test_token_counts_hold_every_batch(
+    self, batch_size, num_buckets, platform
+  ):
+    lengths = realistic_lengths(1_000)
+    buckets = batches.buckets_for(lengths, batch_size, num_buckets, platform)
+    plans = [
+      batches.epoch_plan(lengths, buckets, batch_size, seed, epoch)
+      for seed in range(2)
+      for epoch in range(3)
+    ]
+    plans.append(batches.evaluation_plan(lengths, buckets, batch_size))
+    tokens, rounded = [], []
+    for plan in plans:
+      for rows, bucket in zip(*plan, strict=True):
+        shape = buckets[bucket]
+        tokens.append(lengths[rows[rows != batches.BLANK]].sum())
+        self.assertLessEqual(tokens[-1], shape.token_counts[-1])
+        rounded.append(min(c for c in shape.token_counts if c >= tokens[-1]))
+    for shape in buckets:
+      counts = shape.token_counts
+      self.assertEqual(list(counts), sorted(set(counts)))
+      self.assertLessEqual(len(counts), 8)
+      self.assertLessEqual(max(counts, default=0), batch_size * shape.length)
+    if batch_size == 32:
+      self.assertLess(sum(rounded), 1.08 * sum(tokens))
 
 
 class EpochPlanTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
     self.lengths = make_lengths(203)
-    self.buckets = batches.bucket_lengths(self.lengths, 4)
+    self.buckets = make_buckets(self.lengths, 4)
 
   def plan(self, seed=3, epoch=5, batch_size=16):
     return batches.epoch_plan(
@@ -116,7 +150,8 @@ class EpochPlanTest(parameterized.TestCase):
 
   def fitting_bucket(self, rows):
     longest = self.lengths[rows[rows != batches.BLANK]].max()
-    return int(np.searchsorted(self.buckets, longest))
+    padded = [bucket.length for bucket in self.buckets]
+    return int(np.searchsorted(padded, longest))
 
   @parameterized.parameters(1, 7, 16, 203, 500)
   def test_holds_every_sentence_once(self, batch_size):
@@ -138,7 +173,8 @@ class EpochPlanTest(parameterized.TestCase):
     self.assertEqual(np.count_nonzero(blanks), 1)
 
   def test_mixes_buckets_only_where_one_ends(self):
-    own_bucket = np.searchsorted(self.buckets, self.lengths)
+    padded = [bucket.length for bucket in self.buckets]
+    own_bucket = np.searchsorted(padded, self.lengths)
     mixed = [
       len(set(own_bucket[rows[rows != batches.BLANK]])) > 1
       for rows in self.plan().rows
@@ -166,7 +202,7 @@ class EpochPlanTest(parameterized.TestCase):
 
   def test_goes_neither_up_nor_down_in_length(self):
     self.lengths = realistic_lengths()
-    self.buckets = batches.bucket_lengths(self.lengths, 4)
+    self.buckets = make_buckets(self.lengths, 4)
     longest = self.lengths[self.plan(batch_size=32).rows].max(axis=1)
     count = len(longest)
     correlation = np.corrcoef(longest, np.arange(count))[0, 1]
@@ -184,7 +220,7 @@ class EpochPlanTest(parameterized.TestCase):
 
   def test_pads_a_recurrence_that_stops_at_the_longest_by_below_5_percent(self):
     self.lengths = realistic_lengths()
-    self.buckets = batches.bucket_lengths(self.lengths, 2)
+    self.buckets = make_buckets(self.lengths, 2)
     rows = self.plan(batch_size=32).rows
     longest = np.where(rows == batches.BLANK, 0, self.lengths[rows]).max(axis=1)
     self.assertLess(32 * longest.sum() / self.lengths.sum() - 1, 0.05)
@@ -193,8 +229,9 @@ class EpochPlanTest(parameterized.TestCase):
     # Of the 6 orders of 3 sentences in 3 batches each is expected 100 times
     # in 600 epochs, with a standard deviation of 9.1.
     lengths = np.array([5, 5, 5])
+    buckets = batches.Bucket(2), batches.Bucket(5)
     seen = collections.Counter(
-      tuple(batches.epoch_plan(lengths, (2, 5), 1, 0, epoch).rows[:, 0])
+      tuple(batches.epoch_plan(lengths, buckets, 1, 0, epoch).rows[:, 0])
       for epoch in range(600)
     )
     self.assertLen(seen, 6)
@@ -205,19 +242,20 @@ class EvaluationPlanTest(parameterized.TestCase):
   @parameterized.parameters(1, 8, 64)
   def test_holds_every_sentence_once_in_fitting_buckets(self, batch_size):
     lengths = make_lengths(53)
-    buckets = batches.bucket_lengths(lengths, 3)
+    buckets = make_buckets(lengths, 3)
     plan = batches.evaluation_plan(lengths, buckets, batch_size)
     real = plan.rows[plan.rows != batches.BLANK]
     np.testing.assert_array_equal(np.sort(real), np.arange(53))
     for rows, bucket in zip(*plan, strict=True):
       longest = lengths[rows[rows != batches.BLANK]].max()
-      self.assertEqual(buckets[bucket], min(b for b in buckets if b >= longest))
+      fitting = (b.length for b in buckets if b.length >= longest)
+      self.assertEqual(buckets[bucket].length, min(fitting))
 
 
 class ScheduleTest(parameterized.TestCase):
   def make(self):
     lengths = make_lengths(37)
-    buckets = batches.bucket_lengths(lengths, 3)
+    buckets = make_buckets(lengths, 3)
     return batches.Schedule(lengths, buckets, batch_size=8, seed=1)
 
   def test_goes_from_epoch_to_epoch(self):
@@ -225,7 +263,7 @@ class ScheduleTest(parameterized.TestCase):
     self.assertEqual(schedule.steps_per_epoch, 5)
     steps = schedule.steps(0, 15)
     lengths = make_lengths(37)
-    buckets = batches.bucket_lengths(lengths, 3)
+    buckets = make_buckets(lengths, 3)
     for epoch in range(3):
       want = batches.epoch_plan(lengths, buckets, 8, 1, epoch)
       now = slice(5 * epoch, 5 * epoch + 5)
@@ -264,6 +302,7 @@ class GatherTest(parameterized.TestCase):
       'mask': np.zeros((5, length), bool),
       'index': rows,
       'weights': np.float32([1, 0, 1, 1, 1]),
+      'token_counts': (9, 20),
     }
     for b, row in enumerate(rows):
       if row != batches.BLANK:
@@ -274,7 +313,8 @@ class GatherTest(parameterized.TestCase):
     gather = batches.gather
     if jit:
       gather = jax.jit(gather, static_argnums=2)
-    got = gather(batches.put(split), jnp.asarray(rows), length)
+    bucket = batches.Bucket(length, (9, 20))
+    got = gather(batches.put(split), jnp.asarray(rows), bucket)
     self.assertEqual(set(got), set(want))
     for name, value in want.items():
       np.testing.assert_array_equal(got[name], value, name)
@@ -282,7 +322,7 @@ class GatherTest(parameterized.TestCase):
   def test_closes_every_sentence_with_eos(self):
     lengths = make_lengths(19)
     corpus = batches.put(make_split(lengths))
-    batch = batches.gather(corpus, jnp.arange(19), int(lengths.max()))
+    batch = batches.gather(corpus, jnp.arange(19), batches.Bucket(17))
     np.testing.assert_array_equal(batch['inputs'][:, 0], vocab.BOS)
     last = np.asarray(batch['targets'])[np.arange(19), lengths - 1]
     np.testing.assert_array_equal(last, vocab.EOS)

@@ -39,7 +39,8 @@ class FeedTest(parameterized.TestCase):
     # 30 sentences by 4: the last batch of an epoch has two blank rows.
     lengths = np.random.default_rng(1).integers(1, 12, size=30)
     self.split = make_split(lengths)
-    self.buckets = batches.bucket_lengths(self.split.lengths, 2)
+    padded = batches.round_up(self.split.lengths, 2)
+    self.buckets = tuple(map(batches.Bucket, padded))
     self.schedule = batches.Schedule(
       self.split.lengths, self.buckets, BATCH, seed=7
     )

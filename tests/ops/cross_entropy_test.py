@@ -1,7 +1,6 @@
 """The output layer and its loss against NumPy in float64."""
 
 import functools
-import itertools
 
 from absl.testing import absltest, parameterized
 import jax
@@ -14,12 +13,12 @@ EPS = np.finfo(np.float32).eps
 # Each operand of a product at most half of it, and hence a product one.
 BFLOAT16_EPS = float(jnp.finfo(jnp.bfloat16).eps)
 ROWS, HIDDEN, VOCAB = 43, 7, 11
-COUNTS = cross_entropy.row_counts(ROWS, cross_entropy.Options().growth)
-ONE_CHUNK = cross_entropy.Options()
+COUNTS = 15, 28, ROWS
+ONE_CHUNK = cross_entropy.Options(row_counts=COUNTS)
 
 
 def options_of(rows_a_chunk, **more):
-  return cross_entropy.Options(logits_bytes=4 * VOCAB * rows_a_chunk, **more)
+  return ONE_CHUNK._replace(logits_bytes=4 * VOCAB * rows_a_chunk, **more)
 
 
 def arguments(scale=1.0, seed=0, real=None):
@@ -143,9 +142,17 @@ class LinearCrossEntropyTest(parameterized.TestCase):
     got = value_and_grads(*map(jnp.asarray, args))
     self.check(got, exact(*args))
 
-  def test_these_tests_have_several_branches(self):
-    self.assertLen(COUNTS, 3)
-    self.assertEqual(COUNTS[-1], ROWS)
+  def test_more_rows_than_promised_are_no_number(self):
+    options = cross_entropy.Options(row_counts=(5, 9))
+    for real, poisoned in ((9, False), (10, True)):
+      total, *_ = compiled(options)(*arguments(real=real))
+      self.assertEqual(np.isnan(total), poisoned)
+
+  @parameterized.parameters(((5, 5),), ((9, 5),), ((0, 5),), ((5, ROWS + 1),))
+  def test_refuses_row_counts_that_do_not_increase_up_to_the_rows(self, counts):
+    options = cross_entropy.Options(row_counts=counts)
+    with self.assertRaisesRegex(ValueError, 'Row counts must increase'):
+      cross_entropy.linear_cross_entropy(*arguments(), options)
 
   @parameterized.parameters(
     *sorted({0, 1, *COUNTS, *(count + 1 for count in COUNTS[:-1])})
@@ -359,32 +366,13 @@ class PopulationTest(parameterized.TestCase):
     self.assert_takes_one_branch(jax.vmap(jax.vmap(value_and_grads)), *nested)
 
 
-class RowCountsTest(parameterized.TestCase):
-  @parameterized.product(
-    rows=(1, 2, 31, 32, 33, 96, 97, 1_000, 4_096), growth=(1.01, 1.12, 2.0)
-  )
-  def test_grow_by_little_up_to_all_rows(self, rows, growth):
-    counts = cross_entropy.row_counts(rows, growth)
-    self.assertEqual(list(counts), sorted(set(counts)))
-    self.assertEqual(counts[-1], rows)
-    for smaller, larger in itertools.pairwise(counts):
-      # Rounded down, so off by less than one row.
-      self.assertLess(larger, growth * (smaller + 1))
-    # Products of fewer rows are hardly faster, and batches hardly emptier.
-    least = max(32, rows // 3)
-    self.assertGreaterEqual(counts[0], min(rows, least))
-    self.assertLess(int(counts[0] / growth), least)
-
-
 class MemoryTest(absltest.TestCase):
   def test_logits_exist_for_one_chunk_at_a_time(self):
     rows, hidden, vocab = 512, 8, 20_000
     shape = lambda *sizes: jax.ShapeDtypeStruct(sizes, jnp.float32)
     args = shape(rows, hidden), shape(hidden, vocab), shape(vocab)
     targets = jax.ShapeDtypeStruct((rows,), jnp.int32)
-    # Of one branch: more are more to compile, and share their memory.
-    options = cross_entropy.Options(growth=4.0, logits_bytes=2**22)
-    self.assertLen(cross_entropy.row_counts(rows, options.growth), 1)
+    options = cross_entropy.Options(logits_bytes=2**22)
 
     def plain(hidden, kernel, bias, targets, weights, options):
       del options

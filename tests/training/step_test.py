@@ -20,7 +20,7 @@ EPS = np.finfo(np.float32).eps
 VOCAB = 19
 # Of the tiny corpus, and the batches of some steps.
 LENGTHS = np.int32([5, 2, 7, 3, 6, 4, 7, 2, 3, 5])
-BUCKETS = (3, 7)
+BUCKETS = batches.Bucket(3), batches.Bucket(7)
 
 
 @functools.cache
@@ -62,7 +62,7 @@ def make_config(**overrides):
 class VaeRun:
   """A sentence VAE and its compiled step, shared: they take seconds."""
 
-  buckets = (7,)  # Each is compiled on its own.
+  buckets = (batches.Bucket(7),)  # Each is compiled on its own.
 
   def __init__(self):
     config = make_config()
@@ -123,12 +123,14 @@ class VaeStepTest(parameterized.TestCase):
       'learning_rate',
       'learning_rate_steps',
       'clip_norm',  # More than these gradients have.
-      'dropout_hidden',  # Between layers, and there is one.
       'kl_cycles',
     )
-    for name in run.hyperparameters.__dataclass_fields__:
-      value = 0.5 * getattr(run.hyperparameters, name) + 0.25
-      changed = run.hyperparameters.replace(**{name: value})
+    leaves, tree = jax.tree.flatten_with_path(run.hyperparameters)
+    for number, (path, leaf) in enumerate(leaves):
+      name = path[-1].name
+      values = [value for _, value in leaves]
+      values[number] = 0.5 * leaf + 0.25
+      changed = jax.tree.unflatten(tree, values)
       *_, after = run.steps(run.state, 0, 6, changed)
       if name not in unread:
         self.assertFalse(np.array_equal(before, after), name)
@@ -136,10 +138,8 @@ class VaeStepTest(parameterized.TestCase):
 
   def test_loss_falls(self):
     run = vae_run()
-    none = dict.fromkeys(
-      ('dropout_embedding', 'dropout_output', 'dropout_word'), jnp.float32(0)
-    )
-    hyperparameters = run.hyperparameters.replace(**none)
+    none = jax.tree.map(jnp.zeros_like, run.hyperparameters.dropout)
+    hyperparameters = run.hyperparameters.replace(dropout=none)
     state, losses = run.state, []
     for first in range(0, 240, 6):
       state, _, some = run.steps(state, first, 6, hyperparameters)
@@ -154,7 +154,9 @@ class VaeBatchTest(absltest.TestCase):
   def loss(self, rows, length=7, seed=0):
     """The loss of the sentences, its sums and gradients."""
     run = vae_run()
-    batch = batches.gather(make_corpus(), jnp.int32(rows), length)
+    batch = batches.gather(
+      make_corpus(), jnp.int32(rows), batches.Bucket(length)
+    )
     params = jax.tree.map(lambda x: 2 * x, run.state.params)
     (loss, (sums, _)), grads = run.value_and_grad(
       params, batch, run.hyperparameters, jax.random.key(seed), {}
@@ -311,7 +313,7 @@ class EvaluationStepTest(absltest.TestCase):
       return {'tokens': jnp.sum(batch['mask'], axis=1)}
 
     task = tasks.Task(**{**vars(toy_task()), 'evaluate': count})
-    buckets = batches.bucket_lengths(LENGTHS, 3)
+    buckets = tuple(map(batches.Bucket, batches.round_up(LENGTHS, 3)))
     run = step_lib.make_evaluation_step(task, buckets, num_samples=1, chunk=1)
     order = batches.evaluation_plan(LENGTHS, buckets, 2)
     for _ in range(2):

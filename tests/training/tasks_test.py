@@ -63,7 +63,7 @@ class Model:
     init = jax.jit(self.task.init)
     self.params = jax.tree.map(lambda x: 2 * x, init(jax.random.key(0)))
     corpus = batches.put(make_split())
-    self.batch = batches.gather(corpus, jnp.asarray(ROWS), 6)
+    self.batch = batches.gather(corpus, jnp.asarray(ROWS), batches.Bucket(6))
     self.key = jax.random.key(1)
 
   @functools.cached_property
