@@ -56,8 +56,13 @@ def create(task, tx: optax.GradientTransformation, seed: int) -> TrainState:
   return _create(task, tx, jax.random.key(seed))
 
 
-# As one program: operation by operation it takes seconds to compile more.
-@functools.partial(jax.jit, static_argnums=(0, 1))
+# As one program: operation by operation it takes seconds to compile more. It
+# runs once, so what makes it run faster is not worth its compilation.
+@functools.partial(
+  jax.jit,
+  static_argnums=(0, 1),
+  compiler_options={'xla_backend_optimization_level': 0},
+)
 def _create(task, tx, key) -> TrainState:
   init_key, train_key = jax.random.split(key)
   params = task.init(init_key)

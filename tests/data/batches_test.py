@@ -134,7 +134,7 @@ class BucketsForTest(parameterized.TestCase):
       self.assertLessEqual(len(counts), 8)
       self.assertLessEqual(max(counts, default=0), batch_size * shape.length)
     if batch_size == 32:
-      self.assertLess(sum(rounded), 1.08 * sum(tokens))
+      self.assertLess(sum(rounded), 1.1 * sum(tokens))
 
 
 class EpochPlanTest(parameterized.TestCase):
