@@ -102,7 +102,7 @@ def _vae_step():
     config.optimizer.schedule,
     config.objective.kl_schedule,
   ).lower(
-    jax.eval_shape(lambda: state_lib.create(task, tx, 0)),
+    state_lib.abstract(task, tx),
     batches.DeviceSplit(integers(9_999), *[integers(999)] * 3),
     integers(1, 32),
     integers(1),

@@ -73,7 +73,7 @@ _OPENERS = _words("""
 _DOTTED = _TITLES | _NUMBERED | _ABBREVIATIONS
 # Repeats are bounded so that a long line without spaces costs linear time.
 _BOUNDARY = re.compile(
-  r'(?P<word>[^\s.!?…]{0,40}(?:\.[^\s.!?…]{1,9}){0,4})'
+  r'(?P<word>[^\s.!?…]{0,40}+(?:\.[^\s.!?…]{1,9}){0,4})'
   r'(?P<mark>[.!?…]{1,9})["\'”’»)\]]{0,9} '
   r'(?=["\'“‘«(\[]{0,9}(?P<next>[A-Z0-9À-ÖØ-Þ]\w{0,40}))'
 )
@@ -141,7 +141,7 @@ def tokenise_plain(sentence: str) -> list[str]:
   last = len(text.rstrip(' "\')]')) - 1
   for match in _TOKEN.finditer(text):
     token = match[0]
-    if parts := _WORD_AND_CLITIC.fullmatch(token):
+    if "'" in token and (parts := _WORD_AND_CLITIC.fullmatch(token)):
       tokens.extend(parts.groups())
     elif (
       # The stop of 'mr.' and of an initial is theirs, but not the final one.

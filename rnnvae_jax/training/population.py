@@ -309,7 +309,7 @@ def _check_alike(configs) -> None:
 
 def _fitting(advance, task, tx, scalars, corpus, shape) -> int:
   """Slots that the device's memory holds, from the program of one trial."""
-  state = jax.eval_shape(lambda: state_lib.create(task, tx, 0))
+  state = state_lib.abstract(task, tx)
   stacked = lambda tree: jax.tree.map(
     lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), tree
   )

@@ -5,7 +5,6 @@ import os
 from typing import Any, NamedTuple
 
 from absl import logging
-import jax
 import ml_collections
 
 from rnnvae_jax import config_lib, data
@@ -120,7 +119,7 @@ def open_run(config: ml_collections.ConfigDict, workdir: str) -> Run:
   vocab = vocab_lib.Vocabulary.load(_path(workdir, 'vocab.json'))
   task = tasks.build(config, len(vocab))
   tx = optimizers.build(config)
-  abstract = jax.eval_shape(lambda: state_lib.create(task, tx, config.seed))
+  abstract = state_lib.abstract(task, tx)
   saved = checkpoints.Checkpoints(checkpoint_dir(workdir), vocab.content_hash)
   for kind in ('best', 'latest'):
     restored = saved.restore(abstract, kind)

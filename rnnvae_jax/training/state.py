@@ -1,6 +1,5 @@
 """What a run is: the state that changes and the scalars that steer it."""
 
-import functools
 from typing import Any
 
 import flax.struct
@@ -56,14 +55,12 @@ def create(task, tx: optax.GradientTransformation, seed: int) -> TrainState:
   return _create(task, tx, jax.random.key(seed))
 
 
-# As one program: operation by operation it takes seconds to compile more. It
-# runs once, so what makes it run faster is not worth its compilation.
-@functools.partial(
-  jax.jit,
-  static_argnums=(0, 1),
-  compiler_options={'xla_backend_optimization_level': 0},
-)
-def _create(task, tx, key) -> TrainState:
+def abstract(task, tx: optax.GradientTransformation) -> TrainState:
+  """Its shapes and types, without the work."""
+  return jax.eval_shape(lambda: _state(task, tx, jax.random.key(0)))
+
+
+def _state(task, tx, key) -> TrainState:
   init_key, train_key = jax.random.split(key)
   params = task.init(init_key)
   return TrainState(
@@ -80,6 +77,15 @@ def _create(task, tx, key) -> TrainState:
       learning_rate_scale=jnp.float32(1.0),
     ),
   )
+
+
+# As one program: operation by operation it takes seconds to compile more. It
+# runs once, so what makes it run faster is not worth its compilation.
+_create = jax.jit(
+  _state,
+  static_argnums=(0, 1),
+  compiler_options={'xla_backend_optimization_level': 0},
+)
 
 
 def select(

@@ -76,7 +76,7 @@ class VaeRun:
       config.objective.kl_schedule,
     )
     # Never donated: debug_nans switches that off.
-    self.state = jax.jit(lambda: state_lib.create(self.task, tx, seed=0))()
+    self.state = state_lib.create(self.task, tx, seed=0)
     self.hyperparameters = optimizers.hyperparameters(config)
     self.value_and_grad = jax.jit(
       jax.value_and_grad(self.task.loss, has_aux=True)
