@@ -98,7 +98,7 @@ def _vae_step():
   return step.make_train_step(
     task,
     tx,
-    (30,),
+    (batches.Bucket(30, (704,)),),
     config.optimizer.schedule,
     config.objective.kl_schedule,
   ).lower(

@@ -20,13 +20,15 @@ from rnnvae_jax.training import state as state_lib
 _TRIALS = flags.DEFINE_integer('trials', 4, 'Trials.', lower_bound=1)
 _CORPUS = flags.DEFINE_string('corpus', 'ptb', 'Name or folder.')
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 32, 'Sentences a batch.')
-_PRECISION = flags.DEFINE_string('precision', 'float32', 'Of the products.')
 
 
 def main(_) -> None:
   trials = _TRIALS.value
   config = ours.make_config(
-    _CORPUS.value, ours.HIDDEN_SIZE.value, _BATCH_SIZE.value, _PRECISION.value
+    _CORPUS.value,
+    ours.HIDDEN_SIZE.value,
+    _BATCH_SIZE.value,
+    harness.PRECISION.value,
   )
   corpus = runs.build_corpus(config)
   task, tx = tasks.build(config, len(corpus.vocab)), optimizers.build(config)
@@ -117,7 +119,7 @@ def main(_) -> None:
       corpus=_CORPUS.value,
       batch_size=_BATCH_SIZE.value,
       hidden_size=ours.HIDDEN_SIZE.value,
-      precision=_PRECISION.value,
+      precision=harness.PRECISION.value,
     ),
   }
   title = f'{trials} trials at once: {ratio:.2f} times the trials an hour'

@@ -53,7 +53,7 @@ def make_run(B, T, H, V, N) -> Callable[[int], Any]:
   advance = population.make_population_step(
     task,
     tx,
-    (T,),
+    (batches.Bucket(T),),
     config.optimizer.schedule,
     config.objective.kl_schedule,
   )

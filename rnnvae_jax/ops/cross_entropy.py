@@ -54,9 +54,9 @@ def linear_cross_entropy(
     options: how.
 
   Returns:
-    float32[], Σ weight x nats, to be differentiated, nan if more rows count
-    than the last of `row_counts`; and float32[N] nats of
-    each row, 0 where the weight is, which cannot be.
+    float32[], Σ weight x nats, to be differentiated; and float32[N] nats of
+    each row, 0 where the weight is, which cannot be. All are nan if more rows
+    count than the last of `row_counts`.
 
   Raises:
     ValueError: the shapes do not fit together, or the row counts to them.
@@ -150,7 +150,9 @@ def _compacted(options, with_grads, hidden, kernel, bias, targets, weights):
   branches = [functools.partial(of, count) for count in counts]
   (total, nll), grads = jax.lax.switch(branch, branches)
   # More rows than was promised: no silent loss of some.
-  total = jnp.where(num_real <= counts[-1], total, jnp.nan)
+  total, nll = (
+    jnp.where(num_real <= counts[-1], x, jnp.nan) for x in (total, nll)
+  )
   back = lambda x: jnp.zeros_like(x).at[order].set(x)
   if with_grads:
     grads = back(grads[0]), *grads[1:]

@@ -20,6 +20,7 @@ from benchmarks import (
   ours,
   recipe,
   recurrence,
+  scaling,
   step_throughput,
   torch_best,
   torch_peers,
@@ -230,6 +231,14 @@ class RecipeTest(absltest.TestCase):
     per_token = 2 * (18 + 12) + 22
     want = 6 * (13 * per_token + 4 * (16 + 8))
     self.assertEqual(recipe.flops(weights, self.block), want)
+
+
+class ScalingTest(absltest.TestCase):
+  def test_every_run_is_a_population_that_learns(self):
+    run = scaling.make_run(B=2, T=3, H=4, V=9, N=2)
+    before, after = run(0), [run(0) for _ in range(9)][-1]
+    self.assertEqual(before.shape[0], 2)
+    self.assertLess(np.mean(after), np.mean(before))
 
 
 class HarnessTest(absltest.TestCase):
