@@ -109,7 +109,9 @@ def environment(**measured: Any) -> dict[str, Any]:
   """Where and with what a figure was measured, and what else was."""
   device = jax.devices()[0]
   return {
-    'command': [pathlib.Path(sys.argv[0]).stem, *sys.argv[1:]],
+    # Without where the report goes: folders are nobody's business.
+    'command': [pathlib.Path(sys.argv[0]).stem]
+    + [arg for arg in sys.argv[1:] if not arg.startswith('--json')],
     'commit': _commit(),
     'device': f'{device.platform}: {device.device_kind}',
     'cores': len(os.sched_getaffinity(0)),
