@@ -89,12 +89,7 @@ def make_trainer(
   weights = dict(edit(_weights(state.params)))
   state = state.replace(params=_with_weights(state.params, weights))
   split = corpus.splits['train']
-  buckets = batches.buckets_for(
-    split.lengths,
-    config.train.batch_size,
-    config.train.num_buckets,
-    jax.default_backend(),
-  )
+  buckets = runs.train_buckets(config, split)
   schedule = batches.Schedule(
     split.lengths, buckets, config.train.batch_size, config.seed
   )

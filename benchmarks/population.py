@@ -33,12 +33,7 @@ def main(_) -> None:
   corpus = runs.build_corpus(config)
   task, tx = tasks.build(config, len(corpus.vocab)), optimizers.build(config)
   split = corpus.splits['train']
-  buckets = batches.buckets_for(
-    split.lengths,
-    config.train.batch_size,
-    config.train.num_buckets,
-    jax.default_backend(),
-  )
+  buckets = runs.train_buckets(config, split)
   per_call = config.train.steps_per_call
   make_plan = batches.Schedule(
     split.lengths, buckets, config.train.batch_size, 0

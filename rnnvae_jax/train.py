@@ -68,12 +68,7 @@ def train(config: Any, workdir: str) -> data.Corpus:
     logging.info('%s', parameter_overview.get_parameter_overview(state.params))
 
   split = corpus.splits['train']
-  buckets = batches.buckets_for(
-    split.lengths,
-    config.train.batch_size,
-    config.train.num_buckets,
-    jax.default_backend(),
-  )
+  buckets = runs.train_buckets(config, split)
   schedule = batches.Schedule(
     split.lengths, buckets, config.train.batch_size, config.seed
   )
@@ -129,14 +124,7 @@ def make_validation(config: Any, task: tasks.Task, split: data.Split):
   One posterior sample a sentence, fixed by the seed; the KL weight, the free
   bits and the step play no part.
   """
-  evaluate = evaluation.make_evaluator(
-    task,
-    split,
-    batch_size=config.evaluate.batch_size,
-    num_buckets=config.evaluate.num_buckets,
-    num_samples=1,
-    chunk=1,
-  )
+  evaluate = runs.make_validator(config, task, split)
 
   def validate(state: state_lib.TrainState) -> dict[str, Any]:
     key = jax.random.key(config.seed)

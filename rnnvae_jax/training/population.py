@@ -26,7 +26,7 @@ import numpy as np
 from rnnvae_jax import config_lib, data
 from rnnvae_jax.data import batches
 from rnnvae_jax.ops import noise
-from rnnvae_jax.training import evaluation, optimizers, step, tasks
+from rnnvae_jax.training import evaluation, optimizers, runs, step, tasks
 from rnnvae_jax.training import state as state_lib
 
 # What may differ between the trials of a population.
@@ -105,12 +105,7 @@ def train(
   }
   scalars_of = functools.partial(optimizers.hyperparameters, dropping=dropping)
   split = corpus.splits['train']
-  buckets = batches.buckets_for(
-    split.lengths,
-    config.train.batch_size,
-    config.train.num_buckets,
-    jax.default_backend(),
-  )
+  buckets = runs.train_buckets(config, split)
   device_split = batches.put(split)
   advance = make_population_step(
     task,
@@ -265,14 +260,7 @@ def _put(stack, slot, tree, size):
 
 
 def _make_validation(config, task, split):
-  evaluate = evaluation.make_evaluator(
-    task,
-    split,
-    batch_size=config.evaluate.batch_size,
-    num_buckets=config.evaluate.num_buckets,
-    num_samples=1,
-    chunk=1,
-  )
+  evaluate = runs.make_validator(config, task, split)
 
   def validate(state, seed):
     values = evaluate(state.params, state.extras, jax.random.key(seed))

@@ -5,9 +5,11 @@ import os
 from typing import Any, NamedTuple
 
 from absl import logging
+import jax
 import ml_collections
 
 from rnnvae_jax import config_lib, data
+from rnnvae_jax.data import batches
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.training import (
   checkpoints,
@@ -131,6 +133,28 @@ def open_run(config: ml_collections.ConfigDict, workdir: str) -> Run:
   raise FileNotFoundError(
     f'The run in {workdir!r} has no checkpoint yet: the first is written '
     f'after {config.train.eval_every} steps.'
+  )
+
+
+def train_buckets(config: Any, split: data.Split) -> tuple[batches.Bucket, ...]:
+  """The shapes of a run's training batches on this platform."""
+  return batches.buckets_for(
+    split.lengths,
+    config.train.batch_size,
+    config.train.num_buckets,
+    jax.default_backend(),
+  )
+
+
+def make_validator(config: Any, task: tasks.Task, split: data.Split):
+  """The evaluator that training validates with: one posterior sample."""
+  return evaluation.make_evaluator(
+    task,
+    split,
+    batch_size=config.evaluate.batch_size,
+    num_buckets=config.evaluate.num_buckets,
+    num_samples=1,
+    chunk=1,
   )
 
 

@@ -16,7 +16,7 @@ from rnnvae_jax.objectives import free_bits, losses
 from rnnvae_jax.ops import noise
 from rnnvae_jax.training import metrics
 
-Batch = dict[str, jax.Array]
+Batch = dict[str, Any]  # See `batches.gather`.
 
 
 @dataclasses.dataclass(frozen=True)
