@@ -91,7 +91,7 @@ def train(config: Any, workdir: str) -> data.Corpus:
     progress.Progress(num_steps, first) as bar,
   ):
     writer.truncate(first)
-    while step < num_steps and not _stalled(config, state):
+    while step < num_steps and not runs.has_stalled(config, state):
       state, metrics, losses = train_step(state, *next(calls), hyperparameters)
       _check_finite(np.asarray(losses), step)
       step += per_call
@@ -141,15 +141,7 @@ def make_validation(config: Any, task: tasks.Task, split: data.Split):
 def _select(config, state, summary, writer, bar, saved):
   """Takes a validation in: reports it, keeps the best, decays the rate."""
   step = int(state.step)
-  state = state.replace(
-    selection=state_lib.select(
-      state.selection,
-      summary['nll_per_sentence'],
-      step,
-      config.optimizer.plateau_patience,
-      config.optimizer.plateau_factor,
-    )
-  )
+  state = runs.take_validation(config, state, summary, step)
   is_best = int(state.selection.best_step) == step
   if is_best:
     saved.save(state, step, 'best')
@@ -180,12 +172,6 @@ def _select(config, state, summary, writer, bar, saved):
       'config.objective.kl_schedule or config.dropout.word.'
     )
   return state
-
-
-def _stalled(config, state) -> bool:
-  patience = config.train.patience
-  waited = int(state.selection.evaluations_since_best)
-  return bool(patience) and waited >= patience
 
 
 def _check_finite(losses: np.ndarray, first: int) -> None:

@@ -173,21 +173,11 @@ def train(
       if finite[slot] and due:
         state = jax.tree.map(lambda x, slot=slot: x[slot], states)
         summary = validate(state, member.config.seed)
-        state = state.replace(
-          selection=state_lib.select(
-            state.selection,
-            summary['nll_per_sentence'],
-            steps,
-            member.config.optimizer.plateau_patience,
-            member.config.optimizer.plateau_factor,
-          )
-        )
+        state = runs.take_validation(member.config, state, summary, steps)
         if int(state.selection.best_step) == steps:
           best[member.number] = summary, jax.device_get(state.params)
         states = _put(states, slot, state, size)
-        patience = member.config.train.patience
-        waited = int(state.selection.evaluations_since_best)
-        ended |= bool(patience) and waited >= patience
+        ended |= runs.has_stalled(member.config, state)
       if ended:
         result = Result(
           member.config,

@@ -158,6 +158,28 @@ def make_validator(config: Any, task: tasks.Task, split: data.Split):
   )
 
 
+def take_validation(
+  config: Any, state: state_lib.TrainState, summary: dict[str, Any], step: int
+) -> state_lib.TrainState:
+  """The state after a validation: the best so far, and the rate's decay."""
+  return state.replace(
+    selection=state_lib.select(
+      state.selection,
+      summary['nll_per_sentence'],
+      step,
+      config.optimizer.plateau_patience,
+      config.optimizer.plateau_factor,
+    )
+  )
+
+
+def has_stalled(config: Any, state: state_lib.TrainState) -> bool:
+  """Whether validation has not improved for `config.train.patience` times."""
+  patience = config.train.patience
+  waited = int(state.selection.evaluations_since_best)
+  return bool(patience) and waited >= patience
+
+
 def make_evaluator(run: Run, split: data.Split):
   """The evaluator of a split with the run's evaluation settings."""
   settings = run.config.evaluate
