@@ -191,26 +191,45 @@ def _chunked(
 
 def _one_chunk(precision, with_grads, kernel, bias, hidden, targets, weights):
   product = products.dot(hidden, kernel, precision)
-  logits = jax.lax.optimization_barrier(product) + bias[None, :]
-  largest = jnp.max(logits, axis=-1)
-  total = jnp.sum(jnp.exp(logits - largest[:, None]), axis=-1)
-  log_normaliser = jnp.log(total) + largest
-  chosen = jnp.take_along_axis(
-    logits, targets[:, None], axis=-1, mode='promise_in_bounds'
-  )[:, 0]
-  nll = jnp.where(weights == 0, 0.0, log_normaliser - chosen)
-  total = jnp.sum(weights * nll)
+  product = jax.lax.optimization_barrier(product)
+  chosen = (
+    bias[targets]
+    + jnp.take_along_axis(
+      product, targets[:, None], axis=-1, mode='promise_in_bounds'
+    )[:, 0]
+  )
+
+  def relative_to(shift):
+    # The logits themselves are never written.
+    logits = product + (bias[None, :] - shift[:, None])
+    exponentials = jax.lax.optimization_barrier(jnp.exp(logits))
+    return shift, exponentials, jnp.sum(exponentials, axis=-1)
+
+  # Relative to the target's logit: such sums are at least 1. To find the
+  # largest logit first would be one more pass over all of them, and is needed
+  # only if they overflow: a word is e**80 times as probable as the target.
+  loop = relative_to(chosen)
+  fits = members.all_true(jnp.all(jnp.isfinite(loop[-1])))
+
+  def again(_):
+    largest = jnp.max(product + bias[None, :], axis=-1)
+    return jnp.bool_(True), relative_to(largest)
+
+  _, (shift, exponentials, total) = jax.lax.while_loop(
+    lambda loop: ~loop[0], again, (fits, loop)
+  )
+  nll = jnp.where(weights == 0, 0.0, jnp.log(total) + (shift - chosen))
+  loss = jnp.sum(weights * nll)
   if not with_grads:
-    return (total, nll), ()
+    return (loss, nll), ()
   rows = hidden.shape[0]
-  # Not the exponentials of the sum above: keeping them costs what this does.
-  probabilities = jnp.exp(logits - log_normaliser[:, None])
   # A comparison for each logit costs less than a scatter.
   is_target = jnp.arange(kernel.shape[1])[None, :] == targets[:, None]
-  d_logits = (probabilities - is_target) * weights[:, None]
+  d_logits = exponentials * (weights / total)[:, None]
+  d_logits -= jnp.where(is_target, weights[:, None], 0.0)
   # Rounded once, for both products.
   d_logits = jax.lax.optimization_barrier(products.rounded(d_logits, precision))
-  return (total, nll), (
+  return (loss, nll), (
     products.contract(d_logits, kernel, 1, 1, precision),
     products.outer(hidden, d_logits, precision),
     products.dot(jnp.ones((_SUM_ROWS, rows)), d_logits, precision)[0],

@@ -20,3 +20,8 @@ def _largest_of_all(axis_size, in_batched, counts):
   del axis_size, in_batched
   # Again, for a `vmap` around this one.
   return largest(jnp.max(counts)), False
+
+
+def all_true(condition: jax.Array) -> jax.Array:
+  """`condition` bool[] itself; under any number of `vmap`s whether all are."""
+  return largest((~condition).astype(jnp.int32)) == 0

@@ -39,23 +39,28 @@ def outer(a: jax.Array, b: jax.Array, precision: str) -> jax.Array:
   """A kernel's gradient: float[..., M], float[..., K] -> float32[M, K].
 
   The sum of the rows' outer products. The fast products of a CPU contract the
-  last axis of their left operand, but the compiler folds a mere `a.T` into the
-  product; this way around, through three axes, it is written out first.
+  last axis of their left operand.
 
   Args:
     a: what the kernel multiplies.
     b: the gradient of that product.
     precision: as of `dot`.
   """
-  rows, columns = a.size // a.shape[-1], a.shape[-1]
+  rows = a.size // a.shape[-1]
+  left = transposed(rounded(a, precision).reshape(rows, -1))
+  return dot(left, b.reshape(rows, -1), precision)
+
+
+def transposed(x: jax.Array) -> jax.Array:
+  """x.T of float[M, N], written out.
+
+  The compiler folds a mere `x.T` into a product that reads it, which may have
+  no fast path then; this way around, through three axes, it is not.
+  """
+  rows, columns = x.shape
   parts = math.gcd(columns, 8)
-  transposed = (
-    rounded(a, precision)
-    .reshape(rows, columns // parts, parts)
-    .transpose(1, 2, 0)
-    .reshape(columns, rows)
-  )
-  return contract(transposed, b.reshape(rows, -1), 1, 0, precision)
+  split = x.reshape(rows, columns // parts, parts)
+  return split.transpose(1, 2, 0).reshape(columns, rows)
 
 
 def rounded(x: jax.Array, precision: str) -> jax.Array:

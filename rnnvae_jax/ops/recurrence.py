@@ -238,6 +238,11 @@ def _backward(cell, options, saved, cotangents):
   rule, precision = rule_of(cell), options.precision
   size, reverse = options.block, options.reverse
   rounded = _rounded(weights, options)
+  # The backward products' right operands, once and not at every step.
+  rounded |= {
+    f'{name}_transposed': products.transposed(rounded[name])
+    for name in ('kernel', 'recurrent_kernel')
+  }
   loops = _loops(options)
 
   def block(number, loop):
@@ -265,9 +270,8 @@ def _backward(cell, options, saved, cotangents):
     d_now['kernel'] = products.outer(x_now, d_gates, precision)
     d_now['bias'] = jnp.sum(d_gates, axis=(0, 1))
     d_weights = jax.tree.map(jnp.add, d_weights, d_now)
-    d_x_now = products.dot(d_gates, rounded['kernel'].T, precision).astype(
-      x.dtype
-    )
+    d_x_now = products.dot(d_gates, rounded['kernel_transposed'], precision)
+    d_x_now = d_x_now.astype(x.dtype)
     d_x = jax.lax.dynamic_update_slice_in_dim(d_x, d_x_now, first, 0)
     return d_state, d_x, d_weights
 
@@ -356,9 +360,7 @@ def _step_back(rule, precision, weights, now, d_state):
   handed_back: State = ()
   for phase in reversed(rule.phases):
     d_product = _join(*phase.backward(now, d_state, handed_back))
-    handed_back += (
-      products.dot(d_product, _columns(weights, phase).T, precision),
-    )
+    handed_back += (products.dot(d_product, _rows(weights, phase), precision),)
   return rule.before(now, d_state, handed_back)
 
 
@@ -367,6 +369,13 @@ def _columns(weights, phase):
   kernel = weights['recurrent_kernel']
   first, stop = phase.gates
   return kernel[:, first * kernel.shape[0] : stop * kernel.shape[0]]
+
+
+def _rows(weights, phase):
+  """The same part of the transposed kernel, for the way back."""
+  kernel = weights['recurrent_kernel_transposed']
+  first, stop = phase.gates
+  return kernel[first * kernel.shape[1] : stop * kernel.shape[1]]
 
 
 def _no_activations(rule, state, steps):
@@ -553,7 +562,7 @@ def _gru_before() -> Rule:
   def finish(precision, weights, coefficients, d_states, before, after):
     del after
     (d_n,) = backward_n(coefficients, d_states, ())
-    d_reset = products.dot(d_n, _columns(weights, of_n).T, precision)
+    d_reset = products.dot(d_n, _rows(weights, of_n), precision)
     d_rz = _join(*backward_rz(coefficients, d_states, (d_reset,)))
     kernel = _join(
       products.outer(before[0], d_rz, precision),
