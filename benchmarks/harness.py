@@ -7,12 +7,9 @@ compiles and warms caches, is apart.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-import importlib.metadata
 import json
 import os
 import pathlib
-import platform
-import subprocess
 import sys
 import time
 from typing import Any, NamedTuple
@@ -22,6 +19,8 @@ import jax
 import numpy as np
 import rich.console
 import rich.table
+
+from rnnvae_jax.training import environment as environment_lib
 
 JSON = flags.DEFINE_string('json', '', 'File to write the figures to.')
 REPETITIONS = flags.DEFINE_integer(
@@ -37,7 +36,6 @@ PRECISION = flags.DEFINE_enum(
   "Of the operands of matrix products; tf32 is a GPU's.",
 )
 
-_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'torch')
 _WIDTH = 120  # Of a table: no column is cut in a narrow terminal.
 
 
@@ -107,40 +105,15 @@ def ratio(peer: Timing, ours: Timing) -> float:
 
 def environment(**measured: Any) -> dict[str, Any]:
   """Where and with what a figure was measured, and what else was."""
-  device = jax.devices()[0]
   return {
     # Without where the report goes: folders are nobody's business.
     'command': [pathlib.Path(sys.argv[0]).stem]
     + [arg for arg in sys.argv[1:] if not arg.startswith('--json')],
-    'commit': _commit(),
-    'device': f'{device.platform}: {device.device_kind}',
-    'cores': len(os.sched_getaffinity(0)),
+    **environment_lib.describe(),
     'load_average_before': _LOAD_BEFORE,
-    'python': platform.python_version(),
-    **{name: _version(name) for name in _PACKAGES},
     'repetitions': REPETITIONS.value,
     **measured,
   }
-
-
-def _version(package: str) -> str | None:
-  try:
-    return importlib.metadata.version(package)
-  except importlib.metadata.PackageNotFoundError:
-    return None
-
-
-def _commit() -> str | None:
-  """The commit of this file's repository, marked if files differ from it."""
-  command = 'git describe --always --dirty --abbrev=40 --exclude=*'
-  done = subprocess.run(
-    command.split(),
-    cwd=pathlib.Path(__file__).parent,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  return done.stdout.strip() or None
 
 
 def publish(

@@ -1,5 +1,6 @@
 """The config schema: every key with its default, the argument, validation."""
 
+from collections.abc import Iterable
 import os
 from typing import Any
 
@@ -7,11 +8,17 @@ import ml_collections
 
 from rnnvae_jax import errors, models
 from rnnvae_jax.data import corpora, protocols
-from rnnvae_jax.models import cells
-from rnnvae_jax.objectives import free_bits, schedules
+from rnnvae_jax.models import cells, sentence_vae
+from rnnvae_jax.objectives import (
+  free_bits,
+  posteriors,
+  rate_control,
+  schedules,
+)
 from rnnvae_jax.ops import products, recurrence
 
 OPTIMIZERS = ('adam', 'sgd')
+SELECT_BY = ('nll_per_sentence', 'reconstruction')
 
 
 def default() -> ml_collections.ConfigDict:
@@ -39,9 +46,21 @@ def default() -> ml_collections.ConfigDict:
   config.model.hidden_size = 256
   config.model.num_layers = 1
   config.model.tied_embeddings = False  # Output layer = embedding table.
+  config.model.output_bias = True
+  # Weights begin uniformly in [-scale, scale]; 0: each kind in its own way.
+  config.model.init_scale = 0.0
+  config.model.embedding_init_scale = 0.0  # 0: as the others.
   config.model.inputless = False  # The decoder reads no words, only z.
   config.model.latent_size = 16
   config.model.latent_every_step = False  # z beside every decoder input.
+  config.model.latent_to_output = False  # z beside what the output layer reads.
+  config.model.posterior = 'gaussian'  # See objectives/posteriors.py.
+  config.model.posterior_scale = 0.6  # Of batch_norm: the means' deviation.
+  config.model.committed_rate = 3.0  # Of committed: its least KL, in nats.
+  config.model.flow_layers = 4  # Of planar.
+  config.model.concentration = 13.0  # Of von_mises_fisher.
+  config.model.prior = 'standard'
+  config.model.prior_components = 50  # Of mixture and vamp.
   config.model.encoder_hidden_size = 0  # 0: as the decoder's.
   config.model.bidirectional_encoder = False
   # A bidirectional decoder would read the words it is asked to predict.
@@ -62,6 +81,8 @@ def default() -> ml_collections.ConfigDict:
   config.dropout.hidden = 0.0  # Between layers.
   config.dropout.output = 0.0
   config.dropout.word = 0.0  # Decoder inputs replaced by unk, training only.
+  config.dropout.recurrent = 0.0  # Of states; one mask for all time steps.
+  config.dropout.weight = 0.0  # Of recurrent kernels' elements, an update.
   config.dropout.locked = False  # One mask for all time steps of a sentence.
 
   config.objective = ml_collections.ConfigDict()
@@ -72,6 +93,11 @@ def default() -> ml_collections.ConfigDict:
   config.objective.kl_cycles = 1  # Of the cyclical schedule.
   config.objective.free_bits = 0.0  # Nats.
   config.objective.free_bits_per = 'sentence'
+  config.objective.rate_control = 'none'
+  config.objective.target_rate = 0.0  # Nats of KL that a rate control holds.
+  config.objective.rate_control_speed = 0.01  # An update.
+  config.objective.mmd_weight = 0.0
+  config.objective.label_smoothing = 0.0
 
   config.optimizer = ml_collections.ConfigDict()
   config.optimizer.name = 'adam'
@@ -81,15 +107,25 @@ def default() -> ml_collections.ConfigDict:
   config.optimizer.clip_norm = 5.0  # Of a gradient in nats a sentence; 0: no.
   config.optimizer.plateau_patience = 0  # Evaluations before a decay; 0: none.
   config.optimizer.plateau_factor = 0.5
+  # Evaluations without a new best before weights are averaged; 0: never.
+  config.optimizer.average_patience = 0
 
   config.train = ml_collections.ConfigDict()
   config.train.num_steps = 10_000
+  # Of these the first ones as an autoencoder; then a new decoder begins.
+  config.train.pretrain_steps = 0
+  # Updates of the encoder alone before one of the decoder alone, at most,
+  # until mutual information falls (He et al., arXiv:1901.05534); 0: none.
+  config.train.inner_steps = 0
   config.train.batch_size = 32
   # Padded lengths, one compiled branch each; 0: as fits the platform.
   config.train.num_buckets = 0
   config.train.steps_per_call = 10  # Updates fused into one program call.
   config.train.eval_every = 500  # Validation and checkpoint, in steps.
   config.train.patience = 0  # Evaluations without a new best; 0: never stop.
+  # Which figure of a validation is best when lowest: nll_per_sentence (of a VAE
+  # the negative ELBO, unweighted) or reconstruction (for autoencoders).
+  config.train.select_by = 'nll_per_sentence'
 
   config.evaluate = ml_collections.ConfigDict()
   config.evaluate.split = 'test'  # train, valid, test or all.
@@ -186,6 +222,12 @@ def apply(
     _shrink(config, default_corpus=not arg.corpus)
 
 
+def check_row(row: str, rows: Iterable[str]) -> None:
+  """Raises ValueError unless `row` is one of a table's."""
+  if row not in rows:
+    raise ValueError(errors.unknown('config argument row', row, rows))
+
+
 def _shrink(config: ml_collections.ConfigDict, default_corpus: bool) -> None:
   """Seconds on a laptop, for tests and for a first look. All sizes differ."""
   if default_corpus:
@@ -220,9 +262,17 @@ def validate(config: ml_collections.ConfigDict) -> None:
     ('model.precision', model.precision, products.PRECISIONS),
     ('model.elman.activation', model.elman.activation, cells.ACTIVATIONS),
     ('objective.kl_schedule', config.objective.kl_schedule, schedules.KINDS),
+    ('model.posterior', model.posterior, posteriors.KINDS),
+    ('model.prior', model.prior, sentence_vae.PRIORS),
     ('objective.free_bits_per', config.objective.free_bits_per, free_bits.PER),
+    (
+      'objective.rate_control',
+      config.objective.rate_control,
+      rate_control.KINDS,
+    ),
     ('optimizer.name', config.optimizer.name, OPTIMIZERS),
     ('optimizer.schedule', config.optimizer.schedule, schedules.KINDS),
+    ('train.select_by', train.select_by, SELECT_BY),
     (
       'evaluate.split',
       config.evaluate.split,
@@ -238,6 +288,30 @@ def validate(config: ml_collections.ConfigDict) -> None:
       'An encoder may be bidirectional: config.model.bidirectional_encoder.'
     )
   _check_ranges(config)
+  if model.kind == 'sentence_vae':
+    _check_combination(config)
+  elif train.inner_steps:
+    raise ValueError(
+      f'config.train.inner_steps = {train.inner_steps}: a language model has '
+      'no encoder. Legal: 0.'
+    )
+  elif train.pretrain_steps:
+    raise ValueError(
+      f'config.train.pretrain_steps = {train.pretrain_steps}: a language model '
+      'has nothing to be an autoencoder of. Legal: 0.'
+    )
+  elif train.select_by == 'reconstruction':
+    raise ValueError(
+      "config.train.select_by = 'reconstruction' is a figure of VAEs. Legal "
+      "for a language model: 'nll_per_sentence'."
+    )
+  if train.pretrain_steps % train.eval_every:
+    raise ValueError(
+      f'config.train.pretrain_steps={train.pretrain_steps} is not a multiple '
+      f'of config.train.eval_every={train.eval_every}: it ends with a '
+      'validation. Nearest legal value: '
+      f'{train.pretrain_steps - train.pretrain_steps % train.eval_every}.'
+    )
   for key, multiple in (
     ('num_steps', train.num_steps),
     ('eval_every', train.eval_every),
@@ -252,6 +326,63 @@ def validate(config: ml_collections.ConfigDict) -> None:
       )
 
 
+def _check_combination(config) -> None:
+  """Raises ValueError for KL controls that have nothing to act on together."""
+  model, objective = config.model, config.objective
+  optimizer = config.optimizer
+  monte_carlo = model.prior != 'standard' or model.posterior == 'planar'
+  is_sphere = model.posterior == 'von_mises_fisher'
+  per_latent = objective.free_bits_per in ('latent', 'sentence_latent')
+  controls = objective.rate_control != 'none'
+  for wrong, message in (
+    (
+      objective.free_bits > 0 and controls,
+      'config.objective.free_bits and config.objective.rate_control both hold '
+      'the rate up: set one of them to its default.',
+    ),
+    (
+      objective.free_bits > 0 and per_latent and (monte_carlo or is_sphere),
+      f'config.objective.free_bits_per = {objective.free_bits_per!r} wants a '
+      f'KL that is a sum over latents; that of posterior {model.posterior!r} '
+      f"and prior {model.prior!r} is not. Legal: 'batch', 'sentence'.",
+    ),
+    (
+      is_sphere and (objective.free_bits > 0 or controls),
+      "config.model.posterior = 'von_mises_fisher' has a constant KL: there is "
+      'nothing for free bits or a rate control to hold. Set '
+      'config.model.concentration instead.',
+    ),
+    (
+      controls and objective.target_rate <= 0,
+      f'config.objective.rate_control = {objective.rate_control!r} wants a '
+      'config.objective.target_rate above 0.',
+    ),
+    (
+      config.train.inner_steps > 0
+      and (optimizer.name != 'sgd' or optimizer.average_patience > 0),
+      'config.train.inner_steps want config.optimizer.name = '
+      "'sgd' without averaging: other optimisers' states would be those of two "
+      'loops.',
+    ),
+    (
+      config.train.inner_steps > 0 and model.posterior == 'batch_norm',
+      "config.train.inner_steps and config.model.posterior = 'batch_norm': "
+      'the running statistics would lag behind the inner updates. Take one of '
+      'them.',
+    ),
+    (
+      model.prior != 'standard' and model.posterior not in _FREE_GAUSSIANS,
+      f'config.model.prior = {model.prior!r} is a mixture of Gaussians on all '
+      f'of space; posterior {model.posterior!r} is made for its own prior. '
+      f'Legal: {", ".join(_FREE_GAUSSIANS)}.',
+    ),
+  ):
+    if wrong:
+      raise ValueError(message)
+
+
+_FREE_GAUSSIANS = ('gaussian', 'planar')
+
 # Keys with their smallest and largest legal value; None: no bound.
 _RANGES = (
   ('seed', 0, None),
@@ -264,22 +395,38 @@ _RANGES = (
   ('model.num_layers', 1, None),
   ('model.latent_size', 1, None),
   ('model.encoder_hidden_size', 0, None),
+  ('model.init_scale', 0, None),
+  ('model.embedding_init_scale', 0, None),
+  ('model.posterior_scale', 0, None),
+  ('model.committed_rate', 0, None),
+  ('model.flow_layers', 1, None),
+  ('model.concentration', 0, 5_000),
+  ('model.prior_components', 1, None),
   ('model.lstm.cell_clip', 0, None),
   ('dropout.embedding', 0, 0.99),
   ('dropout.hidden', 0, 0.99),
   ('dropout.output', 0, 0.99),
   ('dropout.word', 0, 1),
+  ('dropout.recurrent', 0, 0.99),
+  ('dropout.weight', 0, 0.99),
   ('objective.kl_weight', 0, None),
   ('objective.kl_start', 0, None),
   ('objective.kl_anneal_steps', 0, None),
   ('objective.kl_cycles', 1, None),
   ('objective.free_bits', 0, None),
+  ('objective.target_rate', 0, None),
+  ('objective.rate_control_speed', 0, 1),
+  ('objective.mmd_weight', 0, None),
+  ('objective.label_smoothing', 0, 0.99),
   ('optimizer.learning_rate', 0, None),
   ('optimizer.final_learning_rate', 0, None),
   ('optimizer.clip_norm', 0, None),
   ('optimizer.plateau_patience', 0, None),
   ('optimizer.plateau_factor', 0, 1),
+  ('optimizer.average_patience', 0, None),
   ('train.num_steps', 1, None),
+  ('train.pretrain_steps', 0, None),
+  ('train.inner_steps', 0, None),
   ('train.batch_size', 1, None),
   ('train.num_buckets', 0, None),
   ('train.steps_per_call', 1, None),

@@ -59,7 +59,7 @@ def evaluate_split(
   run_split = runs.make_evaluator(run, split)
   key = jax.random.key(run.config.seed)
   with progress.counter(f'evaluating {name}') as report:
-    values = run_split(run.state.params, run.state.extras, key, report)
+    values = run_split(run.params, run.extras, key, report)
   summary = {
     'corpus': corpus.name,
     'protocol': corpus.protocol,
@@ -68,11 +68,12 @@ def evaluate_split(
     'checkpoint': run.checkpoint,
     'seed': run.config.seed,
   }
-  if run.task.latent_size:
+  if run.task.latents is not None:
     sentences, tokens = summary['sentences'], summary['tokens']
     iwae = float(values['iwae_nll'].mean())
     summary |= {
       'iwae_nll': iwae,
+      'iwae_standard_error': evaluation.standard_error(values['iwae_variance']),
       'iwae_samples': settings.iw_samples,
       'iwae_perplexity': evaluation.perplexity(iwae, sentences, tokens),
       **evaluation.summarise_latents(values, settings.mutual_information_group),

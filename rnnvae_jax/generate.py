@@ -73,8 +73,8 @@ def score(config: Any, workdir: str) -> None:
   split = _read(run)
   evaluator = runs.make_evaluator(run, split)
   key = jax.random.key(config.seed)
-  values = evaluator(run.state.params, run.state.extras, key)
-  nats = values['iwae_nll' if run.task.latent_size else 'nll']
+  values = evaluator(run.params, run.extras, key)
+  nats = values['nll' if run.task.latents is None else 'iwae_nll']
   rows = zip(nats, split.lengths, _texts(run, split), strict=True)
   _write(config, (f'{nll:.4f}\t{count}\t{text}' for nll, count, text in rows))
 
@@ -93,7 +93,7 @@ def showcase(config: Any, workdir: str) -> None:
   count = config.generate.num_samples
   title = f'Samples at temperature {config.generate.temperature}'
   lines = [title, '', *prior_samples(run, count)]
-  if run.task.latent_size:
+  if run.task.latents is not None:
     ends = _prior_latents(run, 2 * min(count, 3), 'ends')
     lines += ['', 'Interpolations between samples of the prior, greedy', '']
     lines += _between(run, ends)
@@ -115,21 +115,22 @@ def posterior(run: runs.Run, split: data.Split) -> jax.Array:
   Raises:
     ValueError: the model has no latents.
   """
-  encoder = run.task.encode
-  if encoder is None:
+  latents = run.task.latents
+  if latents is None:
     raise ValueError(_NO_LATENTS)
+  family = latents.family
   length = int(max(split.lengths))
   corpus = batches.put(split)
 
   @jax.jit
   def encode(rows):
     batch = batches.gather(corpus, rows, batches.Bucket(length))
-    mean, log_var = encoder(run.state.params, batch)
+    of_rows = latents.encode(run.params, batch, run.extras)
     if not run.config.generate.posterior_sample:
-      return mean
+      return family.center(of_rows)
     keys = noise.row_keys(_key(run), rows)
-    epsilon = noise.normal(keys, 'posterior', (mean.shape[1],))
-    return mean + jnp.exp(0.5 * log_var) * epsilon
+    draws = noise.normal(keys, 'posterior', (family.noise_size,))
+    return family.draw(draws, of_rows)[0]
 
   return jnp.concatenate(
     [encode(rows)[:count] for rows, count in _chunks(len(split))]
@@ -149,7 +150,7 @@ def decode(run: runs.Run, latents: jax.Array, temperature: float) -> list[str]:
 
   @functools.partial(jax.jit, static_argnames='max_length')
   def decode_rows(params, rows, latents, settings, max_length):
-    some = latents if run.task.latent_size else None
+    some = None if run.task.latents is None else latents
 
     def step(carry, tokens):
       states, some = carry
@@ -170,7 +171,7 @@ def decode(run: runs.Run, latents: jax.Array, temperature: float) -> list[str]:
   texts = []
   for rows, count in _chunks(len(latents)):
     tokens, lengths = decode_rows(
-      run.state.params,
+      run.params,
       rows,
       latents[rows],
       settings,
@@ -211,10 +212,14 @@ def _chunks(count: int):
 
 
 def _prior_latents(run: runs.Run, count: int, site: str) -> jax.Array:
-  if site == 'ends' and not run.task.latent_size:
-    raise ValueError(_NO_LATENTS)
+  if run.task.latents is None:
+    if site == 'ends':
+      raise ValueError(_NO_LATENTS)
+    return jnp.zeros((count, 0))
   keys = noise.row_keys(_key(run), jnp.arange(count))
-  return noise.normal(keys, site, (run.task.latent_size,))
+  return jax.jit(run.task.latents.draw_prior, static_argnums=2)(
+    run.params, keys, site
+  )
 
 
 def _key(run: runs.Run) -> jax.Array:

@@ -3,8 +3,9 @@
   python -m rnnvae_jax.main --config=configs/gru_vae.py --workdir=runs/gru_vae
   python -m rnnvae_jax.main --mode=sample --workdir=runs/gru_vae
 
-Every mode but train needs only --workdir: the config and vocabulary saved
-there are used. --config.KEY=VALUE overrides a key in any mode.
+Every mode but train and reproduce needs only --workdir: the config and
+vocabulary saved there are used. --config.KEY=VALUE overrides a key in any mode
+but reproduce.
 """
 
 import logging as python_logging
@@ -15,7 +16,7 @@ from absl import app, flags, logging
 import jax
 from ml_collections import config_flags
 
-from rnnvae_jax import config_lib, evaluate, generate, train
+from rnnvae_jax import config_lib, evaluate, generate, reproduce, train
 from rnnvae_jax.training import runs
 
 MODES = {
@@ -25,6 +26,7 @@ MODES = {
   'reconstruct': "a VAE's reading of the lines of config.generate.input",
   'interpolate': 'between pairs of lines, or of prior samples',
   'score': 'nats of each line of config.generate.input',
+  'reproduce': "trains and evaluates --table's rows -> RESULTS.md",
 }
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -42,6 +44,16 @@ _MODE = flags.DEFINE_enum(
   'train',
   list(MODES),
   'What to do. ' + '; '.join(f'{k}: {v}' for k, v in MODES.items()) + '.',
+)
+_TABLE = flags.DEFINE_string(
+  'table', None, 'Of reproduce: a config file with ROWS, by its name.'
+)
+_ROWS = flags.DEFINE_list('rows', [], "Of reproduce: some of the table's rows.")
+_SEEDS = flags.DEFINE_integer(
+  'seeds', 1, 'Of reproduce: runs of each row.', lower_bound=1
+)
+_BUDGET = flags.DEFINE_float(
+  'budget', 0.0, 'Of reproduce: seconds; what is left goes on next time.'
 )
 
 
@@ -91,6 +103,13 @@ def _run() -> None:
     corpus = train.train(config, workdir)
     evaluate.evaluate(config, workdir, corpus)
     generate.showcase(config, workdir)
+    return
+  if mode == 'reproduce':
+    if not _TABLE.value:
+      raise app.UsageError('--table is needed: which table.')
+    reproduce.reproduce(
+      _TABLE.value, workdir, _ROWS.value, _SEEDS.value, _BUDGET.value
+    )
     return
   config = runs.load_config(workdir)
   overrides = config_flags.get_override_values(flags.FLAGS['config'])

@@ -30,14 +30,21 @@ from rnnvae_jax.training import (
 COLLAPSED_KL = 0.1
 
 
-def train(config: Any, workdir: str) -> data.Corpus:
+def train(
+  config: Any, workdir: str, deadline: float = float('inf')
+) -> data.Corpus | None:
   """Trains, or goes on training, the run in `workdir`.
 
   A kill at any moment loses the steps since the last checkpoint; the same
   call repeats them bit for bit.
 
+  Args:
+    config: of the run.
+    workdir: its folder.
+    deadline: seconds since 1970 at which it stops, with a checkpoint.
+
   Returns:
-    The corpus, for whoever evaluates next.
+    The corpus, for whoever evaluates next; None if the deadline came first.
 
   Raises:
     ValueError: bad text, a workdir of another run, no readable checkpoint.
@@ -78,6 +85,7 @@ def train(config: Any, workdir: str) -> data.Corpus:
     buckets,
     config.optimizer.schedule,
     config.objective.kl_schedule,
+    config.train.inner_steps,
   )
   validate = make_validation(config, task, corpus.splits['valid'])
   hyperparameters = optimizers.hyperparameters(config)
@@ -92,6 +100,10 @@ def train(config: Any, workdir: str) -> data.Corpus:
   ):
     writer.truncate(first)
     while step < num_steps and not runs.has_stalled(config, state):
+      if time.time() > deadline:
+        saved.save(state, step, 'latest')
+        logging.info('Out of time at step %d of %d.', step, num_steps)
+        return None
       state, metrics, losses = train_step(state, *next(calls), hyperparameters)
       _check_finite(np.asarray(losses), step)
       step += per_call
@@ -104,7 +116,11 @@ def train(config: Any, workdir: str) -> data.Corpus:
       writer.write(step, values)
       if step % config.train.eval_every == 0 or step == num_steps:
         with bar.pause():
-          state = _select(config, state, validate(state), writer, bar, saved)
+          summary = validate(state)
+          state = runs.take_validation(config, task, tx, state, summary, step)
+          if int(state.selection.best_step) == step:
+            saved.save(state, step, 'best')
+          _report(config, state, summary, writer, bar)
           saved.save(state, step, 'latest')
   logging.info(
     'Trained steps %d to %d in %.0f s; best validation %.3f nats a sentence '
@@ -128,9 +144,9 @@ def make_validation(config: Any, task: tasks.Task, split: data.Split):
 
   def validate(state: state_lib.TrainState) -> dict[str, Any]:
     key = jax.random.key(config.seed)
-    values = evaluate(state.params, state.extras, key)
+    values = evaluate(optimizers.evaluated(state), state.extras, key)
     summary = evaluation.summarise(values, split.lengths)
-    if 'mean' in values:
+    if task.latents is not None:
       group = config.evaluate.mutual_information_group
       summary |= evaluation.summarise_latents(values, group)
     return summary
@@ -138,13 +154,11 @@ def make_validation(config: Any, task: tasks.Task, split: data.Split):
   return validate
 
 
-def _select(config, state, summary, writer, bar, saved):
-  """Takes a validation in: reports it, keeps the best, decays the rate."""
+def _report(config, state, summary, writer, bar):
+  """Writes and logs a validation that `state` has taken in."""
   step = int(state.step)
-  state = runs.take_validation(config, state, summary, step)
   is_best = int(state.selection.best_step) == step
-  if is_best:
-    saved.save(state, step, 'best')
+  pretraining = step <= config.train.pretrain_steps
   writer.write(
     step,
     {
@@ -161,7 +175,12 @@ def _select(config, state, summary, writer, bar, saved):
       f'{summary["kl"]:.3f}, active units {summary["active_units"]} of '
       f'{summary["latents"]}'
     )
-  bar.log(line + (', the best so far' if is_best else ''))
+  line += ', the best so far' if is_best else ''
+  bar.log(line + (' (autoencoder)' if pretraining else ''))
+  if step and step == config.train.pretrain_steps:
+    bar.log(
+      f'step {step}: the autoencoder is pretrained; a new decoder begins.'
+    )
   if 'kl' in summary and (
     summary['kl'] < COLLAPSED_KL or not summary['active_units']
   ):
@@ -171,7 +190,6 @@ def _select(config, state, summary, writer, bar, saved):
       'the decoder ignores z. Try config.objective.free_bits, a slower '
       'config.objective.kl_schedule or config.dropout.word.'
     )
-  return state
 
 
 def _check_finite(losses: np.ndarray, first: int) -> None:

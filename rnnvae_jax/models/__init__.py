@@ -16,8 +16,15 @@ CELLS = ('elman', 'gru', 'lstm')
 Model = language_model.LanguageModel | sentence_vae.SentenceVAE
 
 
-def build(config: Any, vocab_size: int) -> Model:
-  """The model that `config.model` and `config.dropout.locked` describe."""
+def build(config: Any, vocab_size: int, head_size: int = 0) -> Model:
+  """The model that `config.model` and `config.dropout` describe.
+
+  Args:
+    config: of the run.
+    vocab_size: V.
+    head_size: outputs of a VAE's encoder; see `objectives.posteriors`. 0: those
+      of a Gaussian posterior.
+  """
   model = config.model
   is_vae = model.kind == 'sentence_vae'
   decoder = language_model.LanguageModel(
@@ -29,6 +36,8 @@ def build(config: Any, vocab_size: int) -> Model:
     locked_dropout=config.dropout.locked,
     latent_size=model.latent_size if is_vae else 0,
     latent_every_step=is_vae and model.latent_every_step,
+    latent_to_output=is_vae and model.latent_to_output,
+    output_bias=model.output_bias,
     precision=model.precision,
   )
   if not is_vae:
@@ -38,7 +47,13 @@ def build(config: Any, vocab_size: int) -> Model:
     model.encoder_hidden_size or model.hidden_size,
     bidirectional=model.bidirectional_encoder,
   )
-  return sentence_vae.SentenceVAE(decoder, encoder)
+  return sentence_vae.SentenceVAE(
+    decoder,
+    encoder,
+    head_size,
+    prior=model.prior,
+    num_components=model.prior_components,
+  )
 
 
 def _stack(config, features: int, bidirectional: bool) -> recurrent.Recurrent:
@@ -63,7 +78,11 @@ def _stack(config, features: int, bidirectional: bool) -> recurrent.Recurrent:
   )
   platform = jax.default_backend()
   backend = recurrence.choose(
-    model.backend, make_cell().spec, model.precision, platform
+    model.backend,
+    make_cell().spec,
+    model.precision,
+    platform,
+    drops_states=config.dropout.recurrent > 0,
   )
   return recurrent.Recurrent(
     make_cell,
@@ -89,3 +108,27 @@ def _lstm_bias(forget_bias, key, shape, dtype=jnp.float32) -> jax.Array:
   del key
   i, f, g, o = jnp.split(jnp.zeros(shape, dtype), 4)
   return jnp.concatenate([i, f + forget_bias, g, o])
+
+
+def initialised(config: Any, params: Any, key: jax.Array) -> Any:
+  """Parameters as they begin: `params`, or uniform ones if so configured.
+
+  The published recipes of Zaremba et al. and of many text VAEs draw everything,
+  biases included, from one interval around 0.
+  """
+  scale = config.model.init_scale
+  if not scale:
+    return params
+  of_embedding = config.model.embedding_init_scale or scale
+
+  def draw(number_and_path, leaf):
+    number, path = number_and_path
+    bound = of_embedding if 'embedding' in path else scale
+    return jax.random.uniform(
+      jax.random.fold_in(key, number), leaf.shape, leaf.dtype, -bound, bound
+    )
+
+  leaves, tree = jax.tree_util.tree_flatten_with_path(params)
+  names = [[getattr(part, 'key', '') for part in path] for path, _ in leaves]
+  values = map(draw, enumerate(names), (leaf for _, leaf in leaves))
+  return jax.tree.unflatten(tree, list(values))

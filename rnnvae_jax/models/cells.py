@@ -2,7 +2,9 @@
 
 A cell receives the gates' input contributions `x @ W + b` already computed for
 all time steps (one matrix product before the loop instead of T inside it) and
-adds the recurrent part. `num_gates` says how many blocks of H it wants.
+adds the recurrent part. `num_gates` says how many blocks of H it wants. A mask
+float[B, H] multiplies what the recurrent products read of the state (dropout on
+states), and nothing else.
 """
 
 import flax.linen as nn
@@ -28,10 +30,12 @@ class Elman(nn.Module):
   def setup(self):
     self.weights = {'recurrent_kernel': _recurrent(self)}
 
-  def __call__(self, carry: Carry, gates: jax.Array) -> Carry:
+  def __call__(
+    self, carry: Carry, gates: jax.Array, mask: jax.Array | None = None
+  ) -> Carry:
     """carry (h,), gates float[B, H] -> (h,)."""
     (h,) = carry
-    product = _product(self, h)
+    product = _product(self, h, mask)
     return (ACTIVATIONS[self.activation](gates + product),)
 
   @property
@@ -68,7 +72,9 @@ class GRU(nn.Module):
       weights['recurrent_bias'] = self.param('recurrent_bias', zeros, shape)
     self.weights = weights
 
-  def __call__(self, carry: Carry, gates: jax.Array) -> Carry:
+  def __call__(
+    self, carry: Carry, gates: jax.Array, mask: jax.Array | None = None
+  ) -> Carry:
     """carry (h,), gates float[B, 3 H] in the order r, z, n -> (h,)."""
     (h,) = carry
     rz_columns, n_columns = (
@@ -77,15 +83,15 @@ class GRU(nn.Module):
     )
     x_rz, x_n = gates[:, rz_columns], gates[:, n_columns]
     if self.reset_after:
-      product = _product(self, h)
+      product = _product(self, h, mask)
       rz = jax.nn.sigmoid(x_rz + product[:, rz_columns])
       r, z = jnp.split(rz, 2, axis=-1)
       bias = self.weights['recurrent_bias'][None, :]
       n = jnp.tanh(x_n + r * (product[:, n_columns] + bias))
     else:
-      rz = jax.nn.sigmoid(x_rz + _product(self, h, rz_columns))
+      rz = jax.nn.sigmoid(x_rz + _product(self, h, mask, rz_columns))
       r, z = jnp.split(rz, 2, axis=-1)
-      n = jnp.tanh(x_n + _product(self, r * h, n_columns))
+      n = jnp.tanh(x_n + _product(self, r * h, mask, n_columns))
     return (n + z * (h - n),)
 
   @property
@@ -123,10 +129,12 @@ class LSTM(nn.Module):
       weights['peepholes'] = self.param('peepholes', zeros, shape)
     self.weights = weights
 
-  def __call__(self, carry: Carry, gates: jax.Array) -> Carry:
+  def __call__(
+    self, carry: Carry, gates: jax.Array, mask: jax.Array | None = None
+  ) -> Carry:
     """carry (h, c), gates float[B, 4 H] in the order i, f, g, o -> (h, c)."""
     h, c = carry
-    gates = gates + _product(self, h)
+    gates = gates + _product(self, h, mask)
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     if self.peepholes:
       p_i, p_f, p_o = self.weights['peepholes'][:, None]
@@ -162,7 +170,9 @@ def _recurrent(cell: Cell) -> jax.Array:
   return cell.param('recurrent_kernel', init, (size, cell.num_gates * size))
 
 
-def _product(cell: Cell, x: jax.Array, columns: slice = slice(None)):
-  """x float[B, H] times these columns of the recurrent kernel."""
+def _product(cell: Cell, x: jax.Array, mask, columns: slice = slice(None)):
+  """x float[B, H], masked, times these columns of the recurrent kernel."""
   kernel = cell.weights['recurrent_kernel'][:, columns]
+  if mask is not None:
+    x = x * mask
   return products.dot(x, kernel, cell.precision)

@@ -13,7 +13,9 @@ class LanguageModel(nn.Module):
   """p(sentence), or with `latent_size` p(sentence | z) as a VAE's decoder.
 
   z sets every layer's first state (through tanh, the range of the states) and,
-  with `latent_every_step`, is appended to every input. `inputless` decoders
+  with `latent_every_step`, is appended to every input; with `latent_to_output`
+  to what the output layer reads, too, so that no word is more than one layer
+  away from it (Skip-VAE, Dieng et al., arXiv:1807.04863). `inputless` decoders
   read zeros instead of the previous token, so that z carries all the
   information there is (Bowman et al., arXiv:1511.06349, section 4.2).
   """
@@ -26,12 +28,16 @@ class LanguageModel(nn.Module):
   locked_dropout: bool = False
   latent_size: int = 0
   latent_every_step: bool = False
+  latent_to_output: bool = False
+  output_bias: bool = True
   precision: str = 'float32'  # See `products.PRECISIONS`.
 
   def setup(self):
     self.embedding = nn.Embed(self.vocab_size, self.embedding_size)
     self.recurrent = self.stack.clone(parent=None, name=None)
     output_size = self.stack.features
+    if self.latent_to_output:
+      output_size += self.latent_size
     precision = products.lax_precision(self.precision)
     if self.tied_embeddings and self.embedding_size != output_size:
       # A tied output layer reads vectors of the embeddings' size.
@@ -44,9 +50,12 @@ class LanguageModel(nn.Module):
         nn.initializers.variance_scaling(1.0, 'fan_in', 'uniform'),
         (output_size, self.vocab_size),
       )
-    self.output_bias = self.param(
-      'output_bias', nn.initializers.zeros_init(), (self.vocab_size,)
-    )
+    if self.output_bias:
+      self.bias = self.param(
+        'output_bias', nn.initializers.zeros_init(), (self.vocab_size,)
+      )
+    else:
+      self.bias = jnp.zeros(self.vocab_size)
     if self.latent_size:
       zero = jax.eval_shape(lambda: self.stack.zero_carry(1))
       size = sum(x.shape[1] for x in jax.tree.leaves(zero))
@@ -61,6 +70,7 @@ class LanguageModel(nn.Module):
     rates: noise.Rates | None = None,
     keys: jax.Array | None = None,
     token_counts: tuple[int, ...] = (),
+    smoothing: jax.Array | None = None,
   ) -> tuple[jax.Array, jax.Array]:
     """Nats of `targets`, each token given the inputs up to it.
 
@@ -72,10 +82,12 @@ class LanguageModel(nn.Module):
       rates: drop probabilities.
       keys: key[B]; without them nothing is dropped, as in evaluation.
       token_counts: see `batches.Bucket`.
+      smoothing: float[], of labels; see `ops.cross_entropy`.
 
     Returns:
       float[], their sum, to be differentiated, and float[B, T], nats per token,
-      0 where the mask is False, which cannot be.
+      0 where the mask is False, which cannot be. Labels are smoothed in the
+      first alone.
     """
     if rates is not None and keys is not None and not self.inputless:
       inputs = noise.drop_words(inputs, rates.word, keys, vocab.UNK)
@@ -88,12 +100,13 @@ class LanguageModel(nn.Module):
       )
     kernel = self._kernel()
     total, nll = cross_entropy.linear_cross_entropy(
-      self._project(hidden).reshape(-1, kernel.shape[0]),
+      self._project(hidden, latents).reshape(-1, kernel.shape[0]),
       kernel,
-      self.output_bias,
+      self.bias,
       targets.reshape(-1),
       mask.reshape(-1).astype(jnp.float32),
       cross_entropy.Options(self.precision, token_counts),
+      smoothing,
     )
     return total, nll.reshape(mask.shape)
 
@@ -119,9 +132,9 @@ class LanguageModel(nn.Module):
     mask = jnp.ones((tokens.shape[0], 1), bool)
     carry, hidden = self.recurrent(x, mask, carry)
     return carry, cross_entropy.linear_logits(
-      self._project(hidden[:, 0]),
+      self._project(hidden, latents)[:, 0],
       self._kernel(),
-      self.output_bias,
+      self.bias,
       self.precision,
     )
 
@@ -133,18 +146,24 @@ class LanguageModel(nn.Module):
       x = noise.dropout(
         x, rates.embedding, keys, 'embedding', self.locked_dropout
       )
-    if self.latent_every_step:
-      shape = (*tokens.shape, self.latent_size)
-      latents = jnp.broadcast_to(latents[:, None], shape)
-      x = jnp.concatenate([x, latents], axis=-1)
-    return x
+    return _beside(x, latents) if self.latent_every_step else x
 
-  def _project(self, hidden):
-    tied = self.tied_embeddings
-    if tied and self.embedding_size != self.stack.features:
+  def _project(self, hidden, latents):
+    """What the output layer reads of float[B, T, H]."""
+    if self.latent_to_output:
+      hidden = _beside(hidden, latents)
+    if self.tied_embeddings and self.embedding_size != hidden.shape[-1]:
       return self.projection(hidden)
     return hidden
 
   def _kernel(self):
     tied = self.tied_embeddings
     return self.embedding.embedding.T if tied else self.output_kernel
+
+
+def _beside(x, latents):
+  """float[B, T, F] with z float[B, Z] after the features of every step."""
+  latents = jnp.broadcast_to(
+    latents[:, None], (*x.shape[:2], latents.shape[-1])
+  )
+  return jnp.concatenate([x, latents], axis=-1)

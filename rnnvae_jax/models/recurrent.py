@@ -13,10 +13,10 @@ from rnnvae_jax.ops import noise, products, recurrence, recurrence_cudnn
 Carry = tuple[tuple[cells.Carry, ...], ...]
 
 
-def _step(cell, carry, inputs):
+def _step(cell, carry, inputs, state_mask):
   """One layer at one time step; a padded row keeps its carry."""
   gates, valid = inputs  # float[B, G H], bool[B]
-  new = cell(carry, gates)
+  new = cell(carry, gates, state_mask)
   carry = jax.tree.map(lambda a, b: jnp.where(valid[:, None], a, b), new, carry)
   return carry, carry[0]
 
@@ -38,8 +38,17 @@ class Layer(nn.Module):
   bias_init: nn.initializers.Initializer = nn.initializers.zeros_init()
 
   @nn.compact
-  def __call__(self, x: jax.Array, mask: jax.Array, carry: cells.Carry):
-    """float[B, T, F], bool[B, T], carry -> carry, float[B, T, H]."""
+  def __call__(
+    self,
+    x: jax.Array,
+    mask: jax.Array,
+    carry: cells.Carry,
+    state_mask: jax.Array | None = None,
+  ):
+    """float[B, T, F], bool[B, T], carry -> carry, float[B, T, H].
+
+    `state_mask` float[B, H] multiplies what recurrent products read of states.
+    """
     columns = self.num_gates * self.features
     shape = (x.shape[-1], columns)
     kernel = self.param('kernel', nn.initializers.xavier_uniform(), shape)
@@ -49,34 +58,37 @@ class Layer(nn.Module):
     weights = {'kernel': kernel, 'bias': bias, **cell.weights}
     options = self.options._replace(reverse=self.reverse)
     if self.backend == 'scan':
-      carry, outputs = self._scan(cell, weights, x, mask, carry)
+      carry, outputs = self._scan(cell, weights, x, mask, carry, state_mask)
     elif self.backend == 'cudnn':
       carry, outputs = recurrence_cudnn.run(
         weights, x, mask, carry, self.reverse, options.precision
       )
     else:
       carry, outputs = recurrence.run(
-        cell.spec, weights, x, mask, carry, options
+        cell.spec, weights, x, mask, carry, options, state_mask
       )
     return carry, jnp.swapaxes(outputs, 0, 1)
 
-  def _scan(self, cell, weights, x, mask, carry):
+  def _scan(self, cell, weights, x, mask, carry, state_mask):
     """The reference: the cell's own equations under `nn.scan`."""
     gates = products.dot(x, weights['kernel'], self.options.precision)
     scan = nn.scan(
       _step,
       variable_broadcast='params',
       split_rngs={'params': False},
+      in_axes=(0, nn.broadcast),
       reverse=self.reverse,
     )
-    return scan(cell, carry, (gates + weights['bias'][None, None], mask))
+    gates += weights['bias'][None, None]
+    return scan(cell, carry, (gates, mask), state_mask)
 
 
 class Recurrent(nn.Module):
   """`num_layers` recurrent layers, each in one or both directions.
 
   A bidirectional layer hands the concatenated outputs of its two directions to
-  the next one. Dropout acts between layers, never on the recurrence.
+  the next one. Dropout acts between layers, and on what the recurrent products
+  read of the states, with one mask for all steps.
   """
 
   make_cell: Callable[..., cells.Cell]  # (name=...) -> a module of `cells`.
@@ -114,9 +126,11 @@ class Recurrent(nn.Module):
     """
     if carry is None:
       carry = self.zero_carry(x.shape[0], x.dtype)
+    if keys is None or rates is None:
+      rates = noise.Rates()
     after = []
     for number, before in enumerate(carry):
-      if number and keys is not None and rates is not None:
+      if number:
         site = f'{self.name}/hidden_{number}'
         x = noise.dropout(x, rates.hidden, keys, site, self.locked_dropout)
       states, outputs = [], []
@@ -131,7 +145,13 @@ class Recurrent(nn.Module):
           bias_init=self.bias_init,
           name=f'layer_{number}' + ('_reverse' if direction else ''),
         )
-        state, output = layer(x, mask, start)
+        state_mask = None
+        if rates.recurrent is not None:
+          site = f'{self.name}/{layer.name}/recurrent'
+          ones = jnp.ones((x.shape[0], 1, self.features))
+          state_mask = noise.dropout(ones, rates.recurrent, keys, site, True)
+          state_mask = state_mask[:, 0]
+        state, output = layer(x, mask, start, state_mask)
         states.append(state)
         outputs.append(output)
       after.append(tuple(states))

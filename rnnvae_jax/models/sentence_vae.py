@@ -1,5 +1,7 @@
 """Sentence VAE: a recurrent encoder and a conditional language model."""
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,32 +9,76 @@ import jax.numpy as jnp
 from rnnvae_jax.models import language_model, recurrent
 from rnnvae_jax.ops import products
 
+PRIORS = ('standard', 'mixture', 'vamp')
+# Words of a pseudo-sentence of the VampPrior.
+_PSEUDO_LENGTH = 10
+
+
+class Components(NamedTuple):
+  """A mixture prior."""
+
+  log_weights: jax.Array  # float[C], normalised.
+  outputs: jax.Array  # float[C, head], read as the encoder's.
+
 
 class SentenceVAE(nn.Module):
   """q(z | sentence) and p(sentence | z) (Bowman et al., arXiv:1511.06349).
 
   The encoder reads the words and eos through the decoder's embeddings. Its
   final states of all layers and directions, the cell states of an LSTM
-  included, give mean and log-variance of z.
+  included, go through a last linear layer; `objectives.posteriors` says how its
+  outputs are read as a distribution of z.
+
+  `prior` is the standard one of the posterior's family; a mixture of learnt
+  Gaussians; or the VampPrior (Tomczak & Welling, arXiv:1705.07120), a mixture
+  of the posteriors of learnt pseudo-sentences, which are sequences of vectors
+  in the place of embedded words.
   """
 
   decoder: language_model.LanguageModel
   encoder: recurrent.Recurrent
+  head_size: int = 0  # 0: 2 Z, a Gaussian's mean and log-variance.
+  prior: str = 'standard'
+  num_components: int = 0
 
   def setup(self):
+    head_size = self.head_size or 2 * self.decoder.latent_size
     self.posterior = nn.Dense(
-      2 * self.decoder.latent_size,
-      precision=products.lax_precision(self.decoder.precision),
+      head_size, precision=products.lax_precision(self.decoder.precision)
     )
+    count = self.num_components
+    if self.prior != 'standard':
+      self.prior_logits = self.param(
+        'prior_logits', nn.initializers.zeros_init(), (count,)
+      )
+    if self.prior == 'mixture':
+      self.prior_outputs = self.param(
+        'prior_outputs', nn.initializers.normal(1.0), (count, head_size)
+      )
+    if self.prior == 'vamp':
+      self.pseudo_sentences = self.param(
+        'pseudo_sentences',
+        nn.initializers.normal(self.decoder.embedding_size**-0.5),
+        (count, _PSEUDO_LENGTH, self.decoder.embedding_size),
+      )
 
-  def encode(
-    self, tokens: jax.Array, mask: jax.Array
-  ) -> tuple[jax.Array, jax.Array]:
-    """int[B, T], bool[B, T] -> mean and log-variance, float[B, Z] each."""
-    carry, _ = self.encoder(self.decoder.embedding(tokens), mask)
+  def encode(self, tokens: jax.Array, mask: jax.Array) -> jax.Array:
+    """int[B, T], bool[B, T] -> what the posterior is read from, [B, head]."""
+    return self._encode(self.decoder.embedding(tokens), mask)
+
+  def components(self) -> Components:
+    """Those of a mixture prior."""
+    if self.prior == 'vamp':
+      mask = jnp.ones(self.pseudo_sentences.shape[:2], bool)
+      outputs = self._encode(self.pseudo_sentences, mask)
+    else:
+      outputs = self.prior_outputs
+    return Components(jax.nn.log_softmax(self.prior_logits), outputs)
+
+  def _encode(self, embedded, mask):
+    carry, _ = self.encoder(embedded, mask)
     states = jnp.concatenate(jax.tree.leaves(carry), axis=-1)
-    mean, log_var = jnp.split(self.posterior(states), 2, axis=-1)
-    return mean, log_var
+    return self.posterior(states)
 
   def decode(self, latents, inputs, targets, mask, **options):
     """Nats given z float[B, Z]; see `LanguageModel.__call__`."""
@@ -48,5 +94,8 @@ class SentenceVAE(nn.Module):
 
   def __call__(self, inputs, targets, mask):
     """Touches every parameter, for `init`."""
-    mean, _ = self.encode(targets, mask)
-    return self.decode(mean, inputs, targets, mask)
+    outputs = self.encode(targets, mask)
+    if self.prior != 'standard':
+      outputs = outputs + jnp.sum(self.components().outputs, axis=0)[None, :]
+    latents = outputs[:, : self.decoder.latent_size]
+    return self.decode(latents, inputs, targets, mask)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from rnnvae_jax import errors
 
-PER = ('batch', 'sentence', 'latent')
+PER = ('batch', 'sentence', 'latent', 'sentence_latent')
 
 
 def penalised_kl(
@@ -22,14 +22,17 @@ def penalised_kl(
     batch: max(mean_b sum_z KL, threshold).
     sentence: mean_b max(sum_z KL, threshold).
     latent: sum_z max(mean_b KL, threshold), the variant of the paper.
+    sentence_latent: mean_b sum_z max(KL, threshold), that of Li et al.,
+      arXiv:1909.00868.
 
-  The threshold is thus in nats per sentence, but for 'latent', where each of
-  the Z latents has its own. What lies below it counts as the threshold and has
-  gradient zero: nothing there pulls the posterior towards the prior. As KL is
-  never negative, the threshold 0 is the plain KL term.
+  The threshold is thus in nats per sentence, but for 'latent' and
+  'sentence_latent', where each of the Z latents has its own. What lies below
+  it counts as the threshold and has gradient zero: nothing there pulls the
+  posterior towards the prior. The threshold 0 is the plain KL term, also where
+  an estimate of the KL is negative.
 
   Args:
-    kl: float[B, Z], the KL of each latent.
+    kl: float[B, Z], the KL of each latent; float[B, 1] where it has no parts.
     threshold: float[], at least 0; may be traced.
     per: one of PER: what the threshold is compared with.
     weights: float[B], 1 for real sentences, 0 for the blank ones that fill a
@@ -53,9 +56,13 @@ def penalised_kl(
   # Selected, not only multiplied by 0: a blank row's KL may be infinite.
   kl = jnp.where(weights[:, None] > 0, kl, 0.0)
   # Not jnp.maximum, which halves the gradient of a KL equal to the threshold.
-  floor = lambda parts: jnp.where(parts >= threshold, parts, threshold)
+  threshold = jnp.asarray(threshold)
+  above = lambda parts: (parts >= threshold) | (threshold <= 0)
+  floor = lambda parts: jnp.where(above(parts), parts, threshold)
   if per == 'batch':
     return floor(jnp.sum(share[:, None] * kl))
   if per == 'sentence':
     return jnp.sum(share * floor(jnp.sum(kl, axis=1)))
+  if per == 'sentence_latent':
+    return jnp.sum(share[:, None] * floor(kl))
   return jnp.sum(floor(jnp.sum(share[:, None] * kl, axis=0)))

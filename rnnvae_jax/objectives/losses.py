@@ -78,6 +78,59 @@ def gaussian_log_density(
   return -0.5 * (math.log(2 * math.pi) + log_var + jnp.square(scaled))
 
 
+def mixture_log_density(
+  z: jax.Array, log_weights: jax.Array, mean: jax.Array, log_var: jax.Array
+) -> jax.Array:
+  """log of a mixture of Gaussians with independent latents, in nats.
+
+  Args:
+    z: float[B, Z].
+    log_weights: float[C], normalised.
+    mean: float[C, Z].
+    log_var: float[C, Z].
+
+  Returns:
+    float[B].
+  """
+  spread = lambda x, axis: jnp.expand_dims(x, axis)
+  shape = (z.shape[0], *mean.shape)
+  parts = gaussian_log_density(
+    *(
+      jnp.broadcast_to(x, shape)
+      for x in (spread(z, 1), spread(mean, 0), spread(log_var, 0))
+    )
+  )
+  return jax.nn.logsumexp(
+    jnp.sum(parts, axis=-1) + log_weights[None, :], axis=-1
+  )
+
+
+def maximum_mean_discrepancy(
+  x: jax.Array, y: jax.Array, weights: jax.Array
+) -> jax.Array:
+  """The squared MMD between two samples, kernel exp(-|x - y|² / Z).
+
+  The divergence of the InfoVAE (Zhao et al., arXiv:1706.02262) between the
+  aggregate posterior and the prior. The biased estimator: at least 0.
+
+  Args:
+    x: float[B, Z], posterior samples.
+    y: float[B, Z], prior samples.
+    weights: float[B], 0 for blank rows of both.
+
+  Returns:
+    float[].
+  """
+  total = jnp.sum(weights)
+  share = weights / jnp.where(total > 0, total, 1.0)
+
+  def kernel(a, b):
+    square = jnp.sum(jnp.square(a[:, None] - b[None, :]), axis=-1)
+    return share @ jnp.exp(-square / a.shape[-1]) @ share
+
+  return kernel(x, x) + kernel(y, y) - 2 * kernel(x, y)
+
+
 def reparameterise(
   noise: jax.Array, mean: jax.Array, log_var: jax.Array
 ) -> jax.Array:
@@ -116,6 +169,27 @@ def importance_weighted_nll(log_weights: jax.Array) -> jax.Array:
   """
   samples = log_weights.shape[0]
   return math.log(samples) - jax.nn.logsumexp(log_weights, axis=0)
+
+
+def importance_weighted_variance(log_weights: jax.Array) -> jax.Array:
+  """Variance of `importance_weighted_nll` over draws of its samples.
+
+  To first order: that of the mean weight over the square of the mean weight
+  (the delta method).
+
+  Args:
+    log_weights: float[K, B].
+
+  Returns:
+    float[B]; 0 of one sample, from which nothing can be said.
+  """
+  samples = log_weights.shape[0]
+  largest = jnp.max(log_weights, axis=0, keepdims=True)
+  weights = jnp.exp(log_weights - largest)
+  mean = jnp.mean(weights, axis=0)
+  of_one = jnp.sum(jnp.square(weights - mean[None]), axis=0)
+  of_mean = of_one / (samples * max(samples - 1, 1))
+  return of_mean / jnp.square(mean)
 
 
 def _check_equal_shapes(name: str, *arrays: jax.Array) -> None:

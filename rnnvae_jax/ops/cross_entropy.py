@@ -32,6 +32,7 @@ def linear_cross_entropy(
   targets: jax.Array,
   weights: jax.Array,
   options: Options = Options(),  # noqa: B008  A constant.
+  smoothing: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
   """-log softmax(hidden @ kernel + bias)[target], summed with weights.
 
@@ -52,6 +53,8 @@ def linear_cross_entropy(
     targets: int[N], in [0, V).
     weights: float[N], constants: no gradient flows to them.
     options: how.
+    smoothing: float[], the share of each label that is spread evenly over all V
+      words in the sum (Szegedy et al., arXiv:1512.00567), a constant; None: 0.
 
   Returns:
     float32[], Σ weight x nats, to be differentiated; and float32[N] nats of
@@ -80,7 +83,7 @@ def linear_cross_entropy(
       f'Row counts must increase from 1 to N = {len(hidden)} at most, got '
       f'{counts}.'
     )
-  return _loss(options, hidden, kernel, bias, targets, weights)
+  return _loss(options, smoothing, hidden, kernel, bias, targets, weights)
 
 
 def linear_logits(
@@ -95,13 +98,13 @@ def linear_logits(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _loss(options, hidden, kernel, bias, targets, weights):
-  return _compacted(options, False, hidden, kernel, bias, targets, weights)[0]
+def _loss(options, *args):
+  return _compacted(options, False, *args)[0]
 
 
-def _forward(options, hidden, kernel, bias, targets, weights):
-  arrays = (x.value for x in (hidden, kernel, bias, targets, weights))
-  return _compacted(options, True, *arrays)
+def _forward(options, smoothing, *args):
+  smoothing = None if smoothing is None else smoothing.value
+  return _compacted(options, True, smoothing, *(x.value for x in args))
 
 
 def _backward(options, grads, cotangents):
@@ -114,13 +117,15 @@ def _backward(options, grads, cotangents):
     )
   if isinstance(total, jax.custom_derivatives.SymbolicZero):
     total = jnp.float32(0)
-  return *(grad * total for grad in grads), None, None
+  return None, *(grad * total for grad in grads), None, None
 
 
 _loss.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
-def _compacted(options, with_grads, hidden, kernel, bias, targets, weights):
+def _compacted(
+  options, with_grads, smoothing, hidden, kernel, bias, targets, weights
+):
   """((total, nats of the rows), gradients) over the rows that count."""
   rows = hidden.shape[0]
   counts = options.row_counts or (rows,)
@@ -135,6 +140,7 @@ def _compacted(options, with_grads, hidden, kernel, bias, targets, weights):
     (total, nll), grads = _chunked(
       options.precision,
       with_grads,
+      smoothing,
       -(-count // chunk),
       hidden[:count],
       kernel,
@@ -160,13 +166,21 @@ def _compacted(options, with_grads, hidden, kernel, bias, targets, weights):
 
 
 def _chunked(
-  precision, with_grads, chunks, hidden, kernel, bias, targets, weights
+  precision,
+  with_grads,
+  smoothing,
+  chunks,
+  hidden,
+  kernel,
+  bias,
+  targets,
+  weights,
 ):
   """The same with all rows, `chunks` chunks of them one after another."""
   rows = hidden.shape[0]
   kernel_rounded = products.rounded(kernel, precision)
   one = functools.partial(
-    _one_chunk, precision, with_grads, kernel_rounded, bias
+    _one_chunk, precision, with_grads, smoothing, kernel_rounded, bias
   )
   if chunks == 1:
     return one(hidden, targets, weights)
@@ -189,7 +203,9 @@ def _chunked(
   return (total, flat(nll)), (*jax.tree.map(flat, d_hidden), *d_weights)
 
 
-def _one_chunk(precision, with_grads, kernel, bias, hidden, targets, weights):
+def _one_chunk(
+  precision, with_grads, smoothing, kernel, bias, hidden, targets, weights
+):
   product = products.dot(hidden, kernel, precision)
   product = jax.lax.optimization_barrier(product)
   chosen = (
@@ -220,13 +236,23 @@ def _one_chunk(precision, with_grads, kernel, bias, hidden, targets, weights):
   )
   nll = jnp.where(weights == 0, 0.0, jnp.log(total) + (shift - chosen))
   loss = jnp.sum(weights * nll)
+  if smoothing is not None:
+    mean_column = jnp.mean(kernel, axis=1, dtype=jnp.float32)
+    mean_logit = jnp.sum(hidden * mean_column[None], axis=1) + jnp.mean(bias)
+    even = jnp.log(total) + shift - mean_logit
+    more = jnp.where(weights == 0, 0.0, even - nll)
+    loss += smoothing * jnp.sum(weights * more)
   if not with_grads:
     return (loss, nll), ()
   rows = hidden.shape[0]
   # A comparison for each logit costs less than a scatter.
   is_target = jnp.arange(kernel.shape[1])[None, :] == targets[:, None]
   d_logits = exponentials * (weights / total)[:, None]
-  d_logits -= jnp.where(is_target, weights[:, None], 0.0)
+  if smoothing is None:
+    d_logits -= jnp.where(is_target, weights[:, None], 0.0)
+  else:
+    labels = is_target * (1 - smoothing) + smoothing / kernel.shape[1]
+    d_logits -= weights[:, None] * labels
   # Rounded once, for both products.
   d_logits = jax.lax.optimization_barrier(products.rounded(d_logits, precision))
   return (loss, nll), (

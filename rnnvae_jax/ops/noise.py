@@ -6,7 +6,7 @@ elements from the first), so neither padding, batch order nor batch
 composition changes them.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 import zlib
 
 import jax
@@ -20,10 +20,12 @@ class Rates(NamedTuple):
   draws nothing.
   """
 
-  embedding: jax.Array | None  # Of embedded inputs.
-  hidden: jax.Array | None  # Between the layers of a stack.
-  output: jax.Array | None  # Before the output layer.
-  word: jax.Array | None  # Of whole decoder inputs, replaced by unk.
+  embedding: jax.Array | None = None  # Of embedded inputs.
+  hidden: jax.Array | None = None  # Between the layers of a stack.
+  output: jax.Array | None = None  # Before the output layer.
+  word: jax.Array | None = None  # Of whole decoder inputs, replaced by unk.
+  recurrent: jax.Array | None = None  # Of states that recurrent products read.
+  weight: jax.Array | None = None  # Of the elements of recurrent kernels.
 
 
 def row_keys(key: jax.Array, index: jax.Array) -> jax.Array:
@@ -46,7 +48,7 @@ def normal(keys: jax.Array, site: str, shape: tuple[int, ...]) -> jax.Array:
 def dropout(
   x: jax.Array,
   rate: jax.Array | None,
-  keys: jax.Array,
+  keys: jax.Array | None,
   site: str,
   locked: bool,
 ) -> jax.Array:
@@ -55,7 +57,7 @@ def dropout(
   Args:
     x: float[B, T, F].
     rate: float[], in [0, 1), or None.
-    keys: key[B].
+    keys: key[B]; not read where nothing is dropped.
     site: names the use; two sites draw independently.
     locked: one mask for all time steps of a row (variational dropout, Gal &
       Ghahramani, arXiv:1512.05287) instead of one mask a step.
@@ -63,7 +65,7 @@ def dropout(
   Returns:
     float[B, T, F].
   """
-  if rate is None:
+  if rate is None or keys is None:
     return x
   _, length, features = x.shape
   shape = (1 if locked else length, features)
@@ -96,3 +98,36 @@ def drop_words(
   drop = jax.vmap(draw)(site_keys(keys, 'word'))
   drop = drop.at[:, 0].set(False)
   return jnp.where(drop, replacement, tokens)
+
+
+def drop_weights(
+  params: Any, rate: jax.Array | None, key: jax.Array, within: str
+) -> Any:
+  """Parameters whose recurrent kernels lose elements with probability `rate`.
+
+  Weight drop (Merity et al., arXiv:1708.02182): the mask is the same for all
+  sentences and steps of an update, and what is kept is scaled up.
+
+  Args:
+    params: a tree of parameters.
+    rate: float[], in [0, 1), or None.
+    key: key[], of the update.
+    within: name of the modules whose 'recurrent_kernel's are meant.
+
+  Returns:
+    The tree with those leaves replaced.
+  """
+  if rate is None:
+    return params
+
+  def drop(path, leaf):
+    names = [getattr(part, 'key', '') for part in path]
+    if within not in names or names[-1] != 'recurrent_kernel':
+      return leaf
+    number = zlib.crc32('/'.join(names).encode()) & 0x7FFFFFFF
+    keep = jax.random.bernoulli(
+      jax.random.fold_in(key, number), 1.0 - rate, leaf.shape
+    )
+    return jnp.where(keep, leaf / (1.0 - rate), 0.0)
+
+  return jax.tree_util.tree_map_with_path(drop, params)

@@ -62,7 +62,13 @@ class Options(NamedTuple):
   interpret: bool = False  # Kernels interpreted, on any platform, for tests.
 
 
-def choose(backend: str, cell: Cell, precision: str, platform: str) -> str:
+def choose(
+  backend: str,
+  cell: Cell,
+  precision: str,
+  platform: str,
+  drops_states: bool = False,
+) -> str:
   """The backend that runs a cell on a platform, 'auto' resolved.
 
   Args:
@@ -70,6 +76,7 @@ def choose(backend: str, cell: Cell, precision: str, platform: str) -> str:
     cell: to be run.
     precision: one of `products.PRECISIONS`.
     platform: 'cpu', 'gpu' or 'tpu'.
+    drops_states: whether the recurrent products read states through a mask.
 
   Returns:
     'scan', 'fused', 'pallas' or 'cudnn'.
@@ -82,13 +89,19 @@ def choose(backend: str, cell: Cell, precision: str, platform: str) -> str:
     'auto': '',
     'scan': '',
     'fused': '',
-    'pallas': '' if platform == 'gpu' else 'its kernels need an NVIDIA GPU',
+    'pallas': 'its kernels need an NVIDIA GPU'
+    if platform != 'gpu'
+    else 'its kernels know no config.dropout.recurrent'
+    if drops_states
+    else '',
     'cudnn': 'it needs an NVIDIA GPU'
     if platform != 'gpu'
     else 'it knows LSTMs without peepholes and clipping only'
     if not plain_lstm
     else 'it computes in float32 or tf32 only'
     if precision == 'bfloat16'
+    else 'it knows no config.dropout.recurrent'
+    if drops_states
     else '',
   }
   if backend not in obstacles:
@@ -150,6 +163,7 @@ def run(
   mask: jax.Array,
   state: State,
   options: Options = Options(),  # noqa: B008  A constant.
+  state_mask: jax.Array | None = None,
 ) -> tuple[State, jax.Array]:
   """One direction of one layer over all time steps.
 
@@ -162,6 +176,8 @@ def run(
     mask: bool[T, B], True on real tokens, which come first in a row.
     state: float[B, H] each, before the first token.
     options: how.
+    state_mask: float[B, H], times which the recurrent products read states, a
+      constant; not with `options.kernels`.
 
   Returns:
     The state after each row's last token (first, when reversed), and the
@@ -176,7 +192,9 @@ def run(
     x, mask = pad(x), pad(mask)
   steps = num_steps(mask) if options.block else length
   options = options._replace(block=block)
-  after, outputs = _run(cell, options, weights, x, mask, state, steps)
+  after, outputs = _run(
+    cell, options, weights, state_mask, x, mask, state, steps
+  )
   return after, outputs[:length]
 
 
@@ -186,15 +204,15 @@ def num_steps(mask: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _run(cell, options, weights, x, mask, state, steps):
-  return _forward(cell, options, weights, x, mask, state, steps)[0]
+def _run(cell, options, weights, state_mask, x, mask, state, steps):
+  return _forward(cell, options, weights, state_mask, x, mask, state, steps)[0]
 
 
-def _forward(cell, options, weights, x, mask, state, steps):
+def _forward(cell, options, weights, state_mask, x, mask, state, steps):
   """((last states, outputs), what the backward pass needs)."""
   rule, precision = rule_of(cell), options.precision
   length, size, reverse = x.shape[0], options.block, options.reverse
-  rounded = _rounded(weights, options)
+  rounded = _rounded(weights, options) | {'state_mask': state_mask}
   loops = _loops(options)
   # states[t] is the state before token t, reversed after it; what the loop
   # never reaches holds the first state.
@@ -228,12 +246,12 @@ def _forward(cell, options, weights, x, mask, state, steps):
   loop = state, states, _no_activations(rule, state, kept_steps)
   after, states, activations = _over_blocks(size, length, steps, block, loop)
   outputs = states[0][:-1] if reverse else states[0][1:]
-  saved = weights, x, mask, steps, states, activations
+  saved = weights, state_mask, x, mask, steps, states, activations
   return (after, outputs), saved
 
 
 def _backward(cell, options, saved, cotangents):
-  weights, x, mask, steps, states, activations = saved
+  weights, state_mask, x, mask, steps, states, activations = saved
   d_after, d_outputs = cotangents
   rule, precision = rule_of(cell), options.precision
   size, reverse = options.block, options.reverse
@@ -243,6 +261,7 @@ def _backward(cell, options, saved, cotangents):
     f'{name}_transposed': products.transposed(rounded[name])
     for name in ('kernel', 'recurrent_kernel')
   }
+  rounded['state_mask'] = state_mask
   loops = _loops(options)
 
   def block(number, loop):
@@ -277,7 +296,7 @@ def _backward(cell, options, saved, cotangents):
 
   loop = d_after, jnp.zeros_like(x), jax.tree.map(jnp.zeros_like, weights)
   d_state, d_x, d_weights = _over_blocks(size, x.shape[0], steps, block, loop)
-  return d_weights, d_x, None, d_state, None
+  return d_weights, None, d_x, None, d_state, None
 
 
 _run.defvjp(_forward, _backward)
@@ -343,7 +362,9 @@ def _step(rule, precision, weights, gates, state):
   active: State = ()
   all_gates = _split(gates, rule.phases[-1].gates[1])
   for phase in rule.phases:
-    product = products.dot(follows, _columns(weights, phase), precision)
+    product = products.dot(
+      _masked(weights, follows), _columns(weights, phase), precision
+    )
     follows, more = phase.forward(
       weights,
       all_gates[slice(*phase.gates)],
@@ -360,8 +381,15 @@ def _step_back(rule, precision, weights, now, d_state):
   handed_back: State = ()
   for phase in reversed(rule.phases):
     d_product = _join(*phase.backward(now, d_state, handed_back))
-    handed_back += (products.dot(d_product, _rows(weights, phase), precision),)
+    d_follows = products.dot(d_product, _rows(weights, phase), precision)
+    handed_back += (_masked(weights, d_follows),)
   return rule.before(now, d_state, handed_back)
+
+
+def _masked(weights, state):
+  """What a recurrent product reads of float[..., B, H]."""
+  mask = weights['state_mask']
+  return state if mask is None else state * mask
 
 
 def _columns(weights, phase):
@@ -468,10 +496,11 @@ def _elman(cell: Cell) -> Rule:
     return (d_state[0] * (1.0 - now['mask']) + handed_back[0],)
 
   def finish(precision, weights, coefficients, d_states, before, after):
-    del weights, after
+    del after
     (d_gates,) = backward(coefficients, d_states, ())
+    read = _masked(weights, before[0])
     return d_gates, {
-      'recurrent_kernel': products.outer(before[0], d_gates, precision)
+      'recurrent_kernel': products.outer(read, d_gates, precision)
     }
 
   phase = Phase((0, 1), 0, forward, backward)
@@ -509,11 +538,12 @@ def _gru_after() -> Rule:
     return (d_state[0] * now['keep'] + handed_back[0],)
 
   def finish(precision, weights, coefficients, d_states, before, after):
-    del weights, after
+    del after
     d_r, d_z, d_m = backward(coefficients, d_states, ())
     d_product = _join(d_r, d_z, d_m)
+    read = _masked(weights, before[0])
     return _join(d_r, d_z, d_states[0] * coefficients['to_n']), {
-      'recurrent_kernel': products.outer(before[0], d_product, precision),
+      'recurrent_kernel': products.outer(read, d_product, precision),
       'recurrent_bias': jnp.sum(d_m, axis=(0, 1)),
     }
 
@@ -563,10 +593,12 @@ def _gru_before() -> Rule:
     del after
     (d_n,) = backward_n(coefficients, d_states, ())
     d_reset = products.dot(d_n, _rows(weights, of_n), precision)
+    d_reset = _masked(weights, d_reset)
     d_rz = _join(*backward_rz(coefficients, d_states, (d_reset,)))
+    read = _masked(weights, before[0])
     kernel = _join(
-      products.outer(before[0], d_rz, precision),
-      products.outer(coefficients['r'] * before[0], d_n, precision),
+      products.outer(read, d_rz, precision),
+      products.outer(coefficients['r'] * read, d_n, precision),
     )
     return _join(d_rz, d_n), {'recurrent_kernel': kernel}
 
@@ -632,10 +664,10 @@ def _lstm(cell: Cell) -> Rule:
     return d_h, of_cell(now, d_state) * now['keep']
 
   def finish(precision, weights, coefficients, d_states, before, after):
-    del weights
     d_i, d_f, d_g, d_o = backward(coefficients, d_states, ())
     d_gates = _join(d_i, d_f, d_g, d_o)
-    grads = {'recurrent_kernel': products.outer(before[0], d_gates, precision)}
+    read = _masked(weights, before[0])
+    grads = {'recurrent_kernel': products.outer(read, d_gates, precision)}
     if cell.peepholes:
       looked_at = d_i * before[1], d_f * before[1], d_o * after[1]
       grads['peepholes'] = jnp.sum(jnp.stack(looked_at), axis=(1, 2))

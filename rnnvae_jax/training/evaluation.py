@@ -64,7 +64,8 @@ def summarise(values: Values, lengths: np.ndarray) -> dict[str, Any]:
     sentences, tokens, nll_per_sentence (nats), perplexity = exp(Σ nats / Σ
     tokens), eos counted, perplexity_without_eos, which divides the same nats
     by the words alone, and the estimator. For a VAE also elbo (the negative
-    one: an upper bound on the nats), reconstruction and kl.
+    one: an upper bound on the nats), reconstruction, kl, and how the KL was
+    found: exact, or as the mean of samples, then with its standard error.
   """
   sentences, tokens = len(lengths), int(np.sum(lengths, dtype=np.int64))
   is_vae = 'kl' in values
@@ -74,6 +75,10 @@ def summarise(values: Values, lengths: np.ndarray) -> dict[str, Any]:
     kl = float(np.mean(values['kl']))
     nll = reconstruction + kl
     summary |= {'elbo': nll, 'reconstruction': reconstruction, 'kl': kl}
+    summary['kl_estimator'] = 'exact'
+    if 'kl_variance' in values:
+      summary['kl_estimator'] = 'monte_carlo'
+      summary['kl_standard_error'] = standard_error(values['kl_variance'])
   else:
     nll = float(np.mean(values['nll']))
   words = max(tokens - sentences, 1)
@@ -86,30 +91,37 @@ def summarise(values: Values, lengths: np.ndarray) -> dict[str, Any]:
 
 
 def summarise_latents(values: Values, group_size: int) -> dict[str, Any]:
-  """How much the latents of a split say: both informations, active units."""
-  mean, log_var, noise = (
-    jnp.asarray(values[name], jnp.float32)
-    for name in ('mean', 'log_var', 'noise')
-  )
-  whole = np.asarray(
-    estimators.mutual_information(mean, log_var, noise), np.float64
-  )
+  """How much the latents of a split say: both informations, active units.
+
+  Posteriors whose density is not at hand for any z have no informations.
+  """
+  active, _ = estimators.active_units(_float32(values['posterior_mean']))
+  count, latents = values['posterior_mean'].shape
+  summary = {'active_units': int(active), 'latents': latents}
+  if 'noise' not in values:
+    return summary
+  posteriors = [_float32(values[name]) for name in ('mean', 'log_var', 'noise')]
+  whole = np.asarray(estimators.mutual_information(*posteriors), np.float64)
   batch = np.asarray(
-    estimators.batch_mutual_information(mean, log_var, noise, group_size),
-    np.float64,
+    estimators.batch_mutual_information(*posteriors, group_size), np.float64
   )
-  active, _ = estimators.active_units(mean)
-  count = len(whole)
-  return {
+  return summary | {
     'mutual_information': float(np.mean(whole)),
     'mutual_information_standard_error': float(np.std(whole) / np.sqrt(count)),
     'mutual_information_ceiling': float(np.log(count)),
     'mutual_information_batch': float(np.mean(batch)),
     'mutual_information_batch_size': group_size,
     'mutual_information_batch_ceiling': float(np.log(min(group_size, count))),
-    'active_units': int(active),
-    'latents': int(mean.shape[1]),
   }
+
+
+def standard_error(variances: np.ndarray) -> float:
+  """Of the mean of independent estimates, from the variance of each."""
+  return float(np.sqrt(np.sum(variances)) / len(variances))
+
+
+def _float32(values: np.ndarray) -> jax.Array:
+  return jnp.asarray(values, jnp.float32)
 
 
 def perplexity(nll_per_sentence: float, sentences: int, events: int) -> float:

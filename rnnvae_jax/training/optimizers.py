@@ -1,25 +1,79 @@
 """The optimiser and the scalars that a config sets."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 
 from rnnvae_jax.ops import noise
-from rnnvae_jax.training import state
+from rnnvae_jax.training import state as state_lib
+
+
+class Averaging(NamedTuple):
+  """State of an optimiser that also averages its iterates."""
+
+  inner: Any
+  average: Any  # Mean of the parameters since averaging began.
+  count: Any  # int32[], of how many; -1 before it has begun.
 
 
 def build(config: Any) -> optax.GradientTransformation:
   """Gradients to updates at learning rate 1; the step applies rate and sign."""
   if config.optimizer.name == 'adam':
-    return optax.scale_by_adam()
-  return optax.identity()
+    tx = optax.scale_by_adam()
+  else:
+    tx = optax.identity()
+  return averaging(tx) if config.optimizer.average_patience else tx
+
+
+def averaging(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+  """`tx`, whose state has the mean of the parameters besides.
+
+  Averaged stochastic gradient descent (Polyak & Juditsky 1992). It begins with
+  `begin_averaging`, for instance once validation no longer improves, as
+  NT-ASGD does (Merity et al., arXiv:1708.02182).
+  """
+
+  def init(params):
+    copy = jax.tree.map(jnp.array, params)
+    return Averaging(tx.init(params), copy, jnp.int32(-1))
+
+  def update(grads, state, params):
+    updates, inner = tx.update(grads, state.inner, params)
+    count = jnp.where(state.count < 0, -1, state.count + 1)
+    share = 1.0 / jnp.maximum(count, 1)
+    average = jax.tree.map(
+      lambda mean, p: mean + share * (p - mean), state.average, params
+    )
+    return updates, Averaging(inner, average, count)
+
+  return optax.GradientTransformation(init, update)
+
+
+def begin_averaging(opt_state: Any) -> Any:
+  """From the next update on; nothing changes if it has begun already."""
+  if not isinstance(opt_state, Averaging) or int(opt_state.count) >= 0:
+    return opt_state
+  return opt_state._replace(count=jnp.int32(0))
+
+
+def evaluated(state: state_lib.TrainState) -> Any:
+  """The parameters to evaluate: the averaged ones where there are any."""
+  if not isinstance(state.opt_state, Averaging):
+    return state.params
+  begun = state.opt_state.count > 0
+  return jax.tree.map(
+    lambda average, p: jnp.where(begun, average, p),
+    state.opt_state.average,
+    state.params,
+  )
 
 
 def hyperparameters(
   config: Any, dropping: Collection[str] = ()
-) -> state.Hyperparameters:
+) -> state_lib.Hyperparameters:
   """The scalars of a config as the step's argument.
 
   Args:
@@ -36,10 +90,13 @@ def hyperparameters(
   final = optimizer.final_learning_rate
   if optimizer.schedule == 'constant':  # Which has an end only.
     final = optimizer.learning_rate
-  return state.Hyperparameters(
+  return state_lib.Hyperparameters(
     learning_rate=jnp.float32(optimizer.learning_rate),
     final_learning_rate=jnp.float32(final),
-    learning_rate_steps=jnp.float32(config.train.num_steps),
+    learning_rate_steps=jnp.float32(
+      config.train.num_steps - config.train.pretrain_steps
+    ),
+    pretrain_steps=jnp.float32(config.train.pretrain_steps),
     clip_norm=jnp.float32(optimizer.clip_norm or jnp.inf),
     dropout=noise.Rates(**rates),
     kl_weight=jnp.float32(objective.kl_weight),
@@ -47,4 +104,13 @@ def hyperparameters(
     kl_anneal_steps=jnp.float32(objective.kl_anneal_steps),
     kl_cycles=jnp.float32(objective.kl_cycles),
     free_bits=jnp.float32(objective.free_bits),
+    target_rate=jnp.float32(objective.target_rate),
+    rate_control_speed=jnp.float32(objective.rate_control_speed),
+    mmd_weight=_or_none(objective.mmd_weight),
+    label_smoothing=_or_none(objective.label_smoothing),
   )
+
+
+def _or_none(value: float):
+  """None for 0: what it would steer is left out of the program."""
+  return jnp.float32(value) if value else None

@@ -35,12 +35,16 @@ SCALARS = (
   'dropout.embedding',
   'dropout.hidden',
   'dropout.output',
+  'dropout.recurrent',
+  'dropout.weight',
   'dropout.word',
   'objective.free_bits',
   'objective.kl_anneal_steps',
   'objective.kl_cycles',
   'objective.kl_start',
   'objective.kl_weight',
+  'objective.rate_control_speed',
+  'objective.target_rate',
   'optimizer.clip_norm',
   'optimizer.final_learning_rate',
   'optimizer.learning_rate',
@@ -173,9 +177,12 @@ def train(
       if finite[slot] and due:
         state = jax.tree.map(lambda x, slot=slot: x[slot], states)
         summary = validate(state, member.config.seed)
-        state = runs.take_validation(member.config, state, summary, steps)
+        params = optimizers.evaluated(state)
+        state = runs.take_validation(
+          member.config, task, tx, state, summary, steps
+        )
         if int(state.selection.best_step) == steps:
-          best[member.number] = summary, jax.device_get(state.params)
+          best[member.number] = summary, jax.device_get(params)
         states = _put(states, slot, state, size)
         ended |= runs.has_stalled(member.config, state)
       if ended:
@@ -253,7 +260,8 @@ def _make_validation(config, task, split):
   evaluate = runs.make_validator(config, task, split)
 
   def validate(state, seed):
-    values = evaluate(state.params, state.extras, jax.random.key(seed))
+    params = optimizers.evaluated(state)
+    values = evaluate(params, state.extras, jax.random.key(seed))
     return evaluation.summarise(values, split.lengths)
 
   return validate
@@ -266,6 +274,11 @@ def _check_alike(configs) -> None:
     raise ValueError(
       "config.model.backend = 'cudnn' runs one trial at a time. Legal for a "
       'population: auto, scan, fused, pallas.'
+    )
+  if configs[0].train.inner_steps:
+    raise ValueError(
+      'config.train.inner_steps: trials would wait for the longest inner loop. '
+      'Legal for a population: 0.'
     )
   first = config_lib.flatten(configs[0])
   for number, config in enumerate(configs[1:], 1):

@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 
 from absl import logging
 import jax
+import jax.numpy as jnp
 import ml_collections
+import numpy as np
+import optax
 
 from rnnvae_jax import config_lib, data
 from rnnvae_jax.data import batches
@@ -29,7 +32,8 @@ class Run(NamedTuple):
   config: ml_collections.ConfigDict
   vocab: vocab_lib.Vocabulary
   task: tasks.Task
-  state: state_lib.TrainState
+  params: Any  # As they are evaluated.
+  extras: Any  # What the objective adapted beside them.
   checkpoint: str  # Which one: 'best, step 500'.
 
 
@@ -49,7 +53,7 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> data.Corpus:
   path = _path(workdir, 'config.json')
   ours = config_lib.flatten(config)
   if os.path.exists(path):
-    differing = config_lib.differences(ours, _read_json(path))
+    differing = config_lib.differences(ours, read_json(path))
     if differing:
       raise ValueError(
         f'{workdir} holds a run of another config. Take another --workdir, '
@@ -104,7 +108,7 @@ def load_config(workdir: str) -> ml_collections.ConfigDict:
       f'python -m rnnvae_jax.main --config=configs/gru_vae.py '
       f'--workdir={workdir}'
     )
-  return config_lib.from_flat(_read_json(path))
+  return config_lib.from_flat(read_json(path))
 
 
 def open_run(config: ml_collections.ConfigDict, workdir: str) -> Run:
@@ -129,7 +133,8 @@ def open_run(config: ml_collections.ConfigDict, workdir: str) -> Run:
       state, step = restored
       name = f'{kind}, step {step}'
       logging.info('Restored the checkpoint: %s.', name)
-      return Run(config, vocab, task, state, name)
+      params = optimizers.evaluated(state)
+      return Run(config, vocab, task, params, state.extras, name)
   raise FileNotFoundError(
     f'The run in {workdir!r} has no checkpoint yet: the first is written '
     f'after {config.train.eval_every} steps.'
@@ -159,18 +164,46 @@ def make_validator(config: Any, task: tasks.Task, split: data.Split):
 
 
 def take_validation(
-  config: Any, state: state_lib.TrainState, summary: dict[str, Any], step: int
+  config: Any,
+  task: tasks.Task,
+  tx: optax.GradientTransformation,
+  state: state_lib.TrainState,
+  summary: dict[str, Any],
+  step: int,
 ) -> state_lib.TrainState:
-  """The state after a validation: the best so far, and the rate's decay."""
-  return state.replace(
-    selection=state_lib.select(
-      state.selection,
-      summary['nll_per_sentence'],
-      step,
-      config.optimizer.plateau_patience,
-      config.optimizer.plateau_factor,
-    )
+  """The state after a validation.
+
+  The best so far, the rate's decay, the beginning of averaging and the end of
+  the encoder's own updates; while an
+  autoencoder is pretrained none of these, and at its end a new decoder, whose
+  optimiser begins anew (Li et al., arXiv:1909.00868).
+  """
+  pretrain_steps = config.train.pretrain_steps
+  if step < pretrain_steps:
+    return state
+  if step == pretrain_steps and task.latents is not None:
+    fresh = state_lib.create(task, tx, config.seed)
+    params = task.latents.with_decoder_of(state.params, fresh.params)
+    return state.replace(params=params, opt_state=tx.init(params))
+  selection = state_lib.select(
+    state.selection,
+    summary[config.train.select_by],
+    step,
+    config.optimizer.plateau_patience,
+    config.optimizer.plateau_factor,
   )
+  # The encoder has caught up once its mutual information falls (He et al.).
+  information = np.float32(summary.get('mutual_information_batch', 0.0))
+  caught_up = information < np.float32(selection.information)
+  selection = selection.replace(
+    explores=jnp.bool_(bool(selection.explores) and not caught_up),
+    information=jnp.float32(information),
+  )
+  opt_state = state.opt_state
+  patience = config.optimizer.average_patience
+  if patience and int(selection.evaluations_since_best) >= patience:
+    opt_state = optimizers.begin_averaging(opt_state)
+  return state.replace(selection=selection, opt_state=opt_state)
 
 
 def has_stalled(config: Any, state: state_lib.TrainState) -> bool:
@@ -197,7 +230,12 @@ def _path(workdir: str, name: str) -> str:
   return os.path.join(workdir, name)
 
 
-def _read_json(path: str) -> dict[str, Any]:
+def read_json(path: str) -> dict[str, Any]:
+  """The object in a JSON file.
+
+  Raises:
+    ValueError: the file is damaged.
+  """
   with open(path, encoding='utf-8') as file:
     try:
       value = json.load(file)

@@ -20,6 +20,7 @@ class Hyperparameters(flax.struct.PyTreeNode):
   learning_rate: Any
   final_learning_rate: Any  # Of a decaying schedule; a constant one ignores it.
   learning_rate_steps: Any  # How long the decay takes.
+  pretrain_steps: Any  # As an autoencoder, before everything else begins.
   clip_norm: Any  # Global gradient norm; inf for none.
   dropout: noise.Rates
   kl_weight: Any
@@ -27,6 +28,10 @@ class Hyperparameters(flax.struct.PyTreeNode):
   kl_anneal_steps: Any
   kl_cycles: Any
   free_bits: Any  # Nats; 0 for none.
+  target_rate: Any  # Nats of KL per sentence, of a rate control.
+  rate_control_speed: Any
+  mmd_weight: Any  # None for none.
+  label_smoothing: Any  # None for none.
 
 
 class Selection(flax.struct.PyTreeNode):
@@ -37,6 +42,8 @@ class Selection(flax.struct.PyTreeNode):
   evaluations_since_best: Any  # int32[]
   evaluations_since_decay: Any  # int32[], or since the best if that is later.
   learning_rate_scale: Any  # float32[], the product of all decays.
+  explores: Any  # bool[], whether encoder updates precede the decoder's.
+  information: Any  # float32[], mutual information at the last validation.
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -69,13 +76,20 @@ def _state(task, tx, key) -> TrainState:
     opt_state=tx.init(params),
     extras=task.initial_extras(),
     key=train_key,
-    selection=Selection(
-      best=jnp.float32(jnp.inf),
-      best_step=jnp.int32(0),
-      evaluations_since_best=jnp.int32(0),
-      evaluations_since_decay=jnp.int32(0),
-      learning_rate_scale=jnp.float32(1.0),
-    ),
+    selection=no_selection(),
+  )
+
+
+def no_selection() -> Selection:
+  """Before the first validation."""
+  return Selection(
+    best=jnp.float32(jnp.inf),
+    best_step=jnp.int32(0),
+    evaluations_since_best=jnp.int32(0),
+    evaluations_since_decay=jnp.int32(0),
+    learning_rate_scale=jnp.float32(1.0),
+    explores=jnp.bool_(True),
+    information=jnp.float32(-jnp.inf),
   )
 
 

@@ -12,6 +12,9 @@ from rnnvae_jax.objectives import schedules
 from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import tasks
 
+# Encoder updates after which the inner loop asks whether they still help.
+_PATIENCE = 15
+
 
 def make_update(
   task: tasks.Task,
@@ -19,8 +22,9 @@ def make_update(
   buckets: Sequence[batches.Bucket],
   learning_rate_schedule: str,
   kl_schedule: str,
+  inner_steps: int = 0,
 ) -> Callable:
-  """Returns `update(corpus, hyperparameters, state, (rows, bucket))`.
+  """Returns `update(corpus, hyperparameters, state, (rows, bucket), pool)`.
 
   One update: `rows` int32[B] are gathered from the corpus on the device, each
   padded to its bucket's length by a branch of its own.
@@ -32,48 +36,113 @@ def make_update(
     buckets: the shapes of batches.
     learning_rate_schedule: see `objectives.schedules`.
     kl_schedule: likewise.
+    inner_steps: updates of the encoder alone that come before one of the
+      decoder alone, at most, while `state.selection.explores`; 0: all
+      parameters at once, always. They are of plain gradient descent.
 
   Returns:
     The function; it returns the new state, and the metrics and the loss of
-    the batch.
+    the batch. `pool`, (rows, bucket) of some batches, is where the inner
+    updates find theirs.
   """
 
-  def update(corpus, hyperparameters, state, batch):
-    rows, bucket = batch
-    now = at_step(
-      hyperparameters, state.step, learning_rate_schedule, kl_schedule
-    )
-    key = jax.random.fold_in(state.key, state.step)
+  def gradients(corpus, now, key, extras, params, rows, bucket):
+    """(loss, (sums, extras)), gradients, their norm before clipping."""
 
     def of_shape(shape, params):
       loss = jax.value_and_grad(task.loss, has_aux=True)
       sentences = batches.gather(corpus, rows, shape)
-      return loss(params, sentences, now, key, state.extras)
+      return loss(params, sentences, now, key, extras)
 
     branches = [functools.partial(of_shape, shape) for shape in buckets]
-    (loss, (sums, extras)), grads = jax.lax.switch(
-      bucket, branches, state.params
-    )
+    value, grads = jax.lax.switch(bucket, branches, params)
     norm = optax.tree.norm(grads)
     tiny = jnp.finfo(norm.dtype).tiny  # A norm of 0 is not divided by.
     shrink = jnp.minimum(1.0, now.clip_norm / jnp.maximum(norm, tiny))
-    grads = jax.tree.map(lambda grad: grad * shrink, grads)
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    return value, jax.tree.map(lambda grad: grad * shrink, grads), norm
+
+  def update(corpus, hyperparameters, state, batch, pool=None):
+    now = at_step(
+      hyperparameters, state.step, learning_rate_schedule, kl_schedule
+    )
+    key = jax.random.fold_in(state.key, state.step)
     rate = now.learning_rate * state.selection.learning_rate_scale
-    params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
+    params = state.params
+    if inner_steps:
+      params = explored(corpus, now, key, rate, state, batch, pool)
+    (loss, (sums, extras)), grads, norm = gradients(
+      corpus, now, key, state.extras, params, *batch
+    )
+    if inner_steps:
+      grads = _of_part(grads, encoder=False, when=state.selection.explores)
+    updates, opt_state = tx.update(grads, state.opt_state, params)
+    params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
     metrics = task.metrics.single_from_model_output(
-      loss=loss,
-      grad_norm=norm,
-      learning_rate=rate,
-      kl_weight=now.kl_weight,
-      **sums,
+      loss=loss, grad_norm=norm, learning_rate=rate, **sums
     )
     state = state.replace(
       step=state.step + 1, params=params, opt_state=opt_state, extras=extras
     )
     return state, (metrics, loss)
 
+  def explored(corpus, now, key, rate, state, batch, pool):
+    """Parameters after updates of the encoder alone (He et al. 2019).
+
+    arXiv:1901.05534, section 3.3: one batch after the other, until the mean
+    nats of a token over some of them do not fall any more.
+    """
+
+    def more(loop):
+      number, going, *_ = loop
+      return going & (number < inner_steps)
+
+    def one(loop):
+      number, _, params, nats, tokens, before = loop
+      inner_key = jax.random.fold_in(key, number + 1)
+      chosen = jax.random.randint(inner_key, (), 0, len(pool[1]))
+      rows, bucket = (
+        jnp.where(number == 0, own, of_pool[chosen])
+        for own, of_pool in zip(batch, pool, strict=True)
+      )
+      (loss, (sums, _)), grads, _ = gradients(
+        corpus, now, inner_key, state.extras, params, rows, bucket
+      )
+      grads = _of_part(grads, encoder=True, when=True)
+      params = jax.tree.map(lambda p, g: p - rate * g, params, grads)
+      nats = nats + loss * sums['sentences']
+      tokens = tokens + sums['tokens']
+      number = number + 1
+      due = number % _PATIENCE == 0
+      mean = nats / tokens
+      going = jnp.where(due, mean < before, True)
+      nats, tokens = (jnp.where(due, 0.0, x) for x in (nats, tokens))
+      return number, going, params, nats, tokens, jnp.where(due, mean, before)
+
+    zero = jnp.float32(0)
+    explores = state.selection.explores
+    loop = (
+      jnp.int32(0),
+      explores,
+      state.params,
+      zero,
+      zero,
+      jnp.float32(jnp.inf),
+    )
+    return jax.lax.while_loop(more, one, loop)[2]
+
   return update
+
+
+def _of_part(grads, encoder: bool, when):
+  """Gradients of the encoder or of the rest, the others 0, `when` so."""
+
+  def keep(path, grad):
+    part = path[1].key  # After 'params'.
+    if (part in tasks.ENCODER_PARTS) == encoder:
+      return grad
+    return jnp.where(when, 0.0, grad)
+
+  return jax.tree_util.tree_map_with_path(keep, grads)
 
 
 def make_train_step(*args, **kwargs) -> Callable:
@@ -85,7 +154,7 @@ def make_train_step(*args, **kwargs) -> Callable:
 
   Args:
     *args: see `make_update`.
-    **kwargs: likewise.
+    **kwargs: likewise. Inner updates take batches of the same call.
 
   Returns:
     The function; it returns the new state, the metrics of the K updates merged
@@ -96,8 +165,9 @@ def make_train_step(*args, **kwargs) -> Callable:
 
   @functools.partial(jax.jit, donate_argnums=0)
   def train_step(state, corpus, rows, bucket, hyperparameters):
-    one = functools.partial(update, corpus, hyperparameters)
-    state, (metrics, loss) = jax.lax.scan(one, state, (rows, bucket))
+    plan = rows, bucket
+    one = functools.partial(update, corpus, hyperparameters, pool=plan)
+    state, (metrics, loss) = jax.lax.scan(one, state, plan)
     return state, metrics.reduce(), loss
 
   return train_step
@@ -109,7 +179,14 @@ def at_step(
   learning_rate_schedule: str,
   kl_schedule: str,
 ) -> state_lib.Hyperparameters:
-  """The hyperparameters with the scheduled ones as they are at `step`."""
+  """The hyperparameters with the scheduled ones as they are at `step`.
+
+  While an autoencoder is pretrained the KL term has no weight, no rate is to be
+  held, and the learning rate is its first; then all schedules begin.
+  """
+  since = step - hyperparameters.pretrain_steps
+  active = jnp.where(since < 0, 0.0, 1.0)
+  step = jnp.maximum(since, 0.0)
   return hyperparameters.replace(
     learning_rate=schedules.anneal(
       learning_rate_schedule,
@@ -118,7 +195,9 @@ def at_step(
       end=hyperparameters.final_learning_rate,
       steps=hyperparameters.learning_rate_steps,
     ),
-    kl_weight=schedules.anneal(
+    target_rate=active * hyperparameters.target_rate,
+    kl_weight=active
+    * schedules.anneal(
       kl_schedule,
       step,
       start=hyperparameters.kl_start,

@@ -5,18 +5,52 @@ A language model and a sentence VAE differ here and nowhere else.
 
 from collections.abc import Callable
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 from clu import metrics as clu_metrics
 import jax
 import jax.numpy as jnp
 
 from rnnvae_jax import models
-from rnnvae_jax.objectives import free_bits, losses
+from rnnvae_jax.objectives import (
+  free_bits,
+  losses,
+  posteriors,
+  rate_control,
+)
 from rnnvae_jax.ops import noise
 from rnnvae_jax.training import metrics
 
 Batch = dict[str, Any]  # See `batches.gather`.
+
+# The parts of a VAE's parameters that only its posterior depends on.
+ENCODER_PARTS = ('encoder', 'posterior')
+
+
+class Latents(NamedTuple):
+  """A VAE's side of a task.
+
+  Attributes:
+    size: Z.
+    encode: (params, batch, extras) -> the posterior of each row.
+    family: of the posterior: how it is drawn from, and more.
+    draw_prior: (params, key[B], site) -> z float[B, Z].
+    with_decoder_of: (params, other params) -> params, the decoder's of the
+      other but for the embeddings, which the encoder reads through.
+  """
+
+  size: int
+  encode: Callable[..., posteriors.Posterior]
+  family: posteriors.Family
+  draw_prior: Callable[..., jax.Array]
+  with_decoder_of: Callable[[Any, Any], Any]
+
+
+class Objective(NamedTuple):
+  """The static choices of a VAE's loss; scalars are `Hyperparameters`."""
+
+  free_bits_per: str = 'sentence'
+  rate_control: str = 'none'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +64,10 @@ class Task:
       to minimise, and (sums over the batch, new extras).
     evaluate: (params, batch, key, extras, num_samples, chunk) -> values of
       each row, without dropout.
-    encode: (params, batch) -> mean and log-variance float[B, Z], or None.
     start: (params, batch_size, latents) -> the carry before the first token.
     step: (params, carry, tokens int[B], latents) -> carry, logits
       float[B, V].
-    latent_size: Z, 0 for a language model.
+    latents: what only a VAE has; None for a language model.
     metrics: what training reports of a batch's sums.
     backend: which one runs the recurrence; see `ops.recurrence.choose`.
   """
@@ -43,28 +76,46 @@ class Task:
   initial_extras: Callable
   loss: Callable
   evaluate: Callable
-  encode: Callable | None
   start: Callable
   step: Callable
-  latent_size: int
   metrics: type[clu_metrics.Collection]
+  latents: Latents | None = None
   backend: str = ''
 
 
 def build(config: Any, vocab_size: int) -> Task:
   """The task that a config describes."""
-  model = models.build(config, vocab_size)
-  if config.model.kind == 'language_model':
-    return language_model(model)
-  return sentence_vae(
-    model, config.model.latent_size, config.objective.free_bits_per
+  model, objective = config.model, config.objective
+
+  def as_configured(task):
+    def init(key):
+      of_model, of_scale = jax.random.split(key)
+      return models.initialised(config, task.init(of_model), of_scale)
+
+    return dataclasses.replace(task, init=init) if model.init_scale else task
+
+  if model.kind == 'language_model':
+    return as_configured(language_model(models.build(config, vocab_size)))
+  family = posteriors.build(
+    model.posterior,
+    model.latent_size,
+    scale=model.posterior_scale,
+    committed_rate=model.committed_rate,
+    flow_layers=model.flow_layers,
+    concentration=model.concentration,
   )
+  task = sentence_vae(
+    models.build(config, vocab_size, family.head_size),
+    family,
+    Objective(objective.free_bits_per, objective.rate_control),
+  )
+  return as_configured(task)
 
 
 def language_model(model) -> Task:
   """Exact maximum likelihood."""
 
-  def nll_of(params, batch, rates=None, keys=None):
+  def nll_of(params, batch, rates=None, keys=None, smoothing=None):
     return model.apply(
       params,
       *_arrays(batch),
@@ -72,12 +123,17 @@ def language_model(model) -> Task:
       rates=rates,
       keys=keys,
       token_counts=batch['token_counts'],
+      smoothing=smoothing,
     )
 
   def loss(params, batch, hyperparameters, key, extras):
+    rates = hyperparameters.dropout
+    params = noise.drop_weights(params, rates.weight, key, 'recurrent')
     keys = noise.row_keys(key, batch['index'])
-    total, _ = nll_of(params, batch, hyperparameters.dropout, keys)
-    sums = {'reconstruction': total, **_counts(batch)}
+    total, nll = nll_of(
+      params, batch, rates, keys, hyperparameters.label_smoothing
+    )
+    sums = {'reconstruction': jnp.sum(nll), **_counts(batch)}
     return total / sums['sentences'], (sums, extras)
 
   def evaluate(params, batch, key, extras, num_samples, chunk):
@@ -90,23 +146,29 @@ def language_model(model) -> Task:
     initial_extras=dict,
     loss=loss,
     evaluate=evaluate,
-    encode=None,
     start=_bind(model, 'start'),
     step=_bind(model, 'step'),
-    latent_size=0,
     metrics=metrics.LanguageModelMetrics,
     backend=model.stack.backend,
   )
 
 
-def sentence_vae(model, latent_size: int, free_bits_per: str) -> Task:
-  """The evidence lower bound, its KL term weighted and thresholded."""
+def sentence_vae(
+  model, family: posteriors.Family, objective: Objective
+) -> Task:
+  """The evidence lower bound, its KL term controlled as configured."""
+  latent_size = model.decoder.latent_size
+  own_prior = model.prior == 'standard'
+  exact_kl = family.kl if own_prior else None
 
-  def encode(params, batch):
+  def outputs_of(params, batch):
     arrays = batch['targets'], batch['mask']
     return model.apply(params, *arrays, method='encode')
 
-  def decode(params, batch, latents, rates=None, keys=None):
+  def encode(params, batch, extras):
+    return family.read(outputs_of(params, batch), extras['posterior'])
+
+  def decode(params, batch, latents, rates=None, keys=None, smoothing=None):
     """Reconstruction given z: nats of the batch, and of each sentence."""
     total, nll = model.apply(
       params,
@@ -115,27 +177,87 @@ def sentence_vae(model, latent_size: int, free_bits_per: str) -> Task:
       rates=rates,
       keys=keys,
       token_counts=batch['token_counts'],
+      smoothing=smoothing,
       method='decode',
     )
     return total, jnp.sum(nll, axis=1)
 
+  def make_log_prior(params):
+    """z float[B, Z] -> float[B], nats; the components computed once."""
+    if own_prior:
+      return family.log_prior
+    log_weights, outputs = model.apply(params, method='components')
+    means, log_vars = jnp.split(outputs[:, : 2 * latent_size], 2, axis=-1)
+    return lambda z: losses.mixture_log_density(z, log_weights, means, log_vars)
+
+  def draw_prior(params, keys, site):
+    """key[B] -> z float[B, Z], drawn from the prior."""
+    draws = noise.normal(keys, site, (family.noise_size,))
+    if own_prior:
+      return family.draw_prior(draws)
+    log_weights, outputs = model.apply(params, method='components')
+    pick = lambda key: jax.random.categorical(key, log_weights)
+    chosen = jax.vmap(pick)(noise.site_keys(keys, f'{site}/component'))
+    outputs = outputs[chosen, : 2 * latent_size]
+    return losses.reparameterise(draws, *jnp.split(outputs, 2, axis=-1))
+
   def loss(params, batch, hyperparameters, key, extras):
-    keys = noise.row_keys(key, batch['index'])
-    mean, log_var = encode(params, batch)
-    epsilon = noise.normal(keys, 'latents', (latent_size,))
-    latents = losses.reparameterise(epsilon, mean, log_var)
-    total, _ = decode(params, batch, latents, hyperparameters.dropout, keys)
-    kl = losses.gaussian_kl(mean, log_var)
-    penalty = free_bits.penalised_kl(
-      kl, hyperparameters.free_bits, free_bits_per, batch['weights']
+    params = noise.drop_weights(
+      params, hyperparameters.dropout.weight, key, 'recurrent'
     )
-    sums = {
-      'reconstruction': total,
-      'kl': jnp.sum(jnp.sum(kl, axis=1) * batch['weights']),
-      **_counts(batch),
+    keys, weights = noise.row_keys(key, batch['index']), batch['weights']
+    posterior, statistics = family.adapt(
+      outputs_of(params, batch), extras['posterior'], weights
+    )
+    draws = noise.normal(keys, 'latents', (family.noise_size,))
+    latents, log_q = family.draw(draws, posterior)
+    total, nll = decode(
+      params,
+      batch,
+      latents,
+      hyperparameters.dropout,
+      keys,
+      hyperparameters.label_smoothing,
+    )
+    if exact_kl is not None:
+      kl = exact_kl(posterior)
+    else:
+      kl = (log_q - make_log_prior(params)(latents))[:, None]
+    counts = _counts(batch)
+    total_kl = jnp.sum(jnp.where(weights > 0, jnp.sum(kl, axis=1), 0.0))
+    mean_kl = total_kl / counts['sentences']
+    target = hyperparameters.target_rate
+    state = jax.lax.stop_gradient(extras['rate_control'])
+    factor, added = rate_control.penalty(
+      objective.rate_control, state, mean_kl, target
+    )
+    penalty = free_bits.penalised_kl(
+      kl, hyperparameters.free_bits, objective.free_bits_per, weights
+    )
+    kl_weight = hyperparameters.kl_weight * factor
+    value = total / counts['sentences'] + kl_weight * penalty + added
+    if hyperparameters.mmd_weight is not None:
+      of_prior = draw_prior(params, keys, 'mmd')
+      value += hyperparameters.mmd_weight * losses.maximum_mean_discrepancy(
+        latents, of_prior, weights
+      )
+    new_extras = {
+      'posterior': statistics,
+      'rate_control': rate_control.update(
+        objective.rate_control,
+        state,
+        jax.lax.stop_gradient(mean_kl),
+        target,
+        hyperparameters.rate_control_speed,
+      ),
     }
-    value = total / sums['sentences']
-    return value + hyperparameters.kl_weight * penalty, (sums, extras)
+    sums = {
+      'reconstruction': jnp.sum(nll),
+      'kl': total_kl,
+      'kl_weight': kl_weight - state.get('multiplier', 0.0),
+      **counts,
+    }
+    return value, (sums, new_extras)
 
   def evaluate(params, batch, key, extras, num_samples, chunk):
     """Values of each row from `num_samples` posterior samples.
@@ -144,46 +266,62 @@ def sentence_vae(model, latent_size: int, free_bits_per: str) -> Task:
     bound at once, so no encoder pass and no logit is computed twice.
 
     Returns:
-      reconstruction, kl, iwae_nll float[B], nats; mean, log_var, noise
-      float[B, Z] (`noise` is the first sample's).
+      reconstruction, kl, iwae_nll float[B], nats; iwae_variance float[B], over
+      draws of the samples; posterior_mean float[B, Z];
+      and where mutual information can be estimated mean, log_var and noise
+      float[B, Z] for it, of the first sample. Where the KL is the mean of
+      samples, kl_variance float[B], that of this mean.
     """
-    del extras
     keys = noise.row_keys(key, batch['index'])
-    mean, log_var = encode(params, batch)
-    epsilon = noise.normal(keys, 'latents', (num_samples, latent_size))
-    epsilon = jnp.swapaxes(epsilon, 0, 1)  # [K, B, Z]
+    posterior = encode(params, batch, extras)
+    log_prior = make_log_prior(params)
+    draws = noise.normal(keys, 'latents', (num_samples, family.noise_size))
+    draws = jnp.swapaxes(draws, 0, 1)  # [K, B, N]
 
-    def one_sample(epsilon):
-      latents = losses.reparameterise(epsilon, mean, log_var)
+    def one_sample(draws):
+      latents, log_q = family.draw(draws, posterior)
       _, nll = decode(params, batch, latents)
-      prior = losses.gaussian_log_density(
-        latents, jnp.zeros_like(mean), jnp.zeros_like(mean)
-      )
-      posterior = losses.gaussian_log_density(latents, mean, log_var)
-      return nll, jnp.sum(prior - posterior, axis=-1) - nll
+      return nll, log_q - log_prior(latents)
 
-    nll, log_weights = jax.lax.map(one_sample, epsilon, batch_size=chunk)
-    return {
+    nll, divergence = jax.lax.map(one_sample, draws, batch_size=chunk)
+    log_weights = -nll - divergence
+    values = {
       'reconstruction': jnp.mean(nll, axis=0),
-      'kl': jnp.sum(losses.gaussian_kl(mean, log_var), axis=-1),
       'iwae_nll': losses.importance_weighted_nll(log_weights),
-      'mean': mean,
-      'log_var': log_var,
-      'noise': epsilon[0],
+      'iwae_variance': losses.importance_weighted_variance(log_weights),
+      'posterior_mean': posterior.mean,
     }
+    if exact_kl is not None:
+      values['kl'] = jnp.sum(exact_kl(posterior), axis=-1)
+    else:
+      values['kl'] = jnp.mean(divergence, axis=0)
+      values['kl_variance'] = jnp.var(divergence, axis=0) / num_samples
+    if family.as_gaussian is not None:
+      names = 'mean', 'log_var', 'noise'
+      of_first = family.as_gaussian(draws[0], posterior)
+      values |= dict(zip(names, of_first, strict=True))
+    return values
 
   return Task(
     init=lambda key: model.init(key, *_arrays(_tiny_batch())),
-    initial_extras=dict,
+    initial_extras=lambda: {
+      'posterior': family.initial(),
+      'rate_control': rate_control.initial(objective.rate_control),
+    },
     loss=loss,
     evaluate=evaluate,
-    encode=encode,
     start=_bind(model, 'start'),
     step=_bind(model, 'step'),
-    latent_size=latent_size,
+    latents=Latents(latent_size, encode, family, draw_prior, _with_decoder_of),
     metrics=metrics.SentenceVaeMetrics,
     backend=model.decoder.stack.backend,
   )
+
+
+def _with_decoder_of(params, other):
+  ours, theirs = params['params'], other['params']['decoder']
+  decoder = theirs | {'embedding': ours['decoder']['embedding']}
+  return {'params': ours | {'decoder': decoder}}
 
 
 def _bind(model, method: str) -> Callable:

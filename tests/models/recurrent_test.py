@@ -322,8 +322,7 @@ class CarryTest(absltest.TestCase):
 
 
 def hidden_rate(rate):
-  zero = jnp.float32(0)
-  return noise.Rates(zero, jnp.float32(rate), zero, zero)
+  return noise.Rates(hidden=jnp.float32(rate))
 
 
 def pass_through(name):

@@ -70,7 +70,13 @@ def on_host(fn):
 
 @functools.cache
 def encode_of(model):
-  return on_host(functools.partial(model.apply, method='encode'))
+  """(params, tokens, mask) -> mean, log-variance, as a Gaussian's are read."""
+
+  def encode(*args):
+    outputs = model.apply(*args, method='encode')
+    return tuple(jnp.split(outputs, 2, axis=-1))
+
+  return on_host(encode)
 
 
 @functools.cache
@@ -85,7 +91,8 @@ def parts_of(model):
 
   def value(params, arrays, epsilon, weights):
     inputs, targets, mask = arrays
-    mean, log_var = model.apply(params, targets, mask, method='encode')
+    outputs = model.apply(params, targets, mask, method='encode')
+    mean, log_var = jnp.split(outputs, 2, axis=-1)
     latents = mean + jnp.exp(0.5 * log_var) * epsilon
     total, nll = model.apply(
       params, latents, inputs, targets, mask, method='decode'

@@ -30,6 +30,11 @@ BY_HAND = {
     1.5: (1.5 + 4, [[0, 1], [0, 1], [0, 1]]),
     4.5: (4.5 + 4.5, [[0, 0], [0, 0], [0, 0]]),
   },
+  'sentence_latent': {
+    0.0: (5.0, [[1, 1], [1, 1], [1, 1]]),
+    1.5: ((1.5 + 1.5 + 2 + 3 + 1.5 + 8) / 3, [[0, 0], [1, 1], [0, 1]]),
+    4.5: ((5 * 4.5 + 8) / 3, [[0, 0], [0, 0], [0, 1]]),
+  },
 }
 CASES = [
   (per, threshold, *case)
@@ -100,6 +105,15 @@ class PenalisedKlTest(parameterized.TestCase):
   def test_refuses_weights_of_another_batch(self, shape):
     with self.assertRaisesRegex(ValueError, r'got \(3, 2\) and \('):
       free_bits.penalised_kl(KL, 0.0, 'batch', jnp.ones(shape))
+
+
+class EstimatedKlTest(absltest.TestCase):
+  def test_a_negative_estimate_counts_as_it_is_without_a_threshold(self):
+    kl = np.float32([[-1.0], [4.0], [3.0]])
+    for per in free_bits.PER:
+      value, grad = VALUE_AND_GRAD(kl, 0.0, per=per, weights=REAL)
+      np.testing.assert_allclose(value, 2.0, rtol=4 * EPS)
+      np.testing.assert_allclose(grad, 1 / 3, rtol=2 * EPS)
 
 
 if __name__ == '__main__':

@@ -263,5 +263,66 @@ class ImportanceWeightedNllTest(parameterized.TestCase):
     np.testing.assert_allclose(grad(log_weights), want, rtol=8 * EPS)
 
 
+class ImportanceWeightedVarianceTest(absltest.TestCase):
+  def test_is_that_of_the_bound_over_draws(self):
+    rng = np.random.default_rng(0)
+    samples, draws = 64, 20_000
+    log_weights = rng.normal(scale=0.5, size=(samples, draws)) - 300.0
+    bounds = losses.importance_weighted_nll(jnp.float32(log_weights))
+    variances = losses.importance_weighted_variance(jnp.float32(log_weights))
+    got = float(np.mean(variances))
+    # To first order in 1 / samples; the share of the next is about 1 / 64.
+    self.assertAlmostEqual(got / np.var(np.float64(bounds)), 1.0, delta=0.06)
+
+  def test_of_equal_weights_is_zero(self):
+    log_weights = jnp.full((5, 3), -7.0)
+    got = losses.importance_weighted_variance(log_weights)
+    np.testing.assert_array_equal(got, np.zeros(3))
+
+
+class MixtureLogDensityTest(absltest.TestCase):
+  def test_matches_float64(self):
+    rng = np.random.default_rng(0)
+    z, mean = rng.normal(size=(5, 3)), 2 * rng.normal(size=(4, 3))
+    log_var = rng.normal(size=(4, 3))
+    weights = rng.dirichlet(np.ones(4))
+    got = losses.mixture_log_density(
+      *map(jnp.float32, (z, np.log(weights), mean, log_var))
+    )
+    density = np.prod(
+      np.exp(-0.5 * (z[:, None] - mean) ** 2 / np.exp(log_var))
+      / np.sqrt(2 * np.pi * np.exp(log_var)),
+      axis=-1,
+    )
+    np.testing.assert_allclose(got, np.log(density @ weights), rtol=2e-5)
+
+
+class MaximumMeanDiscrepancyTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    rng = np.random.default_rng(0)
+    self.x, self.y = rng.normal(size=(2, 6, 3))
+    self.weights = np.float32([1, 1, 0, 1, 1, 0])
+
+  def got(self, x, y):
+    return float(
+      losses.maximum_mean_discrepancy(*map(jnp.float32, (x, y, self.weights)))
+    )
+
+  def test_matches_a_loop_over_the_rows_that_count(self):
+    real = np.flatnonzero(self.weights)
+    mean = lambda a, b: np.mean(
+      [np.exp(-np.sum((a[i] - b[j]) ** 2) / 3) for i in real for j in real]
+    )
+    x, y = self.x, self.y
+    want = mean(x, x) + mean(y, y) - 2 * mean(x, y)
+    self.assertAlmostEqual(self.got(x, y), want, delta=1e-6)
+
+  def test_of_equal_samples_is_zero_and_grows_with_the_distance(self):
+    self.assertAlmostEqual(self.got(self.x, self.x), 0.0, delta=1e-6)
+    near, far = (self.got(self.x, self.x + d) for d in (0.1, 1.0))
+    self.assertLess(near, far)
+
+
 if __name__ == '__main__':
   absltest.main()

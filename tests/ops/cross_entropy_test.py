@@ -266,6 +266,49 @@ class LinearCrossEntropyTest(parameterized.TestCase):
     )
 
 
+class SmoothingTest(absltest.TestCase):
+  def test_is_a_mean_over_labels(self):
+    """Of a label's nats with its share, and of all words' with the rest."""
+    args, share = arguments(), 0.3
+
+    def total(*args, smoothing=None):
+      return cross_entropy.linear_cross_entropy(*args, ONE_CHUNK, smoothing)
+
+    run = jax.jit(
+      jax.value_and_grad(total, (0, 1, 2), has_aux=True),
+    )
+    smoothed = run(*args, smoothing=jnp.float32(share))
+    plain = run(*args)
+    np.testing.assert_array_equal(smoothed[0][1], plain[0][1])  # Nats of rows.
+    every = [
+      run(*args[:3], np.full(ROWS, word, np.int32), args[4])
+      for word in range(VOCAB)
+    ]
+    pick = lambda result: (result[0][0], *result[1])
+    want = jax.tree.map(
+      lambda own, *others: (1 - share) * own + share * sum(others) / VOCAB,
+      pick(plain),
+      *map(pick, every),
+    )
+    scale = max(np.max(np.abs(x)) for x in jax.tree.leaves(want))
+    jax.tree.map(
+      lambda got, want: np.testing.assert_allclose(
+        got, want, atol=100 * EPS * scale
+      ),
+      pick(smoothed),
+      want,
+    )
+
+  def test_of_none_is_none(self):
+    args = arguments()
+    for share, same in ((0.0, True), (0.1, False)):
+      total, _ = cross_entropy.linear_cross_entropy(
+        *args, ONE_CHUNK, jnp.float32(share)
+      )
+      want, _ = compiled_values()(*args)
+      self.assertEqual(bool(np.isclose(total, want, rtol=1e-6)), same)
+
+
 class RowNatsTest(parameterized.TestCase):
   """What cannot be differentiated says so; what merely exists may."""
 

@@ -215,5 +215,54 @@ class DropWordsTest(parameterized.TestCase):
     self.assertLen(np.unique(want == UNK, axis=0), ROWS)
 
 
+class DropWeightsTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    cell = lambda value: {
+      'kernel': np.full((40, 50), value, np.float32),
+      'cell': {'recurrent_kernel': np.full((300, 400), value, np.float32)},
+    }
+    self.params = {
+      'params': {
+        'recurrent': {'layer_0': cell(1), 'layer_1': cell(2)},
+        'encoder': {'layer_0': cell(3)},
+      }
+    }
+
+  def drop(self, rate, seed=0):
+    key = jax.random.key(seed)
+    rate = None if rate is None else jnp.float32(rate)
+    return noise.drop_weights(self.params, rate, key, 'recurrent')
+
+  def test_drops_elements_of_recurrent_kernels_within_and_nothing_else(self):
+    dropped = self.drop(0.25)['params']
+    kernels = []
+    for number in (0, 1):
+      layer = dropped['recurrent'][f'layer_{number}']
+      value = number + 1
+      np.testing.assert_array_equal(layer['kernel'], value)
+      kernel = np.asarray(layer['cell']['recurrent_kernel'])
+      self.assertSetEqual(
+        set(np.unique(kernel)), {0.0, np.float32(value / 0.75)}
+      )
+      error = 5 * np.sqrt(0.25 * 0.75 / kernel.size)
+      self.assertAlmostEqual(np.mean(kernel == 0), 0.25, delta=error)
+      kernels.append(kernel == 0)
+    self.assertGreater(np.mean(kernels[0] != kernels[1]), 0.3)
+    jax.tree.map(
+      np.testing.assert_array_equal,
+      dropped['encoder'],
+      self.params['params']['encoder'],
+    )
+
+  def test_another_update_drops_others(self):
+    a, b = self.drop(0.5), self.drop(0.5, seed=1)
+    differ = jax.tree.map(lambda x, y: bool(np.any(x != y)), a, b)
+    self.assertEqual(sum(jax.tree.leaves(differ)), 2)
+
+  def test_of_no_rate_is_the_identity(self):
+    self.assertIs(self.drop(None), self.params)
+
+
 if __name__ == '__main__':
   absltest.main()

@@ -97,7 +97,7 @@ def case(name, time=TIME, seed=0):
   return weights, longer(x), state, (of_after, longer(of_outputs))
 
 
-def scanned(name, reverse, weights, x, mask, state):
+def scanned(name, reverse, weights, x, mask, state, state_mask=None):
   """The reference, on the arguments of `recurrence.run`."""
   layer = recurrent.Layer(
     CELLS[name],
@@ -110,14 +110,14 @@ def scanned(name, reverse, weights, x, mask, state):
   cell = {key: weights[key] for key in weights if key not in own}
   swap = lambda array: jnp.swapaxes(array, 0, 1)
   after, outputs = layer.apply(
-    {'params': {**own, 'cell': cell}}, swap(x), swap(mask), state
+    {'params': {**own, 'cell': cell}}, swap(x), swap(mask), state, state_mask
   )
   return after, swap(outputs)
 
 
-def fused(name, options, weights, x, mask, state):
+def fused(name, options, weights, x, mask, state, state_mask=None):
   spec = CELLS[name]().spec
-  return recurrence.run(spec, weights, x, mask, state, options)
+  return recurrence.run(spec, weights, x, mask, state, options, state_mask)
 
 
 def results_of(run, weights, x, mask, state, cotangents):
@@ -137,6 +137,12 @@ def results_of(run, weights, x, mask, state, cotangents):
 def compiled(run, *how):
   fn = jax.jit(functools.partial(results_of, functools.partial(run, *how)))
   return lambda *args: jax.device_get(fn(*args))
+
+
+def arguments_of(name):
+  """Of `results_of`, after the function."""
+  weights, x, state, cotangents = case(name)
+  return weights, x, mask_of(LENGTHS['ragged']), state, cotangents
 
 
 def on_case(run, name, how, lengths, time=TIME, x=None):
@@ -176,6 +182,19 @@ class FusedTest(parameterized.TestCase):
     for lengths in LENGTHS.values():
       want = on_case(scanned, name, options.reverse, lengths)
       assert_close(on_case(fused, name, options, lengths), want)
+
+  @parameterized.parameters('relu', 'gru', 'gru_before', 'lstm_peepholes')
+  def test_a_mask_on_what_products_read_equals_the_reference(self, name):
+    rng = np.random.default_rng(4)
+    state_mask = np.float32(2.0 * rng.integers(2, size=(ROWS, HIDDEN)))
+    for reverse in (False, True):
+      how = functools.partial(scanned, state_mask=state_mask), name, reverse
+      want = compiled(*how)(*arguments_of(name))
+      options = recurrence.Options(reverse, recompute=reverse, block=3)
+      how = functools.partial(fused, state_mask=state_mask), name, options
+      assert_close(compiled(*how)(*arguments_of(name)), want)
+      unmasked = on_case(scanned, name, reverse, LENGTHS['ragged'])
+      self.assertGreater(np.max(errors(unmasked, want)), 0.01)
 
   @parameterized.parameters(False, True)
   def test_a_block_longer_than_all_time_is_one_block(self, reverse):

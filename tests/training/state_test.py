@@ -18,10 +18,8 @@ def make_task():
     initial_extras=dict,
     loss=unused,
     evaluate=unused,
-    encode=None,
     start=unused,
     step=unused,
-    latent_size=0,
     metrics=None,
   )
 

@@ -221,10 +221,8 @@ def toy_task():
     initial_extras=lambda: {'calls': jnp.int32(0)},
     loss=toy_loss,
     evaluate=unused,
-    encode=None,
     start=unused,
     step=unused,
-    latent_size=0,
     metrics=metrics.LanguageModelMetrics,
   )
 

@@ -1,0 +1,259 @@
+"""Named tables of papers: trains and evaluates their rows -> RESULTS.md.
+
+A table is a config file with two things more: `PROTOCOL`, a line on what its
+figures have in common, and `ROWS`, by name the published figures of each row
+and their source; `get_config('row=NAME')` is a row's config. Its data lie in
+`benchmarks/results/tables/`, a JSON file a table, from which RESULTS.md is
+written anew. Every seed of a row is a run of its own, below the given folder:
+what is finished is not done again, what was stopped goes on.
+"""
+
+from collections.abc import Mapping, Sequence
+import os
+import pathlib
+import runpy
+import time
+from typing import Any
+
+from absl import logging
+import numpy as np
+
+from rnnvae_jax import config_lib, data, errors, evaluate, train
+from rnnvae_jax.training import environment, runs, writers
+
+CONFIGS = pathlib.Path('configs')
+TABLES = pathlib.Path('benchmarks/results/tables')
+RESULTS = pathlib.Path('RESULTS.md')
+
+# Of results.json, what is no figure of the model.
+_NOT_OF_THE_MODEL = ('seconds', 'seed', 'sentences', 'tokens', 'truncated')
+_SPLITS = ('valid', 'test')
+
+
+def reproduce(
+  table: str,
+  workdir: str,
+  rows: Sequence[str] = (),
+  seeds: int = 1,
+  budget: float = 0.0,
+) -> None:
+  """Trains and evaluates rows of a table, and writes RESULTS.md anew.
+
+  Args:
+    table: its name: configs/NAME.py.
+    workdir: holds the runs: TABLE/ROW/seed_N.
+    rows: their names; all of the table's if there is none.
+    seeds: runs of each row, with seeds 0, 1 and so on.
+    budget: seconds after which training stops, at a checkpoint, and no row is
+      begun any more; 0: none.
+
+  Raises:
+    ValueError: an unknown table or row, or a config that cannot run.
+  """
+  defined = load(table)
+  for row in rows:
+    if row not in defined['ROWS']:
+      raise ValueError(errors.unknown('--rows', row, defined['ROWS']))
+  deadline = time.time() + budget if budget else float('inf')
+  for row in rows or defined['ROWS']:
+    results = []
+    for seed in range(seeds):
+      if time.time() > deadline:
+        logging.info('The budget is spent; %s is left for the next time.', row)
+        return
+      config = defined['get_config'](f'row={row}')
+      config.seed = seed
+      folder = os.path.join(workdir, table, row, f'seed_{seed}')
+      result = run(config, folder, deadline)
+      if result is not None:
+        results.append(result)
+    if results:
+      _keep(table, defined, row, results)
+
+
+def load(table: str) -> dict[str, Any]:
+  """PROTOCOL, ROWS and get_config of a table.
+
+  Raises:
+    ValueError: there is no such table.
+  """
+  path = CONFIGS / f'{table}.py'
+  if not path.is_file():
+    tables = sorted(
+      path.stem for path in CONFIGS.glob('*.py') if 'ROWS =' in path.read_text()
+    )
+    if not tables:
+      raise ValueError(
+        f'No tables in {CONFIGS.resolve()}: run this in the project folder.'
+      )
+    raise ValueError(errors.unknown('--table', table, tables))
+  return runpy.run_path(str(path))
+
+
+def run(
+  config: Any, workdir: str, deadline: float = float('inf')
+) -> dict[str, Any] | None:
+  """A run's figures, trained and evaluated as far as that is left to do.
+
+  Returns:
+    'metrics', by split and name; 'wall_seconds' of training and evaluation;
+    'environment'. None if the deadline came first.
+  """
+  config_lib.validate(config)
+  path = os.path.join(workdir, 'reproduced.json')
+  done: dict[str, Any] = {'wall_seconds': 0.0}
+  if os.path.exists(path):
+    done = runs.read_json(path)
+  if 'metrics' in done:
+    return done
+  start = time.time()
+  try:
+    corpus = train.train(config, workdir, deadline)
+    if corpus is None:
+      return None
+    done['metrics'] = _evaluate(config, workdir, corpus)
+    done['environment'] = environment.describe()
+    return done
+  finally:  # Also when it is stopped: the time counts.
+    done['wall_seconds'] += time.time() - start
+    if os.path.isdir(workdir):
+      writers.write_json(path, done)
+
+
+def _evaluate(config, workdir: str, corpus: data.Corpus) -> dict[str, Any]:
+  metrics: dict[str, float] = {}
+  for split in _SPLITS:
+    config.evaluate.split = split
+    values = evaluate.evaluate(config, workdir, corpus)[split]
+    metrics |= {
+      f'{split}_{name}': value
+      for name, value in values.items()
+      if isinstance(value, int | float) and name not in _NOT_OF_THE_MODEL
+    }
+  return metrics
+
+
+def _keep(
+  table: str,
+  defined: Mapping[str, Any],
+  row: str,
+  results: Sequence[Mapping[str, Any]],
+) -> None:
+  """Puts a row's figures into the table's file, and renders all tables."""
+  path = TABLES / f'{table}.json'
+  kept: dict[str, Any] = {}
+  if path.exists():
+    kept = runs.read_json(str(path))
+  kept |= {'table': table, 'protocol': defined['PROTOCOL']}
+  rows = kept.setdefault('rows', {})
+  for name, published in defined['ROWS'].items():
+    rows[name] = rows.get(name, {}) | published
+  last = results[-1]['environment']
+  rows[row] |= {
+    'ours': {
+      name: _spread([result['metrics'][name] for result in results])
+      for name in results[0]['metrics']
+    },
+    'config': f'configs/{table}.py:row={row}',
+    'command': f'python -m rnnvae_jax.main --mode=reproduce --table={table} '
+    f'--rows={row} --seeds={len(results)} --workdir=runs/tables',
+    'commit': last['commit'],
+    'device': f'{last["device"]}, {last["cores"]} cores',
+    'wall_seconds': round(
+      float(np.mean([result['wall_seconds'] for result in results]))
+    ),
+    'environment': last,
+  }
+  kept['rows'] = {name: rows[name] for name in defined['ROWS']}
+  TABLES.mkdir(parents=True, exist_ok=True)
+  writers.write_json(str(path), kept)
+  render()
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+  """Mean and standard deviation over seeds; of one seed there is none."""
+  spread = {'mean': float(np.mean(values)), 'seeds': len(values)}
+  if len(values) > 1:
+    spread['std'] = float(np.std(values, ddof=1))
+  return spread
+
+
+def render() -> None:
+  """RESULTS.md from the files of all tables."""
+  parts = [_HEADER]
+  for path in sorted(TABLES.glob('*.json')):
+    parts.append(_section(runs.read_json(str(path))))
+  writers.write_text(str(RESULTS), '\n'.join(parts))
+
+
+_HEADER = """# Results
+
+Written by `python -m rnnvae_jax.main --mode=reproduce`, from the files in
+`benchmarks/results/tables/`, which hold more figures of each row and the
+versions they were made with. Published figures stand before the slash, ours
+after it: means over seeds with their standard deviation, where there are
+several. Nats a sentence unless named otherwise. What has no figure of ours is
+not measured.
+"""
+_TITLES = {
+  'nll_per_sentence': 'NLL',
+  'perplexity': 'perplexity',
+  'elbo': '-ELBO',
+  'reconstruction': 'reconstruction',
+  'kl': 'KL',
+  'iwae_nll': 'IW NLL',
+  'iwae_perplexity': 'IW perplexity',
+  'mutual_information': 'MI',
+  'mutual_information_batch': 'MI in batches',
+  'active_units': 'active units',
+}
+
+
+def _section(table: Mapping[str, Any]) -> str:
+  """A table as Markdown: what any of its rows has published, and ours."""
+  rows = table['rows']
+  metrics = list(
+    dict.fromkeys(
+      metric for row in rows.values() for metric in row['published']
+    )
+  )
+  columns = ['row', *map(_title, metrics), 'source', 'minutes', 'commit']
+  lines = [
+    f'## {table["table"]}\n',
+    f'{table["protocol"]}\n',
+    _line(columns),
+    _line(['---'] * len(columns)),
+  ]
+  for name, row in rows.items():
+    ours = row.get('ours', {})
+    cells = [_cell(row['published'], ours, metric) for metric in metrics]
+    minutes = f'{row["wall_seconds"] / 60:.0f}' if ours else ''
+    commit = f'`{row["commit"][:8]}`' if ours and row['commit'] else ''
+    lines.append(_line([f'`{name}`', *cells, row['source'], minutes, commit]))
+  commands = [
+    f'{row["command"]}  # {row["device"]}'
+    for row in rows.values()
+    if 'ours' in row
+  ]
+  return '\n'.join([*lines, '', '```', *commands, '```', ''])
+
+
+def _title(metric: str) -> str:
+  split, _, name = metric.partition('_')
+  return f'{split} {_TITLES.get(name, name)}'
+
+
+def _line(cells: Sequence[str]) -> str:
+  return '| ' + ' | '.join(cells) + ' |'
+
+
+def _cell(published, ours, metric: str) -> str:
+  """'published / ours ± deviation (seeds)', as far as there are any."""
+  theirs = str(published[metric]) if metric in published else ''
+  if metric not in ours:
+    return theirs
+  value = ours[metric]
+  text = f'{value["mean"]:.2f}'
+  if 'std' in value:
+    text += f' ± {value["std"]:.2f}'
+  return f'{theirs or "-"} / {text}'

@@ -1,0 +1,74 @@
+"""Rate controls by hand, and on a problem whose solution is known."""
+
+from absl.testing import absltest, parameterized
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnvae_jax.objectives import rate_control
+
+
+class RateControlTest(parameterized.TestCase):
+  def test_none_does_nothing(self):
+    state = rate_control.initial('none')
+    factor, added = rate_control.penalty('none', state, jnp.float32(3), 5.0)
+    self.assertEqual((float(factor), float(added)), (1.0, 0.0))
+    self.assertEqual(rate_control.update('none', state, 3.0, 5.0, 0.1), {})
+
+  def test_a_lagrangian_pulls_towards_the_target(self):
+    state = {'multiplier': jnp.float32(0.25), 'square': jnp.float32(0)}
+    factor, added = rate_control.penalty(
+      'lagrangian', state, jnp.float32(3), 5.0
+    )
+    self.assertEqual((float(factor), float(added)), (1.0, 0.5))
+
+  def test_a_multiplier_climbs_by_rmsprop_and_is_never_negative(self):
+    state = rate_control.initial('lagrangian')
+    below = rate_control.update('lagrangian', state, jnp.float32(3), 5.0, 0.1)
+    # The mean square is 1% of 4: a first step of 0.1 * 2 / 0.2.
+    np.testing.assert_allclose(below['multiplier'], 1.0, rtol=1e-5)
+    np.testing.assert_allclose(below['square'], 0.04, rtol=1e-5)
+    above = rate_control.update('lagrangian', state, jnp.float32(9), 5.0, 0.1)
+    self.assertEqual(float(above['multiplier']), 0.0)
+
+  @parameterized.parameters((4.9, 0.9), (5.1, 1.0), (5.3, 1.1))
+  def test_soft_free_bits_have_a_band(self, kl, factor):
+    state = {'weight': jnp.float32(0.5)}
+    new = rate_control.update('soft_free_bits', state, kl, 5.0, 0.1)
+    np.testing.assert_allclose(new['weight'], 0.5 * factor, rtol=1e-6)
+
+  def test_soft_free_bits_weigh_at_most_1_and_come_back_from_the_least(self):
+    state = {'weight': jnp.float32(0.99)}
+    new = rate_control.update('soft_free_bits', state, 9.0, 5.0, 0.1)
+    self.assertEqual(float(new['weight']), 1.0)
+    for _ in range(2_000):
+      new = rate_control.update('soft_free_bits', new, 1.0, 5.0, 0.1)
+    self.assertGreater(float(new['weight']), 0.0)
+
+  @parameterized.parameters('lagrangian', 'soft_free_bits')
+  def test_holds_the_rate_where_the_loss_alone_would_not(self, kind):
+    # The optimum of distortion (r - 6)² / 12 + r is r = 0; at r = 4 the slope
+    # of the distortion is -1/3, so a third of the KL's weight holds it there.
+    def loss(rate, state):
+      factor, added = rate_control.penalty(kind, state, rate, 4.0)
+      return (rate - 6) ** 2 / 12 + factor * rate + added
+
+    def step(loop, _):
+      rate, state = loop
+      rate = rate - 0.05 * jax.grad(loss)(rate, state)
+      state = rate_control.update(kind, state, rate, 4.0, 0.002)
+      return (rate, state), rate
+
+    start = jnp.float32(6), rate_control.initial(kind)
+    (_, state), rates = jax.lax.scan(step, start, length=20_000)
+    self.assertAlmostEqual(float(np.mean(rates[-5_000:])), 4.1, delta=0.12)
+    weight = state.get('weight', 1 - state.get('multiplier', 0.0))
+    self.assertAlmostEqual(float(weight), 1 / 3, delta=0.1)
+
+  def test_an_unknown_one_is_named(self):
+    with self.assertRaisesRegex(ValueError, "Did you mean 'lagrangian'"):
+      rate_control.initial('lagrange')
+
+
+if __name__ == '__main__':
+  absltest.main()
