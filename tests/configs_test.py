@@ -17,7 +17,19 @@ import pytest
 from rnnvae_jax import config_lib, evaluate, generate, train
 
 CONFIGS = pathlib.Path(__file__).parent.parent / 'configs'
-NAMES = tuple(sorted(path.stem for path in CONFIGS.glob('*.py')))
+TABLES = tuple(
+  sorted(
+    path.stem for path in CONFIGS.glob('*.py') if 'ROWS =' in path.read_text()
+  )
+)
+NAMES = tuple(
+  sorted({path.stem for path in CONFIGS.glob('*.py')} - set(TABLES))
+)
+ROWS = tuple(
+  (table, row)
+  for table in TABLES
+  for row in runpy.run_path(str(CONFIGS / f'{table}.py'))['ROWS']
+)
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -101,7 +113,7 @@ def run_tiny(name):
 
 
 class ConfigsTest(parameterized.TestCase):
-  def test_there_are_six(self):
+  def test_there_are_six_beside_the_tables(self):
     self.assertLen(NAMES, 6)
 
   @parameterized.product(
@@ -148,6 +160,30 @@ class ConfigsTest(parameterized.TestCase):
       config.generate.num_samples,
     )
     self.assertLen(set(sizes), len(sizes), sizes)
+
+
+class TablesTest(parameterized.TestCase):
+  @parameterized.product(table_row=ROWS, tail=('', 'tiny', 'grammar'))
+  def test_every_row_is_valid_with_every_argument(self, table_row, tail):
+    table, row = table_row
+    config = get_config(table, f'row={row},{tail}')
+    config_lib.validate(config)
+    self.assertTrue(config.is_locked)
+    self.assertEqual(config.corpus.name, 'grammar' if tail else 'ptb')
+
+  @parameterized.parameters(*TABLES)
+  def test_rows_are_different_runs(self, table):
+    flat = [
+      tuple(config_lib.flatten(get_config(name, f'row={row}')).items())
+      for name, row in ROWS
+      if name == table
+    ]
+    self.assertLen(set(flat), len(flat))
+
+  @parameterized.parameters(*TABLES)
+  def test_an_unknown_row_is_named(self, table):
+    with self.assertRaisesRegex(ValueError, "row = 'nothing' is unknown"):
+      get_config(table, 'row=nothing')
 
 
 class DeadKeysTest(parameterized.TestCase):

@@ -25,7 +25,15 @@ LAYERS = {
   'train': {'data', 'training'},
   'evaluate': {'data', 'training'},
   'generate': {'data', 'ops', 'training'},
-  'main': {'config_lib', 'train', 'evaluate', 'generate', 'training'},
+  'reproduce': {'config_lib', 'data', 'evaluate', 'train', 'training'},
+  'main': {
+    'config_lib',
+    'evaluate',
+    'generate',
+    'reproduce',
+    'train',
+    'training',
+  },
 }
 # Single modules, beyond what their layer may import.
 EXCEPTIONS = {

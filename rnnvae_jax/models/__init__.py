@@ -117,13 +117,13 @@ def initialised(config: Any, params: Any, key: jax.Array) -> Any:
   biases included, from one interval around 0.
   """
   scale = config.model.init_scale
-  if not scale:
-    return params
   of_embedding = config.model.embedding_init_scale or scale
 
   def draw(number_and_path, leaf):
     number, path = number_and_path
     bound = of_embedding if 'embedding' in path else scale
+    if not bound:
+      return leaf
     return jax.random.uniform(
       jax.random.fold_in(key, number), leaf.shape, leaf.dtype, -bound, bound
     )

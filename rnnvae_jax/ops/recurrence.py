@@ -389,7 +389,9 @@ def _step_back(rule, precision, weights, now, d_state):
 def _masked(weights, state):
   """What a recurrent product reads of float[..., B, H]."""
   mask = weights['state_mask']
-  return state if mask is None else state * mask
+  if mask is None:
+    return state
+  return state * jnp.expand_dims(mask, tuple(range(state.ndim - 2)))
 
 
 def _columns(weights, phase):

@@ -92,7 +92,8 @@ def build(config: Any, vocab_size: int) -> Task:
       of_model, of_scale = jax.random.split(key)
       return models.initialised(config, task.init(of_model), of_scale)
 
-    return dataclasses.replace(task, init=init) if model.init_scale else task
+    drawn = model.init_scale or model.embedding_init_scale
+    return dataclasses.replace(task, init=init) if drawn else task
 
   if model.kind == 'language_model':
     return as_configured(language_model(models.build(config, vocab_size)))

@@ -4,6 +4,7 @@ import functools
 
 from absl.testing import absltest, parameterized
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from rnnvae_jax import config_lib, models
@@ -62,6 +63,11 @@ TREE = (
   ({'model__tied_embeddings': True}, {}),
   ({'model__latent_size': 8}, {}),
   ({'model__latent_every_step': True}, {}),
+  ({'model__latent_to_output': True}, {}),
+  ({'model__output_bias': False}, {}),
+  ({'model__prior': 'mixture'}, {}),
+  ({'model__prior': 'vamp'}, {}),
+  ({'model__prior_components': 2}, {'model__prior': 'vamp'}),
   ({'model__encoder_hidden_size': 8}, {}),
   ({'model__bidirectional_encoder': True}, {}),
   ({'model__gru__reset_after': False}, {}),
@@ -93,10 +99,17 @@ class BuildTest(parameterized.TestCase):
   def test_these_are_all_options(self):
     tested = {key for change, _ in TREE + OUTPUTS for key in change}
     tested = {key.replace('__', '.') for key in tested}
-    # Tested below; the last is refused by `config_lib.validate` if True.
+    # Tested below, in posteriors_test, or, the last, refused if True.
     tested |= {
       'dropout.locked',
       'model.backend',
+      'model.init_scale',
+      'model.embedding_init_scale',
+      'model.posterior',
+      'model.posterior_scale',
+      'model.committed_rate',
+      'model.flow_layers',
+      'model.concentration',
       'model.lstm.forget_bias',
       'model.bidirectional_decoder',
     }
@@ -130,6 +143,23 @@ class BuildTest(parameterized.TestCase):
     want = np.repeat(np.float32([0, 2.5, 0, 0]), SIZES['hidden_size'])
     for bias in biases(jax.random.key(0)):
       np.testing.assert_array_equal(bias, want)
+
+  def test_initial_parameters_fill_the_intervals_asked_for(self):
+    config = configure(model__init_scale=0.2, model__embedding_init_scale=0.7)
+    model = models.build(config, VOCAB)
+    params = jax.eval_shape(model.init, jax.random.key(0), *arrays())
+    params = jax.tree.map(lambda leaf: jnp.zeros((40, 50)), params)
+    drawn = models.initialised(config, params, jax.random.key(1))
+    leaves = jax.tree.leaves_with_path(drawn)
+    for path, leaf in leaves:
+      bound = 0.7 if 'embedding' in jax.tree_util.keystr(path) else 0.2
+      self.assertLessEqual(np.max(np.abs(leaf)), bound)
+      # Of a uniform distribution: deviation bound / sqrt(3).
+      self.assertAlmostEqual(np.std(leaf), bound / 3**0.5, delta=0.02 * bound)
+    self.assertFalse(np.any(leaves[0][1] == leaves[1][1]))
+    key = jax.random.key(1)
+    same = models.initialised(configure(), params, key)
+    jax.tree.map(np.testing.assert_array_equal, same, params)
 
   @parameterized.parameters(False, True)
   def test_locked_dropout_is_that_of_all_dropout(self, locked):

@@ -70,8 +70,9 @@ def parameters(model):
   return random_like(shapes)
 
 
-def rates_of(embedding=0.0, hidden=0.0, output=0.0, word=0.0):
-  return noise.Rates(*map(jnp.float32, (embedding, hidden, output, word)))
+def rates_of(embedding=0.0, hidden=0.0, output=0.0, word=0.0, recurrent=0.0):
+  rates = embedding, hidden, output, word, recurrent
+  return noise.Rates(*map(jnp.float32, rates))
 
 
 def on_host(fn, **options):
@@ -396,12 +397,15 @@ class DropoutTest(parameterized.TestCase):
     got = self.run_model(None, self.keys_of(range(ROWS)))
     assert_close(got, self.run_model(rates_of()), roundings(2))
 
-  @parameterized.parameters('embedding', 'hidden', 'output', 'word')
+  @parameterized.parameters(
+    'embedding', 'hidden', 'output', 'word', 'recurrent'
+  )
   def test_each_rate_drops_something_of_its_own(self, name):
     keys = self.keys_of(range(ROWS))
     dry = self.run_model(rates_of(), keys)
     alone = self.run_model(rates_of(**{name: 0.5}), keys)
-    every = dict.fromkeys(noise.Rates._fields, 0.5)
+    # `weight` is a matter of the parameters, not of the module.
+    every = dict.fromkeys(set(noise.Rates._fields) - {'weight'}, 0.5)
     without = self.run_model(rates_of(**(every | {name: 0.0})), keys)
     every = self.run_model(rates_of(**every), keys)
     self.assertGreater(np.max(np.abs(alone - dry)), 0.01)
@@ -416,7 +420,7 @@ class DropoutTest(parameterized.TestCase):
     assert_close(got, want, roundings(2))
 
   def test_of_a_sentence_depends_on_neither_the_batch_nor_the_padding(self):
-    rates = rates_of(0.3, 0.4, 0.5, 0.6)
+    rates = rates_of(0.3, 0.4, 0.5, 0.6, 0.2)
     index = np.array([8, 3, 0, 5, 13])
     order = np.array([4, 2, 0, 3, 1])
     want = self.run_model(rates, self.keys_of(index))

@@ -58,8 +58,9 @@ def make_evaluator(batch_size, num_buckets, chunk):
 
 
 def evaluate(layout, seed=0, report=None):
-  _, params = make_vae()
-  return make_evaluator(*layout)(params, {}, jax.random.key(seed), report)
+  task, params = make_vae()
+  extras, key = task.initial_extras(), jax.random.key(seed)
+  return make_evaluator(*layout)(params, extras, key, report)
 
 
 LAYOUTS = ((4, 1, 1), (7, 3, 2), (COUNT, 2, 8))
@@ -97,7 +98,7 @@ class MakeEvaluatorTest(parameterized.TestCase):
     other = evaluate(LAYOUTS[1], seed=1)
     for name, value in first.items():
       np.testing.assert_array_equal(again[name], value)
-      drawn = name in ('reconstruction', 'iwae_nll', 'noise')
+      drawn = name in ('reconstruction', 'iwae_nll', 'iwae_variance', 'noise')
       self.assertEqual((other[name] != value).any(), drawn, name)
 
   def test_reports_how_far_it_is(self):
@@ -137,12 +138,24 @@ class SummariseTest(parameterized.TestCase):
         'elbo': 6.0,
         'reconstruction': 5.0,
         'kl': 1.0,
+        'kl_estimator': 'exact',
         'nll_per_sentence': 6.0,
         'perplexity': np.exp(18 / 12),
         'perplexity_without_eos': np.exp(18 / 9),
         'estimator': 'elbo',
       },
     )
+
+  def test_a_sampled_kl_has_a_standard_error(self):
+    values = {
+      'reconstruction': np.float64([2.0, 5.0, 8.0]),
+      'kl': np.float64([1.0, 0.0, 2.0]),
+      'kl_variance': np.float64([0.5, 0.3, 1.2]),
+    }
+    summary = evaluation.summarise(values, self.lengths)
+    self.assertEqual(summary['kl_estimator'], 'monte_carlo')
+    # Of a mean of three: the root of the sum of their variances, over three.
+    self.assertAlmostEqual(summary['kl_standard_error'], 2**0.5 / 3)
 
   def test_of_sentences_without_a_word_divides_by_one(self):
     values = {'nll': np.float64([0.5, 1.0])}

@@ -52,6 +52,10 @@ def make_config(**overrides):
       'objective.kl_schedule': 'linear',
       'objective.kl_anneal_steps': 5,
       'objective.free_bits': 0.01,
+      # Not legal beside the former, but then all scalars play a part.
+      'objective.rate_control': 'lagrangian',
+      'objective.target_rate': 50.0,
+      'objective.label_smoothing': 0.1,
       'optimizer.learning_rate': 0.01,
       **overrides,
     }
@@ -139,7 +143,9 @@ class VaeStepTest(parameterized.TestCase):
   def test_loss_falls(self):
     run = vae_run()
     none = jax.tree.map(jnp.zeros_like, run.hyperparameters.dropout)
-    hyperparameters = run.hyperparameters.replace(dropout=none)
+    hyperparameters = run.hyperparameters.replace(
+      dropout=none, target_rate=jnp.float32(0), label_smoothing=jnp.float32(0)
+    )
     state, losses = run.state, []
     for first in range(0, 240, 6):
       state, _, some = run.steps(state, first, 6, hyperparameters)
@@ -159,7 +165,11 @@ class VaeBatchTest(absltest.TestCase):
     )
     params = jax.tree.map(lambda x: 2 * x, run.state.params)
     (loss, (sums, _)), grads = run.value_and_grad(
-      params, batch, run.hyperparameters, jax.random.key(seed), {}
+      params,
+      batch,
+      run.hyperparameters,
+      jax.random.key(seed),
+      run.state.extras,
     )
     return {'loss': loss, 'sums': sums, 'grads': grads}
 

@@ -362,11 +362,11 @@ class TechniquesTest(parameterized.TestCase):
     @jax.jit
     def update(params, extras):
       loss = jax.value_and_grad(task.loss, has_aux=True)
-      (value, (_, extras)), grads = loss(
+      (_, (sums, extras)), grads = loss(
         params, batch, scalars, jax.random.key(1), extras
       )
       params = jax.tree.map(lambda p, g: p - 0.05 * g, params, grads)
-      return params, extras, value
+      return params, extras, sums['reconstruction']
 
     extras, values = task.initial_extras(), []
     first = jax.tree.structure(extras)
