@@ -65,11 +65,29 @@ ROWS = {
 }
 
 _EPOCH = 1_320  # Steps, of 32 sentences: 42,068 make 1,315.
-_RATE = 6.5  # Nats of KL; what the best published row has.
+# What a row's control is set to, unless another strength is asked for; where it
+# is a rate, that of the best published row.
+_STRENGTHS = {
+  'ae_free_bits': 5.0,  # Their target, nats in all latents together.
+  'batch_norm': 0.6,  # KL at least 32 * 0.6**2 / 2 = 5.8 nats.
+  'free_bits': 6.5,
+  'soft_free_bits': 6.5,
+  'lagrangian': 6.5,
+  'beta': 0.4,
+  'info_vae': 10.0,
+  'committed': 3.0,
+  'word_dropout': 0.4,
+  'von_mises_fisher': 30.0,
+  'mixture': 6.5,
+  'vamp': 6.5,
+  'planar': 6.5,
+}
 
 
 def get_config(tail: str = ''):
-  arg = config_lib.parse_arg(tail, row='ae_free_bits', tiny=False)
+  arg = config_lib.parse_arg(
+    tail, row='ae_free_bits', strength=0.0, epochs=20, tiny=False
+  )
   config_lib.check_row(arg.row, ROWS)
   config = config_lib.default()
 
@@ -88,27 +106,26 @@ def get_config(tail: str = ''):
   config.dropout.embedding = 0.5
   config.dropout.output = 0.5
 
-  # Half of the published 1e-3's time: the cosine ends where plateaus would.
   config.optimizer.name = 'adam'
   config.optimizer.learning_rate = 1e-3
   config.optimizer.schedule = 'cosine'
-  config.train.num_steps = 20 * _EPOCH
+  config.train.num_steps = arg.epochs * _EPOCH
   config.train.eval_every = _EPOCH
   config.evaluate.iw_samples = 500
   config.evaluate.chunk = 10
 
   config.objective.kl_schedule = 'linear'
   config.objective.kl_start = 0.1
-  config.objective.kl_anneal_steps = 10 * _EPOCH
+  config.objective.kl_anneal_steps = config.train.num_steps // 2
 
-  _set_row(config, arg.row)
+  _set_row(config, arg.row, arg.strength or _STRENGTHS.get(arg.row, 0.0))
   config_lib.apply(config, arg)
   if arg.tiny and config.train.pretrain_steps:
     config.train.pretrain_steps = config.train.eval_every
   return config
 
 
-def _set_row(config, row: str) -> None:
+def _set_row(config, row: str, strength: float) -> None:
   """What makes a row differ from the others."""
   model, objective = config.model, config.objective
   match row:
@@ -128,42 +145,37 @@ def _set_row(config, row: str) -> None:
       config.optimizer.name = 'sgd'
       config.optimizer.learning_rate = 1.0
     case 'ae_free_bits':
-      # Their target of 5 nats, spread over the latents.
-      objective.free_bits = 5.0 / model.latent_size
+      objective.free_bits = strength / model.latent_size
       objective.free_bits_per = 'sentence_latent'
       objective.kl_start = 0.0
       config.train.pretrain_steps = 8 * _EPOCH
+      config.train.num_steps += config.train.pretrain_steps
     case 'batch_norm':
-      # KL at least 32 * 0.6**2 / 2 = 5.8 nats.
       model.posterior = 'batch_norm'
-      model.posterior_scale = 0.6
-    case 'free_bits':
-      objective.free_bits = _RATE
-      objective.free_bits_per = 'batch'
+      model.posterior_scale = strength
     case 'soft_free_bits' | 'lagrangian':
       objective.rate_control = row
-      objective.target_rate = _RATE
+      objective.target_rate = strength
     case 'beta':
-      objective.kl_weight = 0.4
+      objective.kl_weight = strength
     case 'info_vae':
       objective.kl_weight = 0.4
-      objective.mmd_weight = 10.0
+      objective.mmd_weight = strength
     case 'committed':
       model.posterior = 'committed'
-      model.committed_rate = 3.0
+      model.committed_rate = strength
     case 'skip':
       model.latent_to_output = True
     case 'word_dropout':
-      config.dropout.word = 0.4
+      config.dropout.word = strength
     case 'von_mises_fisher':
       model.posterior = 'von_mises_fisher'
-      model.concentration = 30.0
+      model.concentration = strength
       objective.kl_schedule = 'constant'
-    case 'mixture' | 'vamp':
-      model.prior = row
-      objective.free_bits = _RATE
+    case 'free_bits' | 'mixture' | 'vamp' | 'planar':
+      objective.free_bits = strength
       objective.free_bits_per = 'batch'
-    case 'planar':
-      model.posterior = 'planar'
-      objective.free_bits = _RATE
-      objective.free_bits_per = 'batch'
+      if row in ('mixture', 'vamp'):
+        model.prior = row
+      elif row == 'planar':
+        model.posterior = 'planar'

@@ -2,7 +2,8 @@
 
 A table is a config file with two things more: `PROTOCOL`, a line on what its
 figures have in common, and `ROWS`, by name the published figures of each row
-and their source; `get_config('row=NAME')` is a row's config. Its data lie in
+and their source; `get_config('row=NAME')` is a row's config. `PLOT`, if there,
+names two metrics to be drawn against each other. Its data lie in
 `benchmarks/results/tables/`, a JSON file a table, from which RESULTS.md is
 written anew. Every seed of a row is a run of its own, below the given folder:
 what is finished is not done again, what was stopped goes on.
@@ -28,6 +29,8 @@ RESULTS = pathlib.Path('RESULTS.md')
 # Of results.json, what is no figure of the model.
 _NOT_OF_THE_MODEL = ('seconds', 'seed', 'sentences', 'tokens', 'truncated')
 _SPLITS = ('valid', 'test')
+# Of the validation split; the test split has as many as the config says.
+_VALID_SAMPLES = 20
 
 
 def reproduce(
@@ -122,8 +125,13 @@ def run(
 
 def _evaluate(config, workdir: str, corpus: data.Corpus) -> dict[str, Any]:
   metrics: dict[str, float] = {}
+  samples = config.evaluate.iw_samples
   for split in _SPLITS:
     config.evaluate.split = split
+    if split == 'valid':
+      config.evaluate.iw_samples = min(samples, _VALID_SAMPLES)
+    else:
+      config.evaluate.iw_samples = samples
     values = evaluate.evaluate(config, workdir, corpus)[split]
     metrics |= {
       f'{split}_{name}': value
@@ -145,6 +153,8 @@ def _keep(
   if path.exists():
     kept = runs.read_json(str(path))
   kept |= {'table': table, 'protocol': defined['PROTOCOL']}
+  if 'PLOT' in defined:
+    kept['plot'] = list(defined['PLOT'])
   rows = kept.setdefault('rows', {})
   for name, published in defined['ROWS'].items():
     rows[name] = rows.get(name, {}) | published
@@ -170,19 +180,26 @@ def _keep(
   render()
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
+def _spread(values: Sequence[float]) -> dict[str, float | None]:
   """Mean and standard deviation over seeds; of one seed there is none."""
-  spread = {'mean': float(np.mean(values)), 'seeds': len(values)}
-  if len(values) > 1:
-    spread['std'] = float(np.std(values, ddof=1))
-  return spread
+  several = len(values) > 1
+  return {
+    'mean': float(np.mean(values)),
+    'std': float(np.std(values, ddof=1)) if several else None,
+    'seeds': len(values),
+  }
 
 
 def render() -> None:
   """RESULTS.md from the files of all tables."""
   parts = [_HEADER]
   for path in sorted(TABLES.glob('*.json')):
-    parts.append(_section(runs.read_json(str(path))))
+    table = runs.read_json(str(path))
+    parts.append(_section(table))
+    if 'plot' in table:
+      picture = path.with_suffix('.png')
+      _plot(table, picture)
+      parts.append(f'![{path.stem}]({picture})\n')
   writers.write_text(str(RESULTS), '\n'.join(parts))
 
 
@@ -238,6 +255,44 @@ def _section(table: Mapping[str, Any]) -> str:
   return '\n'.join([*lines, '', '```', *commands, '```', ''])
 
 
+def _plot(table: Mapping[str, Any], path: pathlib.Path) -> None:
+  """One figure against another; a curve for each control over its strength."""
+  import matplotlib
+
+  matplotlib.use('agg')
+  from matplotlib import pyplot
+
+  x, y = table['plot']
+  curves: dict[str, list[tuple[float, float, str]]] = {}
+  for name, row in table['rows'].items():
+    if {x, y} <= set(row.get('ours', {})):
+      control, _, strength = name.rpartition('_')
+      at = (row['ours'][x]['mean'], row['ours'][y]['mean'], strength)
+      curves.setdefault(control, []).append(at)
+  figure, axes = pyplot.subplots(figsize=(8, 6), layout='constrained')
+  markers = 'osv^D<>pX*'
+  for number, (control, points) in enumerate(curves.items()):
+    xs, ys, strengths = zip(*sorted(points), strict=True)
+    marker = markers[number % len(markers)]
+    axes.plot(xs, ys, marker=marker, label=control.replace('_', ' '))
+    for point in zip(strengths, xs, ys, strict=True):
+      axes.annotate(
+        point[0],
+        point[1:],
+        xytext=(4, 4),
+        textcoords='offset points',
+        fontsize=7,
+      )
+  axes.set_xlabel(f'{_title(x)}, nats a sentence')
+  axes.set_ylabel(f'{_title(y)}, nats a sentence')
+  # Points of equal negative ELBO lie on lines of slope -1.
+  axes.set_title(f'{table["table"]}: lower left is better')
+  axes.grid(alpha=0.3)
+  axes.legend()
+  figure.savefig(path, dpi=120)
+  pyplot.close(figure)
+
+
 def _title(metric: str) -> str:
   split, _, name = metric.partition('_')
   return f'{split} {_TITLES.get(name, name)}'
@@ -254,6 +309,6 @@ def _cell(published, ours, metric: str) -> str:
     return theirs
   value = ours[metric]
   text = f'{value["mean"]:.2f}'
-  if 'std' in value:
+  if value['std'] is not None:
     text += f' ± {value["std"]:.2f}'
   return f'{theirs or "-"} / {text}'

@@ -113,8 +113,9 @@ def run_tiny(name):
 
 
 class ConfigsTest(parameterized.TestCase):
-  def test_there_are_six_beside_the_tables(self):
-    self.assertLen(NAMES, 6)
+  def test_there_are_six_beside_the_tables_and_that_of_documents(self):
+    self.assertLen(NAMES, 7)
+    self.assertIn('documents_vae', NAMES)
 
   @parameterized.product(
     name=NAMES,
@@ -136,6 +137,7 @@ class ConfigsTest(parameterized.TestCase):
 
   @parameterized.parameters(*NAMES)
   def test_is_the_cell_and_kind_of_its_name(self, name):
+    name = name.replace('documents', 'lstm')
     cell, kind = name.split('_')
     model = get_config(name).model
     self.assertEqual(model.cell, {'rnn': 'elman'}.get(cell, cell))

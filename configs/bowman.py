@@ -1,0 +1,79 @@
+r"""Table 2 of Bowman et al., arXiv:1511.06349: standard and inputless.
+
+  python -m rnnvae_jax.main --config=configs/bowman.py:row=inputless_vae ...
+  python -m rnnvae_jax.main --mode=reproduce --table=bowman --workdir=runs/t
+
+Sizes and word dropout are those of the paper's table 11. An inputless decoder
+reads no words, so that all it knows of a sentence is z, or nothing.
+"""
+
+from rnnvae_jax import config_lib
+
+PROTOCOL = (
+  'Penn Treebank, protocol `mikolov` (82,430 test events, eos counted; no '
+  'sentence cut), sentence by sentence, nats; the published VAE figures are '
+  'ELBOs, and so are ours. Perplexities of the paper fit no count of its '
+  'tokens, hence are not compared. Products in bfloat16.'
+)
+
+_TABLE_2 = 'Bowman et al., table 2'
+ROWS = {
+  'standard_lm': {
+    'published': {'test_nll_per_sentence': 100},
+    'source': _TABLE_2,
+  },
+  'standard_vae': {
+    'published': {'test_nll_per_sentence': 101, 'test_kl': 2},
+    'source': _TABLE_2,
+  },
+  'inputless_lm': {
+    'published': {'test_nll_per_sentence': 135},
+    'source': _TABLE_2,
+  },
+  'inputless_vae': {
+    'published': {'test_nll_per_sentence': 125, 'test_kl': 15},
+    'source': _TABLE_2,
+  },
+}
+# Embeddings, hidden units, latents, epochs.
+_SIZES = {
+  'standard_lm': (464, 337, 0, 15),
+  'standard_vae': (353, 191, 13, 20),
+  'inputless_lm': (305, 68, 0, 6),
+  'inputless_vae': (499, 350, 111, 20),
+}
+_EPOCH = 1_320  # Steps, of 32 sentences: 42,068 make 1,315.
+
+
+def get_config(tail: str = ''):
+  arg = config_lib.parse_arg(tail, row='inputless_vae', tiny=False)
+  config_lib.check_row(arg.row, ROWS)
+  config = config_lib.default()
+
+  config.corpus.name = 'ptb'
+  config.corpus.protocol = 'mikolov'
+  config.corpus.max_length = 100  # The longest has 83 with eos.
+
+  embedding_size, hidden_size, latent_size, epochs = _SIZES[arg.row]
+  config.model.kind = 'sentence_vae' if latent_size else 'language_model'
+  config.model.cell = 'lstm'
+  config.model.embedding_size = embedding_size
+  config.model.hidden_size = hidden_size
+  config.model.latent_size = latent_size or 1
+  config.model.inputless = arg.row.startswith('inputless')
+  config.model.precision = 'bfloat16'
+  if not config.model.inputless:
+    config.dropout.word = 0.38 if latent_size else 0.34
+    config.dropout.output = 0.5
+
+  config.objective.kl_schedule = 'sigmoid'
+  config.objective.kl_anneal_steps = 6_300  # Figure 2: midpoint at step 3,177.
+
+  config.optimizer.schedule = 'cosine'
+  config.train.num_steps = epochs * _EPOCH
+  config.train.eval_every = _EPOCH
+  config.evaluate.iw_samples = 50
+  config.evaluate.chunk = 10
+
+  config_lib.apply(config, arg)
+  return config

@@ -1,0 +1,56 @@
+r"""Rate against distortion for every control of the KL term over its strength.
+
+  python -m rnnvae_jax.main --config=configs/rate_distortion.py:row=beta_0.4 ...
+  python -m rnnvae_jax.main --mode=reproduce --table=rate_distortion ...
+
+The model and data of ptb_vae.py, trained for fewer epochs. Which control is
+best is a matter of the rate, so one figure for each says little: this is the
+whole curve (Alemi et al., arXiv:1711.00464).
+"""
+
+import os
+import runpy
+
+from rnnvae_jax import config_lib
+
+_BASE = runpy.run_path(os.path.join(os.path.dirname(__file__), 'ptb_vae.py'))
+_EPOCHS = 8
+_STRENGTHS = {
+  'beta': (0.2, 0.4, 0.7, 1.0),
+  'free_bits': (2.0, 4.0, 8.0, 12.0),
+  'soft_free_bits': (2.0, 4.0, 8.0, 12.0),
+  'lagrangian': (2.0, 4.0, 8.0, 12.0),
+  'ae_free_bits': (2.0, 5.0, 8.0),
+  'batch_norm': (0.3, 0.5, 0.7, 0.9),
+  'committed': (2.0, 4.0, 8.0),
+  'info_vae': (3.0, 10.0, 30.0),
+  'word_dropout': (0.2, 0.4, 0.6),
+  'von_mises_fisher': (10.0, 30.0, 60.0),
+}
+
+PROTOCOL = (
+  'Penn Treebank, protocol `mikolov`, model and evaluation as in `ptb_vae`, '
+  f'{_EPOCHS} epochs; a row is a control and its strength: the weight of the '
+  'KL term, a rate in nats, the deviation of posterior means, the weight of '
+  'the MMD, the share of words dropped, a concentration.'
+)
+ROWS = {
+  f'{control}_{strength:g}': {'published': {}, 'source': 'none'}
+  for control, strengths in _STRENGTHS.items()
+  for strength in strengths
+}
+# Metrics of the axes; rows that differ after their last `_` are one curve.
+PLOT = 'test_kl', 'test_reconstruction'
+
+
+def get_config(tail: str = ''):
+  parts = [part for part in tail.split(',') if part]
+  rows = [part[4:] for part in parts if part.startswith('row=')]
+  name = rows[-1] if rows else 'beta_1'
+  config_lib.check_row(name, ROWS)
+  control, _, strength = name.rpartition('_')
+  rest = [part for part in parts if not part.startswith('row=')]
+  row = [f'row={control}', f'strength={strength}', f'epochs={_EPOCHS}']
+  config = _BASE['get_config'](','.join([*row, *rest]))
+  config.evaluate.iw_samples = min(config.evaluate.iw_samples, 50)
+  return config

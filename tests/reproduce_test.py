@@ -1,0 +1,125 @@
+"""Tables: rows are trained once, and rendered as they were measured."""
+
+import json
+import os
+import pathlib
+
+from absl.testing import absltest, parameterized
+import numpy as np
+
+from rnnvae_jax import reproduce
+
+TABLE = """
+from rnnvae_jax import config_lib
+
+PROTOCOL = 'A toy grammar.'
+ROWS = {
+  'lm': {'published': {'test_perplexity': 12.5}, 'source': 'nowhere'},
+  'vae_a_1': {
+    'published': {'test_kl': 1.5, 'valid_elbo': 9}, 'source': 'nowhere'
+  },
+  'vae_a_2': {'published': {}, 'source': 'none'},
+}
+PLOT = 'test_kl', 'test_reconstruction'
+
+def get_config(tail=''):
+  arg = config_lib.parse_arg(tail, row='lm', tiny=False)
+  config_lib.check_row(arg.row, ROWS)
+  config = config_lib.default()
+  config.model.kind = 'language_model' if arg.row == 'lm' else 'sentence_vae'
+  if arg.row == 'vae_a_2':
+    config.train.pretrain_steps = 6
+  arg.tiny = True
+  config_lib.apply(config, arg)
+  return config
+"""
+
+
+class ReproduceTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.root = self.create_tempdir().full_path
+    before = os.getcwd()
+    os.chdir(self.root)
+    self.addCleanup(os.chdir, before)
+    os.mkdir('configs')
+    pathlib.Path('configs/toy.py').write_text(TABLE)
+
+  def reproduce(self, *rows, **more):
+    reproduce.reproduce('toy', 'runs', rows, **more)
+    path = reproduce.TABLES / 'toy.json'
+    return json.loads(path.read_text()) if path.exists() else None
+
+  def test_a_row_is_trained_evaluated_and_rendered(self):
+    table = self.reproduce('vae_a_1', seeds=2)
+    self.assertEqual((table['table'], table['protocol'][:5]), ('toy', 'A toy'))
+    self.assertEqual(list(table['rows']), ['lm', 'vae_a_1', 'vae_a_2'])
+    self.assertNotIn('ours', table['rows']['lm'])
+    row = table['rows']['vae_a_1']
+    figures = []
+    for seed in (0, 1):
+      with open(f'runs/toy/vae_a_1/seed_{seed}/results.json') as file:
+        figures.append(json.load(file))
+    for split, name in (
+      ('test', 'kl'),
+      ('test', 'iwae_perplexity'),
+      ('valid', 'elbo'),
+      ('test', 'active_units'),
+    ):
+      values = [figure[split][name] for figure in figures]
+      ours = row['ours'][f'{split}_{name}']
+      self.assertAlmostEqual(ours['mean'], np.mean(values))
+      self.assertAlmostEqual(ours['std'], np.std(values, ddof=1))
+      self.assertEqual(ours['seeds'], 2)
+    self.assertEqual(row['config'], 'configs/toy.py:row=vae_a_1')
+    self.assertIn('--table=toy --rows=vae_a_1 --seeds=2', row['command'])
+    self.assertGreater(row['wall_seconds'], 0)
+    self.assertIn('cpu', row['device'])
+    text = reproduce.RESULTS.read_text()
+    kl = row['ours']['test_kl']
+    self.assertIn(f'1.5 / {kl["mean"]:.2f} ± {kl["std"]:.2f}', text)
+    self.assertIn('| `lm` | 12.5 |', text)  # Published, not measured.
+    self.assertTrue((reproduce.TABLES / 'toy.png').exists())
+
+  def test_what_is_done_is_not_done_again_and_what_was_stopped_goes_on(self):
+    # No time at all: nothing is begun.
+    self.assertIsNone(self.reproduce('vae_a_2', budget=1e-9))
+    # A deadline in the past stops the training that has begun.
+    defined = reproduce.load('toy')
+    config = defined['get_config']('row=vae_a_2')
+    folder = 'runs/toy/vae_a_2/seed_0'
+    self.assertIsNone(reproduce.run(config, folder, deadline=0.0))
+    spent = json.loads(pathlib.Path(f'{folder}/reproduced.json').read_text())
+    self.assertEqual(list(spent), ['wall_seconds'])
+    first = self.reproduce('vae_a_2')
+    self.assertGreater(
+      first['rows']['vae_a_2']['wall_seconds'], int(spent['wall_seconds'])
+    )
+    lines = pathlib.Path(f'{folder}/metrics.jsonl').read_text()
+    self.assertEqual(self.reproduce('vae_a_2'), first)
+    again = pathlib.Path(f'{folder}/metrics.jsonl').read_text()
+    self.assertEqual(again, lines)
+
+  def test_rows_of_other_calls_are_kept(self):
+    first = self.reproduce('vae_a_2')
+    both = self.reproduce('lm')
+    self.assertEqual(both['rows']['vae_a_2'], first['rows']['vae_a_2'])
+    self.assertIsNone(both['rows']['lm']['ours']['test_perplexity']['std'])
+    self.assertIn('12.5 / ', reproduce.RESULTS.read_text())
+
+  @parameterized.parameters(
+    ('toy', ('vae_a_3',), "--rows = 'vae_a_3' is unknown"),
+    ('toi', (), "Did you mean 'toy'"),
+  )
+  def test_names_what_it_does_not_know(self, table, rows, message):
+    with self.assertRaisesRegex(ValueError, message):
+      reproduce.reproduce(table, 'runs', rows)
+
+  def test_says_where_it_wants_to_be_run(self):
+    os.chdir(self.create_tempdir().full_path)
+    with self.assertRaisesRegex(ValueError, 'in the project folder'):
+      reproduce.reproduce('toy', 'runs')
+
+
+if __name__ == '__main__':
+  absltest.main()
