@@ -143,12 +143,18 @@ def default() -> ml_collections.ConfigDict:
   config.generate.reconstruct_temperature = 0.0  # And of interpolate.
   config.generate.top_k = 0  # 0: all.
   config.generate.top_p = 1.0
+  config.generate.beam_size = 1  # At temperature 0; 1: greedy.
+  config.generate.length_penalty = 0.0  # Of beam search; see ops/sampling.py.
   config.generate.forbid_unk = True
   config.generate.posterior_sample = False  # Else its mean.
   config.generate.interpolation_steps = 7  # Sentences in all, ends included.
   # Lines to read; '-': standard input. '' interpolates between prior samples.
   config.generate.input = '-'
   config.generate.output = '-'  # Where to; '-': standard output.
+
+  config.judge = ml_collections.ConfigDict()
+  config.judge.num_samples = 1_000  # Of the prior.
+  config.judge.critic_steps = 0  # Updates of each critic; 0: no critics.
 
   config.lock()  # A misspelt key is an error here, not a silent no-op.
   return config
@@ -248,6 +254,7 @@ def _shrink(config: ml_collections.ConfigDict, default_corpus: bool) -> None:
   config.evaluate.iw_samples = 4
   config.generate.num_samples = 5
   config.generate.max_length = 13
+  config.judge.num_samples = 15
 
 
 def validate(config: ml_collections.ConfigDict) -> None:
@@ -441,6 +448,10 @@ _RANGES = (
   ('generate.max_length', 2, None),
   ('generate.temperature', 0, None),
   ('generate.reconstruct_temperature', 0, None),
+  ('generate.beam_size', 1, None),
+  ('generate.length_penalty', 0, None),
+  ('judge.num_samples', 2, None),
+  ('judge.critic_steps', 0, None),
   ('generate.top_k', 0, None),
   ('generate.top_p', 0, 1),
   ('generate.interpolation_steps', 2, None),
@@ -468,7 +479,7 @@ def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 # What a finished run may be evaluated or sampled with, differently each time.
-_FREE = ('evaluate.', 'generate.', 'data.')
+_FREE = ('evaluate.', 'generate.', 'judge.', 'data.')
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:

@@ -29,17 +29,17 @@ _NO_LATENTS = (
 def sample(config: Any, workdir: str) -> None:
   """Writes `generate.num_samples` sentences drawn from the model."""
   run = runs.open_run(config, workdir)
-  _write(config, prior_samples(run, config.generate.num_samples))
+  _write(config, _spelt(run, prior_samples(run, config.generate.num_samples)))
 
 
 def reconstruct(config: Any, workdir: str) -> None:
   """Writes each input line as the VAE sees it, a tab, its reconstruction."""
   run = runs.open_run(config, workdir)
   split = _read(run)
-  texts = decode(
+  sentences = decode(
     run, posterior(run, split), config.generate.reconstruct_temperature
   )
-  lines = zip(_texts(run, split), texts, strict=True)
+  lines = zip(_texts(run, split), _spelt(run, sentences), strict=True)
   _write(config, ('\t'.join(pair) for pair in lines))
 
 
@@ -92,7 +92,7 @@ def showcase(config: Any, workdir: str) -> None:
   run = runs.open_run(config, workdir)
   count = config.generate.num_samples
   title = f'Samples at temperature {config.generate.temperature}'
-  lines = [title, '', *prior_samples(run, count)]
+  lines = [title, '', *_spelt(run, prior_samples(run, count))]
   if run.task.latents is not None:
     ends = _prior_latents(run, 2 * min(count, 3), 'ends')
     lines += ['', 'Interpolations between samples of the prior, greedy', '']
@@ -103,10 +103,24 @@ def showcase(config: Any, workdir: str) -> None:
   logging.info('Written to %s.', path)
 
 
-def prior_samples(run: runs.Run, count: int) -> list[str]:
-  """`count` sentences at `generate.temperature`, z from the prior."""
+def prior_samples(
+  run: runs.Run,
+  count: int,
+  temperature: float | None = None,
+  forbid_unk: bool | None = None,
+) -> list[np.ndarray]:
+  """`count` sentences, z from the prior; see `decode`.
+
+  Args:
+    run: a trained one.
+    count: how many.
+    temperature: `generate.temperature` if None.
+    forbid_unk: `generate.forbid_unk` if None.
+  """
   latents = _prior_latents(run, count, 'prior')
-  return decode(run, latents, run.config.generate.temperature)
+  if temperature is None:
+    temperature = run.config.generate.temperature
+  return decode(run, latents, temperature, forbid_unk)
 
 
 def posterior(run: runs.Run, split: data.Split) -> jax.Array:
@@ -137,16 +151,30 @@ def posterior(run: runs.Run, split: data.Split) -> jax.Array:
   )
 
 
-def decode(run: runs.Run, latents: jax.Array, temperature: float) -> list[str]:
-  """A sentence for each z float[N, Z]; Z is 0 for a language model."""
+def decode(
+  run: runs.Run,
+  latents: jax.Array,
+  temperature: float,
+  forbid_unk: bool | None = None,
+) -> list[np.ndarray]:
+  """The ids of a sentence for each z float[N, Z]; Z is 0 for a language model.
+
+  At temperature 0 greedy, or by beam search with `generate.beam_size` beams. A
+  sentence cut at `generate.max_length` has no eos.
+  """
+  generate = run.config.generate
+  if forbid_unk is None:
+    forbid_unk = generate.forbid_unk
+  beam_size = generate.beam_size if temperature == 0 else 1
+  length_penalty = jnp.float32(generate.length_penalty)
   settings = sampling.Settings(
     temperature=jnp.float32(temperature),
-    top_k=jnp.int32(run.config.generate.top_k),
-    top_p=jnp.float32(run.config.generate.top_p),
+    top_k=jnp.int32(generate.top_k),
+    top_p=jnp.float32(generate.top_p),
   )
   forbidden = np.zeros(len(run.vocab), bool)
   forbidden[[vocab_lib.PAD, vocab_lib.BOS]] = True
-  forbidden[vocab_lib.UNK] = run.config.generate.forbid_unk
+  forbidden[vocab_lib.UNK] = forbid_unk
 
   @functools.partial(jax.jit, static_argnames='max_length')
   def decode_rows(params, rows, latents, settings, max_length):
@@ -157,9 +185,22 @@ def decode(run: runs.Run, latents: jax.Array, temperature: float) -> list[str]:
       states, logits = run.task.step(params, states, tokens, some)
       return (states, some), logits
 
+    carry = run.task.start(params, latents.shape[0], some), some
+    if beam_size > 1:
+      return sampling.beam_search(
+        step,
+        carry,
+        rows=latents.shape[0],
+        beam_size=beam_size,
+        length_penalty=length_penalty,
+        forbidden=jnp.asarray(forbidden),
+        max_length=max_length,
+        bos=vocab_lib.BOS,
+        eos=vocab_lib.EOS,
+      )
     return sampling.decode(
       step,
-      (run.task.start(params, latents.shape[0], some), some),
+      carry,
       noise.site_keys(noise.row_keys(_key(run), rows), 'decode'),
       settings,
       forbidden=jnp.asarray(forbidden),
@@ -168,20 +209,20 @@ def decode(run: runs.Run, latents: jax.Array, temperature: float) -> list[str]:
       eos=vocab_lib.EOS,
     )
 
-  texts = []
+  sentences = []
   for rows, count in _chunks(len(latents)):
     tokens, lengths = decode_rows(
       run.params,
       rows,
       latents[rows],
       settings,
-      run.config.generate.max_length,
+      generate.max_length,
     )
     for ids, length in zip(
       np.asarray(tokens)[:count], np.asarray(lengths)[:count], strict=True
     ):
-      texts.append(_text(run, ids[:length]))
-  return texts
+      sentences.append(ids[:length])
+  return sentences
 
 
 def _between(run: runs.Run, ends: jax.Array) -> list[str]:
@@ -190,11 +231,12 @@ def _between(run: runs.Run, ends: jax.Array) -> list[str]:
   way = jnp.linspace(0.0, 1.0, steps)[None, :, None]
   left, right = ends[::2, None], ends[1::2, None]
   latents = (1 - way) * left + way * right
-  texts = decode(
+  sentences = decode(
     run,
     latents.reshape(-1, ends.shape[1]),
     run.config.generate.reconstruct_temperature,
   )
+  texts = _spelt(run, sentences)
   lines = []
   for start in range(0, len(texts), steps):
     # A blank line ends a way, so that an empty sentence needs a name.
@@ -255,6 +297,10 @@ def _protocol(run: runs.Run) -> protocols.Protocol:
 def _texts(run: runs.Run, split: data.Split) -> Iterable[str]:
   for start, length in zip(split.offsets, split.lengths, strict=True):
     yield _text(run, split.tokens[start : start + length])
+
+
+def _spelt(run: runs.Run, sentences: Iterable[np.ndarray]) -> list[str]:
+  return [_text(run, ids) for ids in sentences]
 
 
 def _text(run: runs.Run, ids) -> str:

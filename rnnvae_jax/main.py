@@ -16,7 +16,14 @@ from absl import app, flags, logging
 import jax
 from ml_collections import config_flags
 
-from rnnvae_jax import config_lib, evaluate, generate, reproduce, train
+from rnnvae_jax import (
+  config_lib,
+  evaluate,
+  generate,
+  judge,
+  reproduce,
+  train,
+)
 from rnnvae_jax.training import runs
 
 MODES = {
@@ -26,6 +33,7 @@ MODES = {
   'reconstruct': "a VAE's reading of the lines of config.generate.input",
   'interpolate': 'between pairs of lines, or of prior samples',
   'score': 'nats of each line of config.generate.input',
+  'judge': 'BLEU, diversity, novelty of what the model writes -> judged.json',
   'reproduce': "trains and evaluates --table's rows -> RESULTS.md",
 }
 
@@ -119,11 +127,13 @@ def _run() -> None:
   differing = config_lib.differences(config_lib.flatten(config), fixed)
   if differing:
     raise ValueError(
-      f'The run in {workdir} is trained; only evaluate, generate and data '
-      'keys may change now:\n  ' + '\n  '.join(differing)
+      f'The run in {workdir} is trained; only evaluate, generate, judge and '
+      'data keys may change now:\n  ' + '\n  '.join(differing)
     )
   if mode == 'evaluate':
     evaluate.evaluate(config, workdir)
+  elif mode == 'judge':
+    judge.judge(config, workdir)
   else:
     generate.MODES[mode](config, workdir)
 

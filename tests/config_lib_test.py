@@ -171,6 +171,56 @@ class ValidateTest(parameterized.TestCase):
     config.update_from_flattened_dict({key: nearest})
     config_lib.validate(config)
 
+  @parameterized.parameters(
+    (
+      {'objective.free_bits': 3.0, 'objective.rate_control': 'lagrangian'},
+      'both hold the rate up',
+    ),
+    (
+      {
+        'objective.free_bits': 3.0,
+        'objective.free_bits_per': 'sentence_latent',
+        'model.prior': 'vamp',
+      },
+      "Legal: 'batch', 'sentence'",
+    ),
+    (
+      {'objective.free_bits': 3.0, 'model.posterior': 'von_mises_fisher'},
+      'constant KL',
+    ),
+    ({'objective.rate_control': 'soft_free_bits'}, 'target_rate above 0'),
+    (
+      {'model.prior': 'mixture', 'model.posterior': 'batch_norm'},
+      'Legal: gaussian, planar',
+    ),
+    ({'train.inner_steps': 9}, "config.optimizer.name = 'sgd'"),
+    (
+      {
+        'train.inner_steps': 9,
+        'optimizer.name': 'sgd',
+        'model.posterior': 'batch_norm',
+      },
+      'running statistics',
+    ),
+    ({'train.pretrain_steps': 30}, 'Nearest legal value: 0'),
+    (
+      {'model.kind': 'language_model', 'train.pretrain_steps': 500},
+      'nothing to be an autoencoder of',
+    ),
+    (
+      {'model.kind': 'language_model', 'train.inner_steps': 9},
+      'has no encoder',
+    ),
+    (
+      {'model.kind': 'language_model', 'train.select_by': 'reconstruction'},
+      'a figure of VAEs',
+    ),
+  )
+  def test_refuses_what_makes_no_sense_together_with_a_reason(
+    self, changes, reason
+  ):
+    self.assertIn(reason, self.error(**changes))
+
   def test_refuses_a_decoder_that_reads_what_it_predicts(self):
     message = self.error(model__bidirectional_decoder=True)
     self.assertIn('Legal: False', message)
@@ -227,7 +277,7 @@ class DifferencesTest(absltest.TestCase):
       for key in ours
       if not config_lib.differences(ours, {**ours, key: 'changed'})
     ]
-    looks = ('evaluate.', 'generate.', 'data.')
+    looks = ('evaluate.', 'generate.', 'judge.', 'data.')
     self.assertEqual(changed, [key for key in ours if key.startswith(looks)])
 
 

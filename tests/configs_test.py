@@ -14,7 +14,7 @@ from jax.experimental.compilation_cache import compilation_cache
 import ml_collections
 import pytest
 
-from rnnvae_jax import config_lib, evaluate, generate, train
+from rnnvae_jax import config_lib, evaluate, generate, judge, train
 
 CONFIGS = pathlib.Path(__file__).parent.parent / 'configs'
 TABLES = tuple(
@@ -91,7 +91,7 @@ def run_tiny(name):
     config.train.num_steps = 3
     config.train.steps_per_call = config.train.eval_every = 3
     config.evaluate.iw_samples = config.evaluate.chunk = 1
-    config.generate.num_samples = 6
+    config.generate.num_samples = config.judge.num_samples = 6
     config.generate.interpolation_steps = 2
     config.generate.input = os.path.join(folder, 'test.txt')
     config.generate.output = os.path.join(root, 'written')
@@ -102,6 +102,7 @@ def run_tiny(name):
       train.train(spy, workdir)
       written['evaluate'] = evaluate.evaluate(spy, workdir)
       generate.showcase(spy, workdir)
+      written['judge'] = judge.judge(spy, workdir)
       for mode, act in generate.MODES.items():
         try:
           act(spy, workdir)
@@ -208,6 +209,10 @@ class DeadKeysTest(parameterized.TestCase):
     self.assertEqual(written['evaluate']['test']['sentences'], 6)
     self.assertLen(written['sample'].splitlines(), 6)
     self.assertLen(written['score'].splitlines(), 6)
+    self.assertBetween(written['judge']['self_bleu'], 0.0, 100.0)
+    self.assertEqual(
+      'reconstruction_bleu' in written['judge'], name.endswith('_vae')
+    )
     if name.endswith('_vae'):
       self.assertLen(written['reconstruct'].splitlines(), 6)
       self.assertLen(written['interpolate'].split('\n\n'), 3)

@@ -227,6 +227,20 @@ def _tokenise(
   return _Text(sentences, num_empty, labels)
 
 
+def split_of(sentences: Sequence[np.ndarray]) -> Split:
+  """Sentences of ids as a split; EOS is put behind those that lack it."""
+  whole = [
+    ids
+    if len(ids) and ids[-1] == vocab_lib.EOS
+    else np.append(ids, vocab_lib.EOS)
+    for ids in sentences
+  ]
+  lengths = np.array([len(ids) for ids in whole], np.int32)
+  ends = np.cumsum(lengths, dtype=np.int32)
+  tokens = np.concatenate(whole).astype(np.int32)
+  return Split(tokens, ends - lengths, lengths, 0, 0, {})
+
+
 def _encode(text: _Text, vocab: vocab_lib.Vocabulary, max_length: int) -> Split:
   uncut = text.lengths()
   lengths = np.minimum(uncut, max_length) if max_length else uncut

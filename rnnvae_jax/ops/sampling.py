@@ -175,3 +175,99 @@ def decode(
     of_rows = jax.tree.map(lambda x, rows=going_on: x[rows], of_rows)
     loop = time, *of_rows, tokens, lengths
     rows = fewer
+
+
+def beam_search(
+  step: Callable[[Any, jax.Array], tuple[Any, jax.Array]],
+  carry: Any,
+  *,
+  rows: int,
+  beam_size: int,
+  length_penalty: jax.Array,
+  forbidden: jax.Array,
+  max_length: int,
+  bos: int,
+  eos: int,
+) -> tuple[jax.Array, jax.Array]:
+  """The likeliest sentence of each row, among those that beams come across.
+
+  A sentence's score is its log-probability over ((5 + length) / 6)**penalty (Wu
+  et al., arXiv:1609.08144); penalty 0 is the log-probability. The loop ends as
+  soon as no beam of any row can still beat the best sentence that has ended.
+
+  Args:
+    step: (carry, tokens int32[N]) -> (carry, logits float[N, V]), for any N.
+    carry: the state before bos, and what else a row has: arrays, rows first.
+    rows: B.
+    beam_size: K, static.
+    length_penalty: float[], at least 0.
+    forbidden: bool[V], ids that are never chosen.
+    max_length: tokens, eos counted.
+    bos: the first input.
+    eos: ends a sentence, and fills the rest of its row.
+
+  Returns:
+    int32[B, max_length] tokens, and int32[B] lengths with eos. Where no
+    sentence has ended in time, the likeliest beginning of one, without eos.
+  """
+  every = jnp.arange(rows)[:, None]
+  flat = lambda x: x.reshape(rows * beam_size, *x.shape[2:])
+  beams = lambda x: x.reshape(rows, beam_size, *x.shape[1:])
+  spread = lambda x: jnp.repeat(x, beam_size, axis=0)
+
+  def normalised(score, length):
+    return score / ((5.0 + length) / 6.0) ** length_penalty
+
+  def go_on(loop):
+    time, _, _, alive, _, done, _, _ = loop
+    # A score is negative, and largest over the largest length.
+    hope = normalised(alive[:, 0], max_length)
+    return (time < max_length) & jnp.any(hope > done[:, 0])
+
+  def one(loop):
+    time, carry, last, alive, tokens, done, done_tokens, done_lengths = loop
+    carry, logits = step(carry, flat(last))
+    logits = jnp.where(forbidden[None, :], -jnp.inf, logits)
+    scores = alive[:, :, None] + beams(jax.nn.log_softmax(logits, axis=-1))
+    size = scores.shape[-1]
+    # Of 2 K at most K end, for each beam has one eos.
+    count = min(2 * beam_size, beam_size * size)
+    best, place = jax.lax.top_k(scores.reshape(rows, -1), count)
+    beam, token = place // size, (place % size).astype(jnp.int32)
+    extended = tokens[every, beam].at[:, :, time].set(token)
+    ends = token == eos
+    # Sentences that end now compete with those that have ended.
+    ended = jnp.where(ends, normalised(best, time + 1.0), -jnp.inf)
+    done, kept = jax.lax.top_k(
+      jnp.concatenate([done, ended], axis=1), beam_size
+    )
+    pick = lambda old, new: jnp.concatenate([old, new], axis=1)[every, kept]
+    done_tokens = pick(done_tokens, extended)
+    lengths = jnp.full(ends.shape, time + 1, jnp.int32)
+    done_lengths = pick(done_lengths, lengths)
+    # And the others go on.
+    alive, kept = jax.lax.top_k(jnp.where(ends, -jnp.inf, best), beam_size)
+    beam = beam[every, kept]
+    carry = jax.tree.map(lambda x: flat(beams(x)[every, beam]), carry)
+    last, tokens = token[every, kept], extended[every, kept]
+    return time + 1, carry, last, alive, tokens, done, done_tokens, done_lengths
+
+  none = jnp.full((rows, beam_size), -jnp.inf)
+  blank = jnp.full((rows, beam_size, max_length), eos, jnp.int32)
+  loop = (
+    jnp.int32(0),
+    jax.tree.map(spread, carry),
+    jnp.full((rows, beam_size), bos, jnp.int32),
+    none.at[:, 0].set(0.0),  # The beams begin as one.
+    blank,
+    none,
+    blank,
+    jnp.zeros((rows, beam_size), jnp.int32),
+  )
+  loop = jax.lax.while_loop(go_on, one, loop)
+  time, _, _, _, tokens, done, done_tokens, done_lengths = loop
+  found = jnp.isfinite(done[:, 0])
+  return (
+    jnp.where(found[:, None], done_tokens[:, 0], tokens[:, 0]),
+    jnp.where(found, done_lengths[:, 0], time),
+  )

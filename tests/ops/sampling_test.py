@@ -317,5 +317,121 @@ class DecodeTest(parameterized.TestCase):
     np.testing.assert_array_equal(tokens, want)
 
 
+BOS_ID, EOS_ID, WORDS, LONGEST, BEAM_ROWS = 0, 1, 4, 5, 3
+
+
+def second_order(seed, rows=BEAM_ROWS):
+  """A model whose next word depends on two, of each row its own."""
+  rng = np.random.default_rng(seed)
+  table = np.float32(2 * rng.normal(size=(rows, WORDS, WORDS, WORDS)))
+
+  def step(carry, tokens):
+    before, tables = carry
+    every = jnp.arange(len(tokens))
+    return (tokens, tables), tables[every, before, tokens]
+
+  return table, step, (jnp.zeros(rows, jnp.int32), jnp.asarray(table))
+
+
+def score_of(table, sentence):
+  """The log-probability of a sentence of a row, in float64."""
+  score, before, last = 0.0, 0, BOS_ID
+  for word in sentence:
+    logits = np.float64(table[before, last])
+    logits[BOS_ID] = -np.inf
+    score += logits[word] - np.logaddexp.reduce(logits)
+    before, last = last, word
+  return score
+
+
+def brute_force(table, penalty):
+  """The best sentence of a row, of all there are."""
+  words = [word for word in range(WORDS) if word not in (BOS_ID, EOS_ID)]
+  sentences = [
+    (*inner, EOS_ID)
+    for count in range(LONGEST)
+    for inner in itertools.product(words, repeat=count)
+  ]
+  return max(
+    sentences,
+    key=lambda s: score_of(table, s) / ((5 + len(s)) / 6) ** penalty,
+  )
+
+
+class BeamSearchTest(parameterized.TestCase):
+  def search(self, step, carry, beam_size, penalty=0.0, max_length=LONGEST):
+    forbidden = np.zeros(WORDS, bool)
+    forbidden[BOS_ID] = True
+    search = jax.jit(
+      functools.partial(
+        sampling.beam_search,
+        step,
+        rows=BEAM_ROWS,
+        beam_size=beam_size,
+        forbidden=jnp.asarray(forbidden),
+        max_length=max_length,
+        bos=BOS_ID,
+        eos=EOS_ID,
+      )
+    )
+    tokens, lengths = search(carry, length_penalty=jnp.float32(penalty))
+    return [
+      tuple(row[:length].tolist())
+      for row, length in zip(np.asarray(tokens), lengths, strict=True)
+    ]
+
+  @parameterized.product(seed=(0, 1, 2), penalty=(0.0, 0.7, 2.0))
+  def test_enough_beams_find_the_best_of_all_sentences(self, seed, penalty):
+    table, step, carry = second_order(seed)
+    got = self.search(step, carry, 2 ** (LONGEST - 1), penalty)
+    self.assertEqual(got, [brute_force(rows, penalty) for rows in table])
+
+  def test_one_beam_is_never_worse_than_greedy(self):
+    better = 0
+    for seed in range(4):
+      table, step, carry = second_order(seed)
+      forbidden = jnp.zeros(WORDS, bool).at[BOS_ID].set(True)
+      tokens, lengths = sampling.decode(
+        step,
+        carry,
+        jax.random.split(jax.random.key(0), BEAM_ROWS),
+        sampling.Settings(jnp.float32(0), jnp.int32(0), jnp.float32(1)),
+        forbidden=forbidden,
+        max_length=LONGEST,
+        bos=BOS_ID,
+        eos=EOS_ID,
+      )
+      found = self.search(step, carry, 1)
+      for row in range(BEAM_ROWS):
+        greedy = tuple(np.asarray(tokens)[row, : lengths[row]].tolist())
+        if greedy[-1] != EOS_ID:  # It was cut, which beams need not be.
+          continue
+        scores = [score_of(table[row], s) for s in (found[row], greedy)]
+        self.assertGreaterEqual(scores[0], scores[1] - 1e-6)
+        better += scores[0] > scores[1] + 1e-6
+    self.assertGreater(better, 0)
+
+  def test_a_sentence_that_does_not_end_is_cut(self):
+    def step(carry, tokens):
+      logits = jnp.array([0.0, -jnp.inf, 1.0, 0.0])
+      return carry, jnp.broadcast_to(logits, (len(tokens), WORDS))
+
+    got = self.search(step, jnp.zeros(BEAM_ROWS), 3)
+    self.assertEqual(got, [(2,) * LONGEST] * BEAM_ROWS)
+
+  def test_stops_when_nothing_better_can_come(self):
+    calls = []
+
+    def step(carry, tokens):
+      jax.debug.callback(lambda: calls.append(1))
+      logits = jnp.array([0.0, 5.0, 0.0, 0.0])
+      return carry, jnp.broadcast_to(logits, (len(tokens), WORDS))
+
+    got = self.search(step, jnp.zeros(BEAM_ROWS), 2, max_length=40)
+    jax.effects_barrier()
+    self.assertEqual(got, [(EOS_ID,)] * BEAM_ROWS)
+    self.assertLen(calls, 1)
+
+
 if __name__ == '__main__':
   absltest.main()

@@ -535,5 +535,83 @@ class AtStepTest(parameterized.TestCase):
     self.assertNotEqual(now.learning_rate, hyperparameters.learning_rate)
 
 
+class InnerStepsTest(absltest.TestCase):
+  """Updates of the encoder alone, against gradients by hand."""
+
+  def setUp(self):
+    super().setUp()
+    self.config = make_config(
+      **{
+        'optimizer.name': 'sgd',
+        'optimizer.learning_rate': 0.1,
+        'dropout.word': 0.0,
+        'dropout.output': 0.0,
+        'dropout.embedding': 0.0,
+        'objective.rate_control': 'none',
+        'objective.label_smoothing': 0.0,
+      }
+    )
+    self.task = tasks.build(self.config, VOCAB)
+    self.tx = optimizers.build(self.config)
+    self.state = state_lib.create(self.task, self.tx, 0)
+    self.scalars = optimizers.hyperparameters(self.config)
+    self.batch = plan(0, 1, buckets=VaeRun.buckets)
+
+  def step(self, inner_steps, explores):
+    train_step = step_lib.make_train_step(
+      self.task,
+      self.tx,
+      VaeRun.buckets,
+      self.config.optimizer.schedule,
+      self.config.objective.kl_schedule,
+      inner_steps,
+    )
+    selection = self.state.selection.replace(explores=jnp.bool_(explores))
+    state = self.state.replace(selection=selection)
+    state, *_ = train_step(state, make_corpus(), *self.batch, self.scalars)
+    return state.params['params']
+
+  def by_hand(self, params, key, encoder):
+    """Parameters after a clipped gradient step of one part."""
+    rows, _ = self.batch
+    sentences = batches.gather(make_corpus(), rows[0], VaeRun.buckets[0])
+    now = step_lib.at_step(self.scalars, jnp.int32(0), 'constant', 'linear')
+    grads, _ = jax.grad(self.task.loss, has_aux=True)(
+      {'params': params}, sentences, now, key, self.state.extras
+    )
+    norm = np.sqrt(sum(np.sum(g**2) for g in jax.tree.leaves(grads)))
+    shrink = min(1.0, 5.0 / norm)
+    return {
+      part: jax.tree.map(
+        lambda p, g: p - 0.1 * shrink * g, params[part], grads['params'][part]
+      )
+      if (part in tasks.ENCODER_PARTS) == encoder
+      else params[part]
+      for part in params
+    }
+
+  def test_one_of_the_encoder_then_one_of_the_decoder(self):
+    got = self.step(1, explores=True)
+    key = jax.random.fold_in(self.state.key, 0)
+    params = self.state.params['params']
+    params = self.by_hand(params, jax.random.fold_in(key, 1), encoder=True)
+    want = self.by_hand(params, key, encoder=False)
+    chex.assert_trees_all_close(got, want, rtol=2e-5, atol=1e-6)
+
+  def test_none_once_the_encoder_has_caught_up(self):
+    got = self.step(7, explores=False)
+    chex.assert_trees_all_close(got, self.step(0, True), rtol=1e-6, atol=1e-7)
+
+  def test_more_of_them_move_the_encoder_further(self):
+    start = self.state.params['params']
+    distance = lambda params: float(
+      optax.tree.norm(
+        jax.tree.map(jnp.subtract, params['encoder'], start['encoder'])
+      )
+    )
+    few, many = (distance(self.step(count, True)) for count in (2, 12))
+    self.assertGreater(many, 2 * few)
+
+
 if __name__ == '__main__':
   absltest.main()

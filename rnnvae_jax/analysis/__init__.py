@@ -1,0 +1,1 @@
+"""What trained models have learnt and what they write, as figures."""

@@ -1,0 +1,124 @@
+"""What a trained model writes, measured -> judged.json and a table."""
+
+import os
+from typing import Any
+
+import jax
+import numpy as np
+from rich import console as rich_console
+from rich import table as rich_table
+
+from rnnvae_jax import config_lib, data, generate
+from rnnvae_jax.analysis import overlap
+from rnnvae_jax.data import vocab as vocab_lib
+from rnnvae_jax.training import (
+  evaluation,
+  population,
+  runs,
+  tasks,
+  writers,
+)
+
+# Sentences of self-BLEU, whose time grows with their square.
+_SELF_BLEU = 200
+
+
+def judge(config: Any, workdir: str) -> dict[str, Any]:
+  """Judges samples of the prior, and reconstructions, of the best checkpoint.
+
+  Args:
+    config: the run's; its `judge` keys say how much.
+    workdir: its folder.
+
+  Returns:
+    What is written into judged.json. Of `judge.num_samples` sentences drawn at
+    temperature 1, unk allowed: self_bleu (of the first of them), distinct_1 to
+    distinct_3, novelty, mean_length. For a VAE reconstruction_bleu, of the
+    whole split `evaluate.split`, from posterior means, greedily or by beam
+    search. With `judge.critic_steps` forward_perplexity (a language model
+    trained on the training split reads the samples: fluency) and
+    reverse_perplexity (one trained on the samples reads the test split:
+    coverage), both of Zhao et al., arXiv:1706.04223.
+  """
+  run = runs.open_run(config, workdir)
+  corpus = runs.build_corpus(config, run.vocab)
+  settings = config.judge
+  samples = data.split_of(
+    generate.prior_samples(run, settings.num_samples, 1.0, forbid_unk=False)
+  )
+  words = _words(run.vocab, samples)
+  training = _words(run.vocab, corpus.splits['train'])
+  judged: dict[str, Any] = {
+    'corpus': corpus.name,
+    'protocol': corpus.protocol,
+    'checkpoint': run.checkpoint,
+    'samples': len(words),
+    'mean_length': float(np.mean(samples.lengths)),
+    'self_bleu': overlap.self_bleu(words[:_SELF_BLEU]),
+    'self_bleu_sentences': min(len(words), _SELF_BLEU),
+    **{f'distinct_{n}': overlap.distinct(words, n) for n in (1, 2, 3)},
+    'novelty': overlap.novelty(words, training),
+  }
+  if run.task.latents is not None:
+    name = config.evaluate.split
+    split = corpus.splits['test' if name == 'all' else name]
+    ids = generate.decode(
+      run, generate.posterior(run, split), 0.0, forbid_unk=False
+    )
+    judged['reconstruction_bleu'] = overlap.bleu(
+      _words(run.vocab, data.split_of(ids)), _words(run.vocab, split)
+    )
+  if settings.critic_steps:
+    judged |= _perplexities(config, corpus, samples)
+  writers.write_json(os.path.join(workdir, 'judged.json'), judged)
+  rich_console.Console().print(_table(judged))
+  return judged
+
+
+def _perplexities(config, corpus: data.Corpus, samples: data.Split):
+  """By critics of one recipe, which have read real and generated text."""
+  critic = config_lib.default()
+  critic.seed = config.seed
+  critic.model.kind = 'language_model'
+  critic.model.embedding_size = critic.model.hidden_size = 256
+  critic.model.tied_embeddings = True
+  critic.dropout.embedding = critic.dropout.output = 0.4
+  critic.dropout.locked = True
+  critic.optimizer.learning_rate = 2e-3
+  critic.optimizer.schedule = 'cosine'
+  critic.train.num_steps = config.judge.critic_steps
+  critic.train.steps_per_call = 1
+  critic.train.eval_every = max(1, config.judge.critic_steps // 10)
+  figures = {}
+  for name, read, scored in (
+    ('forward', corpus.splits['train'], samples),
+    ('reverse', samples, corpus.splits['test']),
+  ):
+    splits = {'train': read, 'valid': corpus.splits['valid'], 'test': scored}
+    text = data.Corpus(corpus.name, corpus.protocol, corpus.vocab, splits)
+    (result,) = population.train([critic], text)
+    task = tasks.build(critic, len(corpus.vocab))
+    values = runs.make_validator(critic, task, scored)(
+      result.params, task.initial_extras(), jax.random.key(critic.seed)
+    )
+    summary = evaluation.summarise(values, scored.lengths)
+    figures[f'{name}_perplexity'] = summary['perplexity']
+  return figures | {'critic_steps': config.judge.critic_steps}
+
+
+def _words(vocab: vocab_lib.Vocabulary, split: data.Split) -> list[list[str]]:
+  """The tokens of each sentence, eos left out."""
+  return [vocab.decode(split.sentence(i)[:-1]) for i in range(len(split))]
+
+
+def _table(judged: dict[str, Any]) -> rich_table.Table:
+  shown = rich_table.Table(
+    title=f'{judged["corpus"]}, protocol {judged["protocol"]}'
+  )
+  shown.add_column('')
+  shown.add_column('', justify='right')
+  for name, value in judged.items():
+    if isinstance(value, int | float):
+      form = '{:,}' if isinstance(value, int) else '{:.3f}'
+      shown.add_row(name.replace('_', ' '), form.format(value))
+  return shown

@@ -1,0 +1,90 @@
+"""Averaging of iterates, and the scalars of a config."""
+
+from absl.testing import absltest
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from rnnvae_jax import config_lib
+from rnnvae_jax.training import optimizers
+from rnnvae_jax.training import state as state_lib
+
+
+def make_state(opt_state, params):
+  return state_lib.TrainState(
+    step=jnp.int32(0),
+    params=params,
+    opt_state=opt_state,
+    extras={},
+    key=jax.random.key(0),
+    selection=state_lib.no_selection(),
+  )
+
+
+class AveragingTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    rng = np.random.default_rng(0)
+    self.path = np.float32(rng.normal(size=(9, 4)))
+    self.tx = optimizers.averaging(optax.identity())
+
+  def walk(self, begin):
+    """The evaluated parameters after each update along the path."""
+    state = self.tx.init({'w': jnp.asarray(self.path[0])})
+    seen = []
+    for number, point in enumerate(self.path):
+      if number == begin:
+        state = optimizers.begin_averaging(state)
+      params = {'w': jnp.asarray(point)}
+      updates, state = self.tx.update({'w': jnp.ones(4)}, state, params)
+      np.testing.assert_array_equal(updates['w'], np.ones(4))
+      seen.append(optimizers.evaluated(make_state(state, params))['w'])
+    return np.array(seen)
+
+  def test_is_the_mean_of_the_parameters_since_it_began(self):
+    begin = 3
+    seen = self.walk(begin)
+    np.testing.assert_array_equal(seen[:begin], self.path[:begin])
+    for number in range(begin, len(self.path)):
+      want = np.float64(self.path[begin : number + 1]).mean(axis=0)
+      np.testing.assert_allclose(seen[number], want, rtol=1e-5, atol=1e-6)
+
+  def test_begins_once(self):
+    state = self.tx.init({'w': jnp.zeros(4)})
+    state = optimizers.begin_averaging(state)
+    _, state = self.tx.update({'w': jnp.ones(4)}, state, {'w': jnp.ones(4)})
+    again = optimizers.begin_averaging(state)
+    self.assertEqual(int(again.count), 1)
+
+  def test_an_optimiser_without_it_is_evaluated_as_it_is(self):
+    tx = optax.scale_by_adam()
+    params = {'w': jnp.ones(4)}
+    state = make_state(tx.init(params), params)
+    self.assertIs(optimizers.evaluated(state), params)
+    self.assertIs(optimizers.begin_averaging(state.opt_state), state.opt_state)
+
+  def test_is_there_only_if_it_may_begin(self):
+    config, params = config_lib.default(), {'w': jnp.ones(4)}
+    for patience in (0, 2):
+      config.optimizer.average_patience = patience
+      state = optimizers.build(config).init(params)
+      self.assertEqual(isinstance(state, optimizers.Averaging), bool(patience))
+
+
+class HyperparametersTest(absltest.TestCase):
+  def test_what_has_no_weight_is_left_out(self):
+    config = config_lib.default()
+    scalars = optimizers.hyperparameters(config)
+    self.assertIsNone(scalars.mmd_weight)
+    self.assertIsNone(scalars.label_smoothing)
+    self.assertIsNone(scalars.dropout.recurrent)
+    config.objective.mmd_weight = 2.0
+    config.dropout.weight = 0.5
+    scalars = optimizers.hyperparameters(config)
+    self.assertEqual(float(scalars.mmd_weight), 2.0)
+    self.assertEqual(float(scalars.dropout.weight), 0.5)
+
+
+if __name__ == '__main__':
+  absltest.main()
