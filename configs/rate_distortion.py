@@ -39,6 +39,13 @@ ROWS = {
   for control, strengths in _STRENGTHS.items()
   for strength in strengths
 }
+COLUMNS = (
+  'test_elbo',
+  'test_reconstruction',
+  'test_kl',
+  'test_mutual_information',
+  'test_active_units',
+)
 # Metrics of the axes; rows that differ after their last `_` are one curve.
 PLOT = 'test_kl', 'test_reconstruction'
 

@@ -2,10 +2,10 @@
 
 A table is a config file with two things more: `PROTOCOL`, a line on what its
 figures have in common, and `ROWS`, by name the published figures of each row
-and their source; `get_config('row=NAME')` is a row's config. `PLOT`, if there,
-names two metrics to be drawn against each other. Its data lie in
-`benchmarks/results/tables/`, a JSON file a table, from which RESULTS.md is
-written anew. Every seed of a row is a run of its own, below the given folder:
+and their source; `get_config('row=NAME')` is a row's config. `COLUMNS` may name
+more metrics to be shown, `PLOT` two to be drawn against each other. Its data
+lie in `benchmarks/results/tables/`, a JSON file a table, from which RESULTS.md
+is written anew. Every seed of a row is a run of its own, below the given folder:
 what is finished is not done again, what was stopped goes on.
 """
 
@@ -57,6 +57,8 @@ def reproduce(
   for row in rows:
     if row not in defined['ROWS']:
       raise ValueError(errors.unknown('--rows', row, defined['ROWS']))
+  _keep(table, defined)
+  render()
   deadline = time.time() + budget if budget else float('inf')
   for row in rows or defined['ROWS']:
     results = []
@@ -71,7 +73,7 @@ def reproduce(
       if result is not None:
         results.append(result)
     if results:
-      _keep(table, defined, row, results)
+      _add(table, defined, row, results)
 
 
 def load(table: str) -> dict[str, Any]:
@@ -141,25 +143,39 @@ def _evaluate(config, workdir: str, corpus: data.Corpus) -> dict[str, Any]:
   return metrics
 
 
-def _keep(
+def _keep(table: str, defined: Mapping[str, Any]) -> dict[str, Any]:
+  """The table's file with what its config says, and the figures it has."""
+  path = TABLES / f'{table}.json'
+  kept: dict[str, Any] = {}
+  if path.exists():
+    kept = runs.read_json(str(path))
+  before = kept.get('rows', {})
+  kept |= {
+    'table': table,
+    'protocol': defined['PROTOCOL'],
+    'columns': list(defined.get('COLUMNS', ())),
+    'rows': {
+      name: before.get(name, {}) | published
+      for name, published in defined['ROWS'].items()
+    },
+  }
+  if 'PLOT' in defined:
+    kept['plot'] = list(defined['PLOT'])
+  TABLES.mkdir(parents=True, exist_ok=True)
+  writers.write_json(str(path), kept)
+  return kept
+
+
+def _add(
   table: str,
   defined: Mapping[str, Any],
   row: str,
   results: Sequence[Mapping[str, Any]],
 ) -> None:
   """Puts a row's figures into the table's file, and renders all tables."""
-  path = TABLES / f'{table}.json'
-  kept: dict[str, Any] = {}
-  if path.exists():
-    kept = runs.read_json(str(path))
-  kept |= {'table': table, 'protocol': defined['PROTOCOL']}
-  if 'PLOT' in defined:
-    kept['plot'] = list(defined['PLOT'])
-  rows = kept.setdefault('rows', {})
-  for name, published in defined['ROWS'].items():
-    rows[name] = rows.get(name, {}) | published
+  kept = _keep(table, defined)
   last = results[-1]['environment']
-  rows[row] |= {
+  kept['rows'][row] |= {
     'ours': {
       name: _spread([result['metrics'][name] for result in results])
       for name in results[0]['metrics']
@@ -174,9 +190,7 @@ def _keep(
     ),
     'environment': last,
   }
-  kept['rows'] = {name: rows[name] for name in defined['ROWS']}
-  TABLES.mkdir(parents=True, exist_ok=True)
-  writers.write_json(str(path), kept)
+  writers.write_json(str(TABLES / f'{table}.json'), kept)
   render()
 
 
@@ -196,9 +210,8 @@ def render() -> None:
   for path in sorted(TABLES.glob('*.json')):
     table = runs.read_json(str(path))
     parts.append(_section(table))
-    if 'plot' in table:
-      picture = path.with_suffix('.png')
-      _plot(table, picture)
+    picture = path.with_suffix('.png')
+    if 'plot' in table and _plot(table, picture):
       parts.append(f'![{path.stem}]({picture})\n')
   writers.write_text(str(RESULTS), '\n'.join(parts))
 
@@ -229,11 +242,8 @@ _TITLES = {
 def _section(table: Mapping[str, Any]) -> str:
   """A table as Markdown: what any of its rows has published, and ours."""
   rows = table['rows']
-  metrics = list(
-    dict.fromkeys(
-      metric for row in rows.values() for metric in row['published']
-    )
-  )
+  published = [metric for row in rows.values() for metric in row['published']]
+  metrics = list(dict.fromkeys([*published, *table.get('columns', ())]))
   columns = ['row', *map(_title, metrics), 'source', 'minutes', 'commit']
   lines = [
     f'## {table["table"]}\n',
@@ -241,7 +251,14 @@ def _section(table: Mapping[str, Any]) -> str:
     _line(columns),
     _line(['---'] * len(columns)),
   ]
+  idle = [
+    name
+    for name, row in rows.items()
+    if not row['published'] and 'ours' not in row
+  ]
   for name, row in rows.items():
+    if name in idle:
+      continue
     ours = row.get('ours', {})
     cells = [_cell(row['published'], ours, metric) for metric in metrics]
     minutes = f'{row["wall_seconds"] / 60:.0f}' if ours else ''
@@ -252,16 +269,22 @@ def _section(table: Mapping[str, Any]) -> str:
     for row in rows.values()
     if 'ours' in row
   ]
-  return '\n'.join([*lines, '', '```', *commands, '```', ''])
+  if idle:
+    lines += [
+      '',
+      'Not measured yet: ' + ', '.join(f'`{x}`' for x in idle) + '.',
+    ]
+  if commands:
+    lines += ['', '```', *commands, '```']
+  return '\n'.join([*lines, ''])
 
 
-def _plot(table: Mapping[str, Any], path: pathlib.Path) -> None:
-  """One figure against another; a curve for each control over its strength."""
-  import matplotlib
+def _plot(table: Mapping[str, Any], path: pathlib.Path) -> bool:
+  """One figure against another; a curve for each control over its strength.
 
-  matplotlib.use('agg')
-  from matplotlib import pyplot
-
+  Returns:
+    Whether there was anything to draw.
+  """
   x, y = table['plot']
   curves: dict[str, list[tuple[float, float, str]]] = {}
   for name, row in table['rows'].items():
@@ -269,6 +292,13 @@ def _plot(table: Mapping[str, Any], path: pathlib.Path) -> None:
       control, _, strength = name.rpartition('_')
       at = (row['ours'][x]['mean'], row['ours'][y]['mean'], strength)
       curves.setdefault(control, []).append(at)
+  if not curves:
+    return False
+  import matplotlib
+
+  matplotlib.use('agg')
+  from matplotlib import pyplot
+
   figure, axes = pyplot.subplots(figsize=(8, 6), layout='constrained')
   markers = 'osv^D<>pX*'
   for number, (control, points) in enumerate(curves.items()):
@@ -291,6 +321,7 @@ def _plot(table: Mapping[str, Any], path: pathlib.Path) -> None:
   axes.legend()
   figure.savefig(path, dpi=120)
   pyplot.close(figure)
+  return True
 
 
 def _title(metric: str) -> str:
