@@ -5,7 +5,7 @@ figures have in common, and `ROWS`, by name the published figures of each row
 and their source; `get_config('row=NAME')` is a row's config. `COLUMNS` may name
 more metrics to be shown, `PLOT` two to be drawn against each other. Its data
 lie in `benchmarks/results/tables/`, a JSON file a table, from which RESULTS.md
-is written anew. Every seed of a row is a run of its own, below the given folder:
+is written anew. Every seed of a row is a run of its own in the given folder:
 what is finished is not done again, what was stopped goes on.
 """
 

@@ -83,7 +83,9 @@ class ReproduceTest(parameterized.TestCase):
 
   def test_what_is_done_is_not_done_again_and_what_was_stopped_goes_on(self):
     # No time at all: nothing is begun.
-    self.assertIsNone(self.reproduce('vae_a_2', budget=1e-9))
+    table = self.reproduce('vae_a_2', budget=1e-9)
+    self.assertFalse(any('ours' in row for row in table['rows'].values()))
+    self.assertIn('Not measured yet: `vae_a_2`', reproduce.RESULTS.read_text())
     # A deadline in the past stops the training that has begun.
     defined = reproduce.load('toy')
     config = defined['get_config']('row=vae_a_2')
