@@ -144,7 +144,7 @@ def make_sampler(
   @jax.jit
   def draw(params, k):
     keys = noise.row_keys(jax.random.key(k), jnp.arange(count))
-    latents = noise.normal(keys, 'prior', (task.latent_size,))
+    latents = noise.normal(keys, 'prior', (task.latents.size,))
 
     def step(carry, tokens):
       states, latents = carry
