@@ -69,14 +69,20 @@ def judge(config: Any, workdir: str) -> dict[str, Any]:
       _words(run.vocab, data.split_of(ids)), _words(run.vocab, split)
     )
   if settings.critic_steps:
-    judged |= _perplexities(config, corpus, samples)
+    judged |= perplexities(config, corpus, samples)
   writers.write_json(os.path.join(workdir, 'judged.json'), judged)
   rich_console.Console().print(_table(judged))
   return judged
 
 
-def _perplexities(config, corpus: data.Corpus, samples: data.Split):
-  """By critics of one recipe, which have read real and generated text."""
+def perplexities(
+  config: Any, corpus: data.Corpus, samples: data.Split
+) -> dict[str, Any]:
+  """Forward and reverse perplexity of samples; see `judge`.
+
+  By GRU language models of one recipe, that have read `corpus`' training split
+  and the samples; eos counted.
+  """
   critic = config_lib.default()
   critic.seed = config.seed
   critic.model.kind = 'language_model'

@@ -1,0 +1,32 @@
+"""Critics: language models that read what another has written."""
+
+from absl.testing import absltest
+import numpy as np
+
+from rnnvae_jax import config_lib, data, judge
+from rnnvae_jax.training import runs
+
+
+class CriticsTest(absltest.TestCase):
+  def test_read_as_well_as_they_could_have_learnt_to(self):
+    config = config_lib.default()
+    config.corpus.name = 'grammar'
+    config.corpus.max_length = 12
+    config.corpus.vocab_size = 60
+    config.judge.critic_steps = 40
+    corpus = runs.build_corpus(config)
+    valid, test = (corpus.splits[name] for name in ('valid', 'test'))
+    # Samples as good as real text: both figures are those of a language model.
+    samples = data.split_of([valid.sentence(i)[:-1] for i in range(600)])
+    got = judge.perplexities(config, corpus, samples)
+    for name, scored in (('forward', samples), ('reverse', test)):
+      counts = np.bincount(scored.tokens)
+      share = counts[counts > 0] / counts.sum()
+      unigram = np.exp(-np.sum(share * np.log(share)))
+      self.assertBetween(got[f'{name}_perplexity'], 2.0, 0.8 * unigram)
+    # There is more to learn from the whole training text than from samples.
+    self.assertLess(got['forward_perplexity'], got['reverse_perplexity'])
+
+
+if __name__ == '__main__':
+  absltest.main()
