@@ -29,6 +29,7 @@ def default() -> ml_collections.ConfigDict:
   config.corpus = ml_collections.ConfigDict()
   # A name (see data/corpora.py) or a folder with {train,valid,test}.txt.
   config.corpus.name = 'wikipedia_sample'
+  config.corpus.labelled = False  # Lines of a folder: a label, a tab, text.
   config.corpus.protocol = ''  # Tokenisation; empty: the corpus' own.
   config.corpus.max_length = 60  # Tokens, eos counted; longer ones are cut.
   config.corpus.vocab_size = 0  # Specials counted; 0: no limit.

@@ -93,6 +93,7 @@ def build(
   min_count: int = 0,
   data_dir: str | None = None,
   vocab: vocab_lib.Vocabulary | None = None,
+  labelled: bool = False,
 ) -> Corpus:
   """Reads, tokenises and encodes a corpus.
 
@@ -106,6 +107,7 @@ def build(
       the protocol says.
     data_dir: where raw files lie; $RNNVAE_DATA_DIR if None.
     vocab: used as it is, instead of one of the training text.
+    labelled: lines of a folder begin with a label and a tab.
 
   Raises:
     FileNotFoundError, PermissionError: see `corpora.read`.
@@ -115,7 +117,7 @@ def build(
   corpora.check_name(corpus_name)
   rules = _rules(protocol or corpora.default_protocol(corpus_name))
   _check(rules, max_length, vocab)
-  records = corpora.read(corpus_name, data_dir)
+  records = corpora.read(corpus_name, data_dir, labelled)
   texts = {
     s: _tokenise(f'{corpus_name}, {s}', r, rules) for s, r in records.items()
   }

@@ -1,9 +1,10 @@
 """Raw text by name or from a folder, as records per split.
 
-A folder holds `train.txt`, `valid.txt` and `test.txt`, each optionally `.gz`,
-in UTF-8. A line is a sentence; under the protocol `plain` it may be a whole
-paragraph, which is then split into sentences. What is not text is refused with
-the path and, where there is one, the line.
+A folder holds `train.txt`, `valid.txt` and `test.txt`, each optionally `.gz`
+and with a name before (`yahoo.train.txt`), in UTF-8. A line is a sentence;
+under the protocol `plain` it may be a whole paragraph, which is then split into
+sentences. In a labelled folder a label and a tab come first. What is not text
+is refused with the path and, where there is one, the line.
 """
 
 import codecs
@@ -45,13 +46,14 @@ def default_protocol(name_or_folder: str) -> str:
 
 
 def read(
-  name_or_folder: str, data_dir: str | None = None
+  name_or_folder: str, data_dir: str | None = None, labelled: bool = False
 ) -> dict[str, list[dict[str, str]]]:
   """The records of each split.
 
   Args:
     name_or_folder: one of `NAMES`, or a folder; a name comes first.
     data_dir: where raw files of named corpora lie; $RNNVAE_DATA_DIR if None.
+    labelled: lines of a folder begin with a label and a tab.
 
   Returns:
     By split, records with the key 'text' and the corpus' labels, if any.
@@ -68,10 +70,24 @@ def read(
     from rnnvae_jax.data import builders  # TFDS is needed for nothing else.
 
     return builders.load(name_or_folder, data_dir)
+  as_record = _labelled if labelled else lambda line, where: {'text': line}
   return {
-    split: [{'text': line} for line in read_lines(path)]
+    split: [
+      as_record(line, f'{path}, line {number}')
+      for number, line in enumerate(read_lines(path), 1)
+    ]
     for split, path in _split_paths(name_or_folder).items()
   }
+
+
+def _labelled(line: str, where: str) -> dict[str, str]:
+  label, tab, text = line.partition('\t')
+  if line.strip() and not tab:
+    raise ValueError(
+      f'{where} has no tab after a label. Lines without labels want '
+      'config.corpus.labelled = False.'
+    )
+  return {'text': text, 'label': label}
 
 
 def _split_paths(folder: str) -> dict[str, str]:
@@ -80,6 +96,18 @@ def _split_paths(folder: str) -> dict[str, str]:
   for split in SPLITS:
     plain = os.path.join(folder, f'{split}.txt')
     found = [p for p in (plain, f'{plain}.gz') if os.path.isfile(p)]
+    if not found:
+      named = (f'.{split}.txt', f'.{split}.txt.gz')
+      found = [
+        os.path.join(folder, name)
+        for name in sorted(os.listdir(folder))
+        if name.endswith(named)
+      ]
+      if len(found) > 1:
+        names = ', '.join(map(os.path.basename, found))
+        raise ValueError(
+          f'{folder} holds more than one {split} split: {names}.'
+        )
     if not found:
       there = ', '.join(sorted(os.listdir(folder))[:10]) or 'nothing'
       raise FileNotFoundError(

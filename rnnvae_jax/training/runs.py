@@ -91,6 +91,7 @@ def build_corpus(
     min_count=config.corpus.min_count,
     data_dir=config.data.dir or None,
     vocab=vocab,
+    labelled=config.corpus.labelled,
   )
 
 

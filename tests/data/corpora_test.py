@@ -126,5 +126,44 @@ class ReadTest(parameterized.TestCase):
     self.assertLen(corpora.read('grammar')['train'], 20_000)
 
 
+class LabelledTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+
+  def write(self, text, name='yahoo.{}.txt'):
+    for split in corpora.SPLITS:
+      path = os.path.join(self.folder, name.format(split))
+      with open(path, 'w') as file:
+        file.write(text)
+
+  def test_a_label_and_a_tab_come_first(self):
+    self.write('5\ta b c\n0\td\te\n\n')
+    records = corpora.read(self.folder, labelled=True)
+    self.assertEqual(
+      records['valid'],
+      [
+        {'text': 'a b c', 'label': '5'},
+        {'text': 'd\te', 'label': '0'},
+        {'text': '', 'label': ''},
+      ],
+    )
+    unlabelled = corpora.read(self.folder)['valid'][0]
+    self.assertEqual(unlabelled, {'text': '5\ta b c'})
+
+  def test_names_the_line_without_one(self):
+    self.write('5\ta b c\na b\n')
+    with self.assertRaisesRegex(ValueError, r'train\.txt, line 2 has no tab'):
+      corpora.read(self.folder, labelled=True)
+
+  def test_a_plain_name_comes_before_a_longer_one_and_two_are_refused(self):
+    self.write('of yahoo\n')
+    self.write('of yelp\n', 'yelp.{}.txt')
+    with self.assertRaisesRegex(ValueError, 'more than one train split'):
+      corpora.read(self.folder)
+    self.write('plain\n', '{}.txt')
+    self.assertEqual(corpora.read(self.folder)['test'], [{'text': 'plain'}])
+
+
 if __name__ == '__main__':
   absltest.main()
