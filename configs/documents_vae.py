@@ -14,7 +14,7 @@ import os
 import runpy
 
 _BASE = runpy.run_path(os.path.join(os.path.dirname(__file__), 'ptb_vae.py'))
-_EPOCH = 3_130  # Steps, of 32 documents: 100,000 make 3,125.
+_EPOCH = 3_120  # Steps, of 32 documents: 100,000 make 3,125.
 
 
 def get_config(tail: str = ''):
@@ -33,6 +33,6 @@ def get_config(tail: str = ''):
   config.train.eval_every = _EPOCH
   config.train.num_steps = epochs * _EPOCH
   config.train.pretrain_steps = pretraining * _EPOCH
-  if config.objective.kl_anneal_steps:
-    config.objective.kl_anneal_steps = epochs * _EPOCH // 2
+  annealing = config.objective.kl_anneal_steps // _BASE['_EPOCH']
+  config.objective.kl_anneal_steps = annealing * _EPOCH
   return config

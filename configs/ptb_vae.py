@@ -141,7 +141,6 @@ def _set_row(config, row: str, strength: float) -> None:
       objective.kl_anneal_steps = config.train.num_steps
     case 'aggressive':
       config.train.inner_steps = 99
-      config.train.steps_per_call = 60  # Batches that inner updates draw from.
       config.optimizer.name = 'sgd'
       config.optimizer.learning_rate = 1.0
     case 'ae_free_bits':

@@ -313,6 +313,16 @@ def validate(config: ml_collections.ConfigDict) -> None:
       "config.train.select_by = 'reconstruction' is a figure of VAEs. Legal "
       "for a language model: 'nll_per_sentence'."
     )
+  if train.pretrain_steps >= train.num_steps:
+    raise ValueError(
+      f'config.train.pretrain_steps={train.pretrain_steps} leaves nothing of '
+      f'config.train.num_steps={train.num_steps}, which counts them.'
+    )
+  if 0 < train.patience <= config.optimizer.average_patience:
+    raise ValueError(
+      f'config.optimizer.average_patience={config.optimizer.average_patience}: '
+      f'training stops first, at config.train.patience={train.patience}.'
+    )
   if train.pretrain_steps % train.eval_every:
     raise ValueError(
       f'config.train.pretrain_steps={train.pretrain_steps} is not a multiple '
@@ -340,7 +350,6 @@ def _check_combination(config) -> None:
   optimizer = config.optimizer
   monte_carlo = model.prior != 'standard' or model.posterior == 'planar'
   is_sphere = model.posterior == 'von_mises_fisher'
-  per_latent = objective.free_bits_per in ('latent', 'sentence_latent')
   controls = objective.rate_control != 'none'
   for wrong, message in (
     (
@@ -349,10 +358,12 @@ def _check_combination(config) -> None:
       'the rate up: set one of them to its default.',
     ),
     (
-      objective.free_bits > 0 and per_latent and (monte_carlo or is_sphere),
-      f'config.objective.free_bits_per = {objective.free_bits_per!r} wants a '
-      f'KL that is a sum over latents; that of posterior {model.posterior!r} '
-      f"and prior {model.prior!r} is not. Legal: 'batch', 'sentence'.",
+      objective.free_bits > 0
+      and monte_carlo
+      and objective.free_bits_per != 'batch',
+      f'config.objective.free_bits_per = {objective.free_bits_per!r} wants the '
+      f'KL of each sentence; that of posterior {model.posterior!r} and prior '
+      f"{model.prior!r} is known on average only. Legal: 'batch'.",
     ),
     (
       is_sphere and (objective.free_bits > 0 or controls),
@@ -373,10 +384,16 @@ def _check_combination(config) -> None:
       'loops.',
     ),
     (
-      config.train.inner_steps > 0 and model.posterior == 'batch_norm',
-      "config.train.inner_steps and config.model.posterior = 'batch_norm': "
-      'the running statistics would lag behind the inner updates. Take one of '
-      'them.',
+      (config.train.inner_steps > 0 or optimizer.average_patience > 0)
+      and model.posterior == 'batch_norm',
+      "config.model.posterior = 'batch_norm' with config.train.inner_steps or "
+      'config.optimizer.average_patience: its running statistics would be '
+      'those of other weights. Set these to 0.',
+    ),
+    (
+      config.train.inner_steps > 0 and model.posterior == 'planar',
+      "config.train.inner_steps and config.model.posterior = 'planar': inner "
+      'updates end when mutual information falls, which is not known of flows.',
     ),
     (
       model.prior != 'standard' and model.posterior not in _FREE_GAUSSIANS,

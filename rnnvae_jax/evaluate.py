@@ -73,11 +73,13 @@ def evaluate_split(
     iwae = float(values['iwae_nll'].mean())
     summary |= {
       'iwae_nll': iwae,
-      'iwae_standard_error': evaluation.standard_error(values['iwae_variance']),
       'iwae_samples': settings.iw_samples,
       'iwae_perplexity': evaluation.perplexity(iwae, sentences, tokens),
       **evaluation.summarise_latents(values, settings.mutual_information_group),
     }
+  if 'iwae_variance' in values:
+    error = evaluation.standard_error(values['iwae_variance'])
+    summary['iwae_standard_error'] = error
   return summary | {'seconds': round(time.time() - start, 1)}
 
 
@@ -131,7 +133,7 @@ def _label(row: str, values: dict[str, Any]) -> str:
     'nll_per_sentence': f'nll{bound}',
     'perplexity': f'perplexity, eos counted{bound}',
     'perplexity_without_eos': f'perplexity, words only{bound}',
-    'kl': f'KL ({values.get("kl_estimator", "").replace("_", " ")})',
+    'kl': 'KL' + (' (sampled)' if 'kl_standard_error' in values else ''),
     'kl_standard_error': '  standard error, of the samples',
     'iwae_standard_error': '  standard error, of the samples',
     'iwae_samples': 'importance samples',

@@ -226,14 +226,20 @@ def decode(
 
 
 def _between(run: runs.Run, ends: jax.Array) -> list[str]:
-  """The sentences on the straight lines from z 0 to 1, 2 to 3 and so on."""
+  """The sentences on the straight lines from z 0 to 1, 2 to 3 and so on.
+
+  Drawn onto the sphere, where that is where the latents are.
+  """
   steps = run.config.generate.interpolation_steps
   way = jnp.linspace(0.0, 1.0, steps)[None, :, None]
   left, right = ends[::2, None], ends[1::2, None]
   latents = (1 - way) * left + way * right
+  if run.task.latents is None:
+    raise ValueError(_NO_LATENTS)
+  onto_support = run.task.latents.family.onto_support
   sentences = decode(
     run,
-    latents.reshape(-1, ends.shape[1]),
+    onto_support(latents.reshape(-1, ends.shape[1])),
     run.config.generate.reconstruct_temperature,
   )
   texts = _spelt(run, sentences)

@@ -40,11 +40,19 @@ def judge(config: Any, workdir: str) -> dict[str, Any]:
     reverse_perplexity (one trained on the samples reads the test split:
     coverage), both of Zhao et al., arXiv:1706.04223.
   """
+  settings, split_name = config.judge, config.evaluate.split
+  num_samples, critic_steps = settings.num_samples, settings.critic_steps
+  config = config.copy_and_resolve_references()
+  generate_config = config.generate
+  # Nothing that the model could have read is too long for it to write.
+  generate_config.max_length = max(
+    generate_config.max_length, config.corpus.max_length
+  )
+  generate_config.posterior_sample = False
   run = runs.open_run(config, workdir)
   corpus = runs.build_corpus(config, run.vocab)
-  settings = config.judge
   samples = data.split_of(
-    generate.prior_samples(run, settings.num_samples, 1.0, forbid_unk=False)
+    generate.prior_samples(run, num_samples, 1.0, forbid_unk=False)
   )
   words = _words(run.vocab, samples)
   training = _words(run.vocab, corpus.splits['train'])
@@ -60,15 +68,15 @@ def judge(config: Any, workdir: str) -> dict[str, Any]:
     'novelty': overlap.novelty(words, training),
   }
   if run.task.latents is not None:
-    name = config.evaluate.split
-    split = corpus.splits['test' if name == 'all' else name]
+    name = 'test' if split_name == 'all' else split_name
+    split = corpus.splits[name]
     ids = generate.decode(
       run, generate.posterior(run, split), 0.0, forbid_unk=False
     )
     judged['reconstruction_bleu'] = overlap.bleu(
       _words(run.vocab, data.split_of(ids)), _words(run.vocab, split)
     )
-  if settings.critic_steps:
+  if critic_steps:
     judged |= perplexities(config, corpus, samples)
   writers.write_json(os.path.join(workdir, 'judged.json'), judged)
   rich_console.Console().print(_table(judged))

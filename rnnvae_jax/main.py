@@ -112,7 +112,19 @@ def _run() -> None:
     evaluate.evaluate(config, workdir, corpus)
     generate.showcase(config, workdir)
     return
+  of_tables = [
+    name
+    for name in ('table', 'rows', 'seeds', 'budget')
+    if flags.FLAGS[name].present
+  ]
+  if of_tables and mode != 'reproduce':
+    raise app.UsageError(f'--{of_tables[0]} belongs to --mode=reproduce.')
   if mode == 'reproduce':
+    overrides = config_flags.get_override_values(flags.FLAGS['config'])
+    if overrides:
+      raise app.UsageError(
+        f'--config.{next(iter(overrides))}: a table has its own configs.'
+      )
     if not _TABLE.value:
       raise app.UsageError('--table is needed: which table.')
     reproduce.reproduce(

@@ -61,17 +61,22 @@ def reproduce(
   render()
   deadline = time.time() + budget if budget else float('inf')
   for row in rows or defined['ROWS']:
+    if time.time() > deadline:
+      logging.info('The budget is spent; %s is left for the next time.', row)
+      return
     results = []
     for seed in range(seeds):
-      if time.time() > deadline:
-        logging.info('The budget is spent; %s is left for the next time.', row)
-        return
       config = defined['get_config'](f'row={row}')
       config.seed = seed
       folder = os.path.join(workdir, table, row, f'seed_{seed}')
-      result = run(config, folder, deadline)
-      if result is not None:
-        results.append(result)
+      try:
+        result = run(config, folder, deadline)
+      except FloatingPointError as error:  # The other rows may do better.
+        logging.error('Row %s, seed %d: %s', row, seed, error)
+        continue
+      if result is None:
+        break
+      results.append(result)
     if results:
       _add(table, defined, row, results)
 
@@ -102,22 +107,33 @@ def run(
 
   Returns:
     'metrics', by split and name; 'wall_seconds' of training and evaluation;
-    'environment'. None if the deadline came first.
+    'environment', as it was when the run was begun. None if the deadline came
+    first.
   """
   config_lib.validate(config)
   path = os.path.join(workdir, 'reproduced.json')
-  done: dict[str, Any] = {'wall_seconds': 0.0}
+  wanted = {
+    key: value
+    for key, value in config_lib.flatten(config).items()
+    if not key.startswith(('data.', 'generate.', 'judge.'))
+  }
+  done: dict[str, Any] = {}
   if os.path.exists(path):
     done = runs.read_json(path)
-  if 'metrics' in done:
+  if done.get('config') == wanted and 'metrics' in done:
     return done
+  # Figures of another config are of no use; `train` refuses another run.
+  done = {
+    'config': wanted,
+    'environment': done.get('environment') or environment.describe(),
+    'wall_seconds': done.get('wall_seconds', 0.0),
+  }
   start = time.time()
   try:
     corpus = train.train(config, workdir, deadline)
     if corpus is None:
       return None
     done['metrics'] = _evaluate(config, workdir, corpus)
-    done['environment'] = environment.describe()
     return done
   finally:  # Also when it is stopped: the time counts.
     done['wall_seconds'] += time.time() - start
@@ -174,6 +190,10 @@ def _add(
 ) -> None:
   """Puts a row's figures into the table's file, and renders all tables."""
   kept = _keep(table, defined)
+  before = kept['rows'][row].get('ours', {})
+  if any(value['seeds'] > len(results) for value in before.values()):
+    logging.info('%s: kept the figures of more seeds.', row)
+    return
   last = results[-1]['environment']
   kept['rows'][row] |= {
     'ours': {
@@ -262,7 +282,7 @@ def _section(table: Mapping[str, Any]) -> str:
     ours = row.get('ours', {})
     cells = [_cell(row['published'], ours, metric) for metric in metrics]
     minutes = f'{row["wall_seconds"] / 60:.0f}' if ours else ''
-    commit = f'`{row["commit"][:8]}`' if ours and row['commit'] else ''
+    commit = f'`{_short(row["commit"])}`' if ours and row['commit'] else ''
     lines.append(_line([f'`{name}`', *cells, row['source'], minutes, commit]))
   commands = [
     f'{row["command"]}  # {row["device"]}'
@@ -327,6 +347,12 @@ def _plot(table: Mapping[str, Any], path: pathlib.Path) -> bool:
 def _title(metric: str) -> str:
   split, _, name = metric.partition('_')
   return f'{split} {_TITLES.get(name, name)}'
+
+
+def _short(commit: str) -> str:
+  """Its first digits, and whether files differed from it."""
+  number, _, dirty = commit.partition('-')
+  return number[:8] + (f'-{dirty}' if dirty else '')
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -182,7 +182,7 @@ class ValidateTest(parameterized.TestCase):
         'objective.free_bits_per': 'sentence_latent',
         'model.prior': 'vamp',
       },
-      "Legal: 'batch', 'sentence'",
+      "Legal: 'batch'",
     ),
     (
       {'objective.free_bits': 3.0, 'model.posterior': 'von_mises_fisher'},
@@ -203,6 +203,23 @@ class ValidateTest(parameterized.TestCase):
       'running statistics',
     ),
     ({'train.pretrain_steps': 30}, 'Nearest legal value: 0'),
+    ({'train.pretrain_steps': 10_000}, 'leaves nothing of'),
+    (
+      {'optimizer.average_patience': 3, 'train.patience': 3},
+      'training stops first',
+    ),
+    (
+      {'optimizer.average_patience': 3, 'model.posterior': 'batch_norm'},
+      'running statistics',
+    ),
+    (
+      {
+        'train.inner_steps': 9,
+        'optimizer.name': 'sgd',
+        'model.posterior': 'planar',
+      },
+      'not known of flows',
+    ),
     (
       {'model.kind': 'language_model', 'train.pretrain_steps': 500},
       'nothing to be an autoencoder of',

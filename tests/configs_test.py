@@ -88,7 +88,7 @@ def run_tiny(name):
     # Of one shape, so that all splits and modes share their programs: six
     # sentences to evaluate, score, sample, reconstruct, or in three pairs.
     config.train.num_buckets = config.evaluate.num_buckets = 1
-    config.train.num_steps = 3
+    config.train.num_steps, config.train.pretrain_steps = 3, 0
     config.train.steps_per_call = config.train.eval_every = 3
     config.evaluate.iw_samples = config.evaluate.chunk = 1
     config.generate.num_samples = config.judge.num_samples = 6
@@ -173,6 +173,14 @@ class TablesTest(parameterized.TestCase):
     config_lib.validate(config)
     self.assertTrue(config.is_locked)
     self.assertEqual(config.corpus.name, 'grammar' if tail else 'ptb')
+
+  def test_every_row_is_valid_for_documents(self):
+    folder = self.create_tempdir().full_path
+    for table, row in ROWS:
+      if table == 'ptb_vae':
+        config = get_config('documents_vae', f'row={row},labelled,{folder}')
+        config_lib.validate(config)
+        self.assertTrue(config.corpus.labelled)
 
   @parameterized.parameters(*TABLES)
   def test_rows_are_different_runs(self, table):

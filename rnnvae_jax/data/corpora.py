@@ -64,6 +64,11 @@ def read(
     ValueError: an unknown name, or a file that is not the expected text.
   """
   check_name(name_or_folder)
+  if labelled and name_or_folder in NAMES:
+    raise ValueError(
+      f'config.corpus.labelled is for folders; {name_or_folder!r} has labels '
+      'of its own, or none.'
+    )
   if name_or_folder == 'grammar':
     return grammar.splits()
   if name_or_folder in NAMES:

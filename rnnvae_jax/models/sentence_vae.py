@@ -31,8 +31,9 @@ class SentenceVAE(nn.Module):
 
   `prior` is the standard one of the posterior's family; a mixture of learnt
   Gaussians; or the VampPrior (Tomczak & Welling, arXiv:1705.07120), a mixture
-  of the posteriors of learnt pseudo-sentences, which are sequences of vectors
-  in the place of embedded words.
+  of the posteriors (of planar ones the Gaussians before the flow) of learnt
+  pseudo-sentences, which are sequences of vectors in the place of embedded
+  words.
   """
 
   decoder: language_model.LanguageModel

@@ -111,7 +111,8 @@ def maximum_mean_discrepancy(
   """The squared MMD between two samples, kernel exp(-|x - y|² / Z).
 
   The divergence of the InfoVAE (Zhao et al., arXiv:1706.02262) between the
-  aggregate posterior and the prior. The biased estimator: at least 0.
+  aggregate posterior, here that of a batch, and the prior. The biased
+  estimator: at least 0.
 
   Args:
     x: float[B, Z], posterior samples.
@@ -181,14 +182,21 @@ def importance_weighted_variance(log_weights: jax.Array) -> jax.Array:
     log_weights: float[K, B].
 
   Returns:
-    float[B]; 0 of one sample, from which nothing can be said.
+    float[B].
+
+  Raises:
+    ValueError: there is one sample, from which nothing can be said.
   """
   samples = log_weights.shape[0]
+  if samples < 2:
+    raise ValueError(
+      f'importance_weighted_variance wants at least 2 samples, got {samples}.'
+    )
   largest = jnp.max(log_weights, axis=0, keepdims=True)
   weights = jnp.exp(log_weights - largest)
   mean = jnp.mean(weights, axis=0)
   of_one = jnp.sum(jnp.square(weights - mean[None]), axis=0)
-  of_mean = of_one / (samples * max(samples - 1, 1))
+  of_mean = of_one / (samples * (samples - 1))
   return of_mean / jnp.square(mean)
 
 

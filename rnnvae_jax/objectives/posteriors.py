@@ -19,11 +19,12 @@ from rnnvae_jax.objectives import losses
 KINDS = ('gaussian', 'batch_norm', 'committed', 'planar', 'von_mises_fisher')
 
 # Of the running statistics of batch_norm: what an update leaves of the old.
-_MOMENTUM = 0.9
+_MOMENTUM = 0.99
 _VARIANCE_FLOOR = 1e-5
 # Steps of the numerical integral over the angle to the mean direction.
 _ANGLES = 8_192
 _TINY = 1e-12  # Inside roots and divisors, for the gradient at 0.
+_EPS = 1e-6
 
 
 class Posterior(NamedTuple):
@@ -59,6 +60,7 @@ class Family(NamedTuple):
       sum over latents; None where it has no closed form.
     log_prior: z float[B, Z] -> float[B], nats, under the prior of `kl`.
     draw_prior: noise float[B, noise_size] -> z float[B, Z].
+    onto_support: z float[N, Z] -> the nearest z that the prior may draw.
     as_gaussian: (noise, Posterior) -> mean, log-variance and noise float[B, Z]
       of Gaussians between whose densities at the sample are the same ratios,
       for estimates of mutual information; None where q(z | x) can only be
@@ -75,6 +77,7 @@ class Family(NamedTuple):
   log_prior: Callable[[jax.Array], jax.Array]
   draw_prior: Callable[[jax.Array], jax.Array] = lambda noise: noise
   center: Callable[[Posterior], jax.Array] = lambda posterior: posterior.mean
+  onto_support: Callable[[jax.Array], jax.Array] = lambda z: z
   as_gaussian: Callable[..., tuple[jax.Array, ...]] | None = (
     lambda noise, posterior: (posterior.mean, posterior.log_var, noise)
   )
@@ -166,9 +169,12 @@ def _log_standard_normal(z):
 def _normalise(scale, outputs, statistics, weights):
   """BN-VAE (Zhu et al., arXiv:2004.12585): means batch-normalised.
 
-  Their variance over sentences is `scale`² whatever the encoder does, so that
-  the mean KL is at least Z scale² / 2. The shift that batch normalisation may
-  add is left out: the decoder's own bias does its work without its KL.
+  Their variance over the sentences of a batch is `scale`² whatever the encoder
+  does, so that the mean KL is at least Z scale² / 2. Where batches are of one
+  length, as theirs and ours are, that holds within each length; in evaluation
+  one running mean and (within-batch) variance serve all lengths. The shift that
+  batch normalisation may add is left out: the decoder's own bias does its work
+  without its KL.
   """
   mean, log_var = jnp.split(outputs, 2, axis=-1)
   total = jnp.sum(weights)
@@ -254,6 +260,7 @@ def _draw_planar(noise, posterior):
     active = jnp.tanh(jnp.sum(w * z, axis=-1) + b)
     z = z + u * active[..., None]
     slope = (1 - jnp.square(active)) * jnp.sum(w * u, axis=-1)
+    slope = jnp.maximum(slope, _EPS - 1)  # Above -1 but for rounding.
     log_q = log_q - jnp.log1p(slope)
   return z, log_q
 
@@ -333,5 +340,6 @@ def _von_mises_fisher(size: int, concentration: float) -> Family:
     kl=lambda posterior: jnp.full((*posterior.mean.shape[:-1], 1), kl),
     log_prior=lambda z: jnp.full(z.shape[:-1], -log_surface),
     draw_prior=lambda noise: unit(noise[..., 1:]),
+    onto_support=unit,
     as_gaussian=as_gaussian,
   )

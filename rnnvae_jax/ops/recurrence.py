@@ -177,12 +177,19 @@ def run(
     state: float[B, H] each, before the first token.
     options: how.
     state_mask: float[B, H], times which the recurrent products read states, a
-      constant; not with `options.kernels`.
+      constant.
+
+  Raises:
+    ValueError: a `state_mask` with `options.kernels`, which know none.
 
   Returns:
     The state after each row's last token (first, when reversed), and the
     outputs float[T, B, H], which mean nothing where the mask is False.
   """
+  if options.kernels and state_mask is not None:
+    raise ValueError(
+      "config.model.backend = 'pallas' knows no config.dropout.recurrent."
+    )
   length = x.shape[0]
   block = options.block or length
   if length % block:

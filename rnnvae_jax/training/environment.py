@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+import shlex
 import subprocess
 from typing import Any
 
@@ -32,13 +33,25 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-  """The commit of this file's repository, marked if files differ from it."""
-  command = 'git describe --always --dirty --abbrev=40 --exclude=*'
+  """The commit of this file's repository; '-dirty' if files differ from it.
+
+  Figures, which are written while others are still made, do not count.
+  """
+  root = pathlib.Path(__file__).parent.parent.parent
+  head = _git('rev-parse HEAD', root)
+  figures = "':!RESULTS.md' ':!benchmarks/results'"
+  changed = _git(
+    f'status --porcelain --untracked-files=no -- . {figures}', root
+  )
+  return head + ('-dirty' if changed else '') if head else None
+
+
+def _git(command: str, folder: pathlib.Path) -> str:
   done = subprocess.run(
-    command.split(),
-    cwd=pathlib.Path(__file__).parent,
+    ['git', *shlex.split(command)],
+    cwd=folder,
     capture_output=True,
     text=True,
     check=False,
   )
-  return done.stdout.strip() or None
+  return done.stdout.strip()

@@ -64,8 +64,8 @@ def summarise(values: Values, lengths: np.ndarray) -> dict[str, Any]:
     sentences, tokens, nll_per_sentence (nats), perplexity = exp(Σ nats / Σ
     tokens), eos counted, perplexity_without_eos, which divides the same nats
     by the words alone, and the estimator. For a VAE also elbo (the negative
-    one: an upper bound on the nats), reconstruction, kl, and how the KL was
-    found: exact, or as the mean of samples, then with its standard error.
+    one: an upper bound on the nats), reconstruction, kl, and where the KL
+    is the mean of several samples its standard error.
   """
   sentences, tokens = len(lengths), int(np.sum(lengths, dtype=np.int64))
   is_vae = 'kl' in values
@@ -75,9 +75,7 @@ def summarise(values: Values, lengths: np.ndarray) -> dict[str, Any]:
     kl = float(np.mean(values['kl']))
     nll = reconstruction + kl
     summary |= {'elbo': nll, 'reconstruction': reconstruction, 'kl': kl}
-    summary['kl_estimator'] = 'exact'
     if 'kl_variance' in values:
-      summary['kl_estimator'] = 'monte_carlo'
       summary['kl_standard_error'] = standard_error(values['kl_variance'])
   else:
     nll = float(np.mean(values['nll']))

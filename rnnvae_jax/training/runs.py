@@ -185,7 +185,11 @@ def take_validation(
   if step == pretrain_steps and task.latents is not None:
     fresh = state_lib.create(task, tx, config.seed)
     params = task.latents.with_decoder_of(state.params, fresh.params)
-    return state.replace(params=params, opt_state=tx.init(params))
+    kept = 'rate_control'  # Which has had nothing to hold.
+    extras = state.extras | {kept: fresh.extras[kept]}
+    return state.replace(
+      params=params, opt_state=tx.init(params), extras=extras
+    )
   selection = state_lib.select(
     state.selection,
     summary[config.train.select_by],

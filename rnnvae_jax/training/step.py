@@ -24,7 +24,7 @@ def make_update(
   kl_schedule: str,
   inner_steps: int = 0,
 ) -> Callable:
-  """Returns `update(corpus, hyperparameters, state, (rows, bucket), pool)`.
+  """Returns `update(corpus, hyperparameters, state, (rows, bucket))`.
 
   One update: `rows` int32[B] are gathered from the corpus on the device, each
   padded to its bucket's length by a branch of its own.
@@ -42,9 +42,9 @@ def make_update(
 
   Returns:
     The function; it returns the new state, and the metrics and the loss of
-    the batch. `pool`, (rows, bucket) of some batches, is where the inner
-    updates find theirs.
+    the batch.
   """
+  lengths = jnp.array([bucket.length for bucket in buckets])
 
   def gradients(corpus, now, key, extras, params, rows, bucket):
     """(loss, (sums, extras)), gradients, their norm before clipping."""
@@ -61,7 +61,7 @@ def make_update(
     shrink = jnp.minimum(1.0, now.clip_norm / jnp.maximum(norm, tiny))
     return value, jax.tree.map(lambda grad: grad * shrink, grads), norm
 
-  def update(corpus, hyperparameters, state, batch, pool=None):
+  def update(corpus, hyperparameters, state, batch):
     now = at_step(
       hyperparameters, state.step, learning_rate_schedule, kl_schedule
     )
@@ -69,7 +69,7 @@ def make_update(
     rate = now.learning_rate * state.selection.learning_rate_scale
     params = state.params
     if inner_steps:
-      params = explored(corpus, now, key, rate, state, batch, pool)
+      params = explored(corpus, now, key, rate, state, batch)
     (loss, (sums, extras)), grads, norm = gradients(
       corpus, now, key, state.extras, params, *batch
     )
@@ -85,12 +85,16 @@ def make_update(
     )
     return state, (metrics, loss)
 
-  def explored(corpus, now, key, rate, state, batch, pool):
+  def explored(corpus, now, key, rate, state, batch):
     """Parameters after updates of the encoder alone (He et al. 2019).
 
     arXiv:1901.05534, section 3.3: one batch after the other, until the mean
-    nats of a token over some of them do not fall any more.
+    nats of a token over some of them do not fall any more. The first batch is
+    the update's own; the others are any that sentences sorted by length make.
     """
+    size = batch[0].shape[0]
+    order = jnp.argsort(corpus.lengths)
+    last = max(order.shape[0] // size, 1)
 
     def more(loop):
       number, going, *_ = loop
@@ -99,10 +103,19 @@ def make_update(
     def one(loop):
       number, _, params, nats, tokens, before = loop
       inner_key = jax.random.fold_in(key, number + 1)
-      chosen = jax.random.randint(inner_key, (), 0, len(pool[1]))
+      place = jax.random.randint(inner_key, (), 0, last)
+      chosen = jnp.resize(
+        jax.lax.dynamic_slice(
+          order, (place * size,), (min(size, order.shape[0]),)
+        ),
+        size,
+      )
+      longest = jnp.max(corpus.lengths[chosen])
       rows, bucket = (
-        jnp.where(number == 0, own, of_pool[chosen])
-        for own, of_pool in zip(batch, pool, strict=True)
+        jnp.where(number == 0, own, of_other)
+        for own, of_other in zip(
+          batch, (chosen, jnp.searchsorted(lengths, longest)), strict=True
+        )
       )
       (loss, (sums, _)), grads, _ = gradients(
         corpus, now, inner_key, state.extras, params, rows, bucket
@@ -154,7 +167,7 @@ def make_train_step(*args, **kwargs) -> Callable:
 
   Args:
     *args: see `make_update`.
-    **kwargs: likewise. Inner updates take batches of the same call.
+    **kwargs: likewise.
 
   Returns:
     The function; it returns the new state, the metrics of the K updates merged
@@ -165,9 +178,8 @@ def make_train_step(*args, **kwargs) -> Callable:
 
   @functools.partial(jax.jit, donate_argnums=0)
   def train_step(state, corpus, rows, bucket, hyperparameters):
-    plan = rows, bucket
-    one = functools.partial(update, corpus, hyperparameters, pool=plan)
-    state, (metrics, loss) = jax.lax.scan(one, state, plan)
+    one = functools.partial(update, corpus, hyperparameters)
+    state, (metrics, loss) = jax.lax.scan(one, state, (rows, bucket))
     return state, metrics.reduce(), loss
 
   return train_step
@@ -196,6 +208,9 @@ def at_step(
       steps=hyperparameters.learning_rate_steps,
     ),
     target_rate=active * hyperparameters.target_rate,
+    mmd_weight=jax.tree.map(
+      lambda weight: active * weight, hyperparameters.mmd_weight
+    ),
     kl_weight=active
     * schedules.anneal(
       kl_schedule,

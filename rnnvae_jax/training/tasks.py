@@ -267,11 +267,11 @@ def sentence_vae(
     bound at once, so no encoder pass and no logit is computed twice.
 
     Returns:
-      reconstruction, kl, iwae_nll float[B], nats; iwae_variance float[B], over
-      draws of the samples; posterior_mean float[B, Z];
-      and where mutual information can be estimated mean, log_var and noise
-      float[B, Z] for it, of the first sample. Where the KL is the mean of
-      samples, kl_variance float[B], that of this mean.
+      reconstruction, kl, iwae_nll float[B], nats; posterior_mean float[B, Z];
+      where mutual information can be estimated mean, log_var and noise
+      float[B, Z] for it, of the first sample. Of several samples iwae_variance
+      float[B], over draws of them; where the KL is their mean kl_variance
+      float[B], that of this mean.
     """
     keys = noise.row_keys(key, batch['index'])
     posterior = encode(params, batch, extras)
@@ -289,14 +289,17 @@ def sentence_vae(
     values = {
       'reconstruction': jnp.mean(nll, axis=0),
       'iwae_nll': losses.importance_weighted_nll(log_weights),
-      'iwae_variance': losses.importance_weighted_variance(log_weights),
-      'posterior_mean': posterior.mean,
+      'posterior_mean': family.center(posterior),
     }
     if exact_kl is not None:
       values['kl'] = jnp.sum(exact_kl(posterior), axis=-1)
     else:
       values['kl'] = jnp.mean(divergence, axis=0)
-      values['kl_variance'] = jnp.var(divergence, axis=0) / num_samples
+    if num_samples > 1:  # One says nothing of its error.
+      values['iwae_variance'] = losses.importance_weighted_variance(log_weights)
+      if exact_kl is None:
+        of_one = jnp.var(divergence, axis=0, ddof=1)
+        values['kl_variance'] = of_one / num_samples
     if family.as_gaussian is not None:
       names = 'mean', 'log_var', 'noise'
       of_first = family.as_gaussian(draws[0], posterior)
