@@ -9,8 +9,6 @@ import runpy
 import tempfile
 
 from absl.testing import absltest, parameterized
-import jax
-from jax.experimental.compilation_cache import compilation_cache
 import ml_collections
 import pytest
 
@@ -32,24 +30,7 @@ ROWS = tuple(
 )
 
 
-@pytest.fixture(autouse=True, scope='module')
-def _compile_once(tmp_path_factory):
-  """Some of what is compiled here is the same."""
-  _configure(
-    jax_persistent_cache_min_compile_time_secs=0.0,
-    jax_compilation_cache_dir=str(tmp_path_factory.mktemp('compiled')),
-  )
-  yield
-  _configure(
-    jax_persistent_cache_min_compile_time_secs=1.0,
-    jax_compilation_cache_dir=None,
-  )
-
-
-def _configure(**settings):
-  for name, value in settings.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()
+pytestmark = pytest.mark.usefixtures('compile_once')
 
 
 def get_config(name, tail=''):
@@ -69,6 +50,10 @@ class Spy:
       return Spy(value, self.unread, f'{self._path}{name}.')
     self.unread.discard(f'{self._path}{name}')
     return value
+
+
+# That of documents is a row of `ptb_vae` on a folder.
+RUN = tuple(name for name in NAMES if name != 'documents_vae')
 
 
 @functools.cache
@@ -211,7 +196,7 @@ class DeadKeysTest(parameterized.TestCase):
       {'model.lstm.forget_bias', 'seed'},
     )
 
-  @parameterized.parameters(*NAMES)
+  @parameterized.parameters(*RUN)
   def test_runs_at_tiny_in_every_mode(self, name):
     _, written = run_tiny(name)
     self.assertEqual(written['evaluate']['test']['sentences'], 6)
@@ -229,7 +214,7 @@ class DeadKeysTest(parameterized.TestCase):
       self.assertIn('is a language model', written['interpolate'])
 
   def test_no_key_is_read_by_no_run(self):
-    unread = set.intersection(*(run_tiny(name)[0] for name in NAMES))
+    unread = set.intersection(*(run_tiny(name)[0] for name in RUN))
     # Its only legal value is its default, so there is nothing to read.
     refused = {'model.bidirectional_decoder': True}
     self.assertEqual(unread, set(refused))
@@ -238,7 +223,7 @@ class DeadKeysTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'bidirectional_decoder'):
       config_lib.validate(config)
 
-  @parameterized.parameters(*NAMES)
+  @parameterized.parameters(*RUN)
   def test_reads_every_key_that_it_sets(self, name):
     unread, _ = run_tiny(name)
     defaults = config_lib.flatten(config_lib.default())
@@ -247,7 +232,7 @@ class DeadKeysTest(parameterized.TestCase):
       changed = {key for key, value in flat.items() if value != defaults[key]}
       self.assertEqual(changed & unread, set(), tail)
 
-  @parameterized.parameters(*NAMES)
+  @parameterized.parameters(*RUN)
   def test_reads_its_own_cell_s_options_and_no_other_s(self, name):
     unread, _ = run_tiny(name)
     own = get_config(name).model.cell
@@ -256,7 +241,7 @@ class DeadKeysTest(parameterized.TestCase):
         if key.startswith(f'model.{cell}.'):
           self.assertEqual(key in unread, cell != own, key)
 
-  @parameterized.parameters(*NAMES)
+  @parameterized.parameters(*RUN)
   def test_only_a_vae_reads_what_is_about_latents(self, name):
     unread, _ = run_tiny(name)
     for key in (

@@ -17,6 +17,7 @@ os.environ['XLA_FLAGS'] = ' '.join(
 
 from absl import flags
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 import pytest
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
@@ -34,6 +35,26 @@ def pytest_configure(config):
 def _tfds_data_dir(tmp_path_factory):
   if 'TFDS_DATA_DIR' not in os.environ:
     os.environ['TFDS_DATA_DIR'] = str(tmp_path_factory.mktemp('tfds'))
+
+
+@pytest.fixture(scope='module')
+def compile_once(tmp_path_factory):
+  """For modules that compile much of the same again."""
+  _configure(
+    jax_persistent_cache_min_compile_time_secs=0.0,
+    jax_compilation_cache_dir=str(tmp_path_factory.mktemp('compiled')),
+  )
+  yield
+  _configure(
+    jax_persistent_cache_min_compile_time_secs=1.0,
+    jax_compilation_cache_dir=None,
+  )
+
+
+def _configure(**settings):
+  for name, value in settings.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -7,8 +7,11 @@ import pathlib
 from absl.testing import absltest, parameterized
 import jax
 import numpy as np
+import pytest
 
 from rnnvae_jax import reproduce
+
+pytestmark = pytest.mark.usefixtures('compile_once')
 
 TABLE = """
 from rnnvae_jax import config_lib
@@ -30,8 +33,9 @@ def get_config(tail=''):
   config.model.kind = 'language_model' if arg.row == 'lm' else 'sentence_vae'
   if arg.row == 'vae_a_2':
     config.train.pretrain_steps = 6
-  arg.tiny = True
+  arg.tiny, arg.corpus = True, 'text'
   config_lib.apply(config, arg)
+  config.train.num_buckets = config.evaluate.num_buckets = 1
   return config
 """
 
@@ -45,6 +49,9 @@ class ReproduceTest(parameterized.TestCase):
     self.addCleanup(os.chdir, before)
     os.mkdir('configs')
     pathlib.Path('configs/toy.py').write_text(TABLE)
+    os.mkdir('text')
+    for split in ('train', 'valid', 'test'):
+      pathlib.Path(f'text/{split}.txt').write_text('a b c .\nb c a d .\n' * 20)
 
   def reproduce(self, *rows, **more):
     reproduce.reproduce('toy', 'runs', rows, **more)

@@ -378,7 +378,7 @@ class TechniquesTest(parameterized.TestCase):
     self.assertLess(values[-1], values[0])
 
     evaluate = jax.jit(task.evaluate, static_argnums=(4, 5))
-    figures = evaluate(params, batch, jax.random.key(2), extras, 500, 50)
+    figures = evaluate(params, batch, jax.random.key(2), extras, 200, 50)
     figures = {k: np.float64(v)[REAL] for k, v in figures.items()}
     elbo = figures['reconstruction'] + figures['kl']
     # The importance-weighted bound is below: a wrong density or KL shows here.
