@@ -389,7 +389,8 @@ class TechniquesTest(parameterized.TestCase):
     if least is not None:
       self.assertGreaterEqual(np.min(figures['kl']), least - 1e-3)
     keys = jax.random.split(jax.random.key(3), 6)
-    drawn = task.latents.draw_prior(params, keys, 'prior')
+    draw = jax.jit(task.latents.draw_prior, static_argnums=2)
+    drawn = draw(params, keys, 'prior')
     self.assertEqual(drawn.shape, (6, LATENTS))
     self.assertGreater(np.min(np.std(drawn, axis=0)), 0)
 
