@@ -15,7 +15,7 @@ from rnnvae_jax import data
 from rnnvae_jax.data import batches, corpora, protocols
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.ops import noise, sampling
-from rnnvae_jax.training import runs, writers
+from rnnvae_jax.training import runs, tasks, writers
 
 # Rows decoded at a time: bounds the memory of their logits.
 _ROWS = 256
@@ -129,9 +129,7 @@ def posterior(run: runs.Run, split: data.Split) -> jax.Array:
   Raises:
     ValueError: the model has no latents.
   """
-  latents = run.task.latents
-  if latents is None:
-    raise ValueError(_NO_LATENTS)
+  latents = _latents(run)
   family = latents.family
   length = int(max(split.lengths))
   corpus = batches.put(split)
@@ -234,9 +232,7 @@ def _between(run: runs.Run, ends: jax.Array) -> list[str]:
   way = jnp.linspace(0.0, 1.0, steps)[None, :, None]
   left, right = ends[::2, None], ends[1::2, None]
   latents = (1 - way) * left + way * right
-  if run.task.latents is None:
-    raise ValueError(_NO_LATENTS)
-  onto_support = run.task.latents.family.onto_support
+  onto_support = _latents(run).family.onto_support
   sentences = decode(
     run,
     onto_support(latents.reshape(-1, ends.shape[1])),
@@ -260,14 +256,20 @@ def _chunks(count: int):
 
 
 def _prior_latents(run: runs.Run, count: int, site: str) -> jax.Array:
+  """z float[count, Z], of a language model with Z = 0."""
   if run.task.latents is None:
-    if site == 'ends':
-      raise ValueError(_NO_LATENTS)
     return jnp.zeros((count, 0))
   keys = noise.row_keys(_key(run), jnp.arange(count))
   return jax.jit(run.task.latents.draw_prior, static_argnums=2)(
     run.params, keys, site
   )
+
+
+def _latents(run: runs.Run) -> tasks.Latents:
+  """What a VAE has; ValueError for a language model."""
+  if run.task.latents is None:
+    raise ValueError(_NO_LATENTS)
+  return run.task.latents
 
 
 def _key(run: runs.Run) -> jax.Array:

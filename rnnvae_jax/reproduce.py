@@ -57,8 +57,7 @@ def reproduce(
   for row in rows:
     if row not in defined['ROWS']:
       raise ValueError(errors.unknown('--rows', row, defined['ROWS']))
-  _keep(table, defined)
-  render()
+  _write(_kept(table, defined))
   deadline = time.time() + budget if budget else float('inf')
   for row in rows or defined['ROWS']:
     if time.time() > deadline:
@@ -146,10 +145,8 @@ def _evaluate(config, workdir: str, corpus: data.Corpus) -> dict[str, Any]:
   samples = config.evaluate.iw_samples
   for split in _SPLITS:
     config.evaluate.split = split
-    if split == 'valid':
-      config.evaluate.iw_samples = min(samples, _VALID_SAMPLES)
-    else:
-      config.evaluate.iw_samples = samples
+    of_valid = min(samples, _VALID_SAMPLES)
+    config.evaluate.iw_samples = of_valid if split == 'valid' else samples
     values = evaluate.evaluate(config, workdir, corpus)[split]
     metrics |= {
       f'{split}_{name}': value
@@ -159,8 +156,8 @@ def _evaluate(config, workdir: str, corpus: data.Corpus) -> dict[str, Any]:
   return metrics
 
 
-def _keep(table: str, defined: Mapping[str, Any]) -> dict[str, Any]:
-  """The table's file with what its config says, and the figures it has."""
+def _kept(table: str, defined: Mapping[str, Any]) -> dict[str, Any]:
+  """The table: what its config says, and the figures its file has."""
   path = TABLES / f'{table}.json'
   kept: dict[str, Any] = {}
   if path.exists():
@@ -177,9 +174,14 @@ def _keep(table: str, defined: Mapping[str, Any]) -> dict[str, Any]:
   }
   if 'PLOT' in defined:
     kept['plot'] = list(defined['PLOT'])
-  TABLES.mkdir(parents=True, exist_ok=True)
-  writers.write_json(str(path), kept)
   return kept
+
+
+def _write(table: Mapping[str, Any]) -> None:
+  """Its file, and RESULTS.md from those of all tables."""
+  TABLES.mkdir(parents=True, exist_ok=True)
+  writers.write_json(str(TABLES / f'{table["table"]}.json'), table)
+  render()
 
 
 def _add(
@@ -188,8 +190,8 @@ def _add(
   row: str,
   results: Sequence[Mapping[str, Any]],
 ) -> None:
-  """Puts a row's figures into the table's file, and renders all tables."""
-  kept = _keep(table, defined)
+  """Puts a row's figures into the table."""
+  kept = _kept(table, defined)
   before = kept['rows'][row].get('ours', {})
   if any(value['seeds'] > len(results) for value in before.values()):
     logging.info('%s: kept the figures of more seeds.', row)
@@ -210,8 +212,7 @@ def _add(
     ),
     'environment': last,
   }
-  writers.write_json(str(TABLES / f'{table}.json'), kept)
-  render()
+  _write(kept)
 
 
 def _spread(values: Sequence[float]) -> dict[str, float | None]:

@@ -18,7 +18,8 @@ class Components(NamedTuple):
   """A mixture prior."""
 
   log_weights: jax.Array  # float[C], normalised.
-  outputs: jax.Array  # float[C, head], read as the encoder's.
+  mean: jax.Array  # float[C, Z].
+  log_var: jax.Array  # float[C, Z].
 
 
 class SentenceVAE(nn.Module):
@@ -54,7 +55,9 @@ class SentenceVAE(nn.Module):
       )
     if self.prior == 'mixture':
       self.prior_outputs = self.param(
-        'prior_outputs', nn.initializers.normal(1.0), (count, head_size)
+        'prior_outputs',
+        nn.initializers.normal(1.0),
+        (count, 2 * self.decoder.latent_size),
       )
     if self.prior == 'vamp':
       self.pseudo_sentences = self.param(
@@ -74,7 +77,9 @@ class SentenceVAE(nn.Module):
       outputs = self._encode(self.pseudo_sentences, mask)
     else:
       outputs = self.prior_outputs
-    return Components(jax.nn.log_softmax(self.prior_logits), outputs)
+    outputs = outputs[:, : 2 * self.decoder.latent_size]
+    log_weights = jax.nn.log_softmax(self.prior_logits)
+    return Components(log_weights, *jnp.split(outputs, 2, axis=-1))
 
   def _encode(self, embedded, mask):
     carry, _ = self.encoder(embedded, mask)
@@ -95,8 +100,5 @@ class SentenceVAE(nn.Module):
 
   def __call__(self, inputs, targets, mask):
     """Touches every parameter, for `init`."""
-    outputs = self.encode(targets, mask)
-    if self.prior != 'standard':
-      outputs = outputs + jnp.sum(self.components().outputs, axis=0)[None, :]
-    latents = outputs[:, : self.decoder.latent_size]
+    latents = self.encode(targets, mask)[:, : self.decoder.latent_size]
     return self.decode(latents, inputs, targets, mask)

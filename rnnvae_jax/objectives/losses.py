@@ -92,13 +92,8 @@ def mixture_log_density(
   Returns:
     float[B].
   """
-  spread = lambda x, axis: jnp.expand_dims(x, axis)
-  shape = (z.shape[0], *mean.shape)
   parts = gaussian_log_density(
-    *(
-      jnp.broadcast_to(x, shape)
-      for x in (spread(z, 1), spread(mean, 0), spread(log_var, 0))
-    )
+    *jnp.broadcast_arrays(z[:, None], mean[None], log_var[None])
   )
   return jax.nn.logsumexp(
     jnp.sum(parts, axis=-1) + log_weights[None, :], axis=-1

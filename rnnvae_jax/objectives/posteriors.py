@@ -111,10 +111,8 @@ def build(
     head_size=2 * size,
     noise_size=size,
     initial=dict,
-    read=lambda outputs, _: Posterior(*jnp.split(outputs, 2, axis=-1)),
-    adapt=lambda outputs, statistics, _: (
-      Posterior(*jnp.split(outputs, 2, axis=-1)),
-      statistics,
+    **_adapting_nothing(
+      lambda outputs: Posterior(*jnp.split(outputs, 2, axis=-1))
     ),
     draw=_draw_gaussian,
     kl=lambda posterior: losses.gaussian_kl(posterior.mean, posterior.log_var),
@@ -131,16 +129,12 @@ def build(
       )
     case 'committed':
       read = functools.partial(_commit, committed_rate / size)
-      return gaussian._replace(
-        read=lambda outputs, _: read(outputs),
-        adapt=lambda outputs, statistics, _: (read(outputs), statistics),
-      )
+      return gaussian._replace(**_adapting_nothing(read))
     case 'planar':
       read = functools.partial(_read_planar, size, flow_layers)
       return gaussian._replace(
         head_size=2 * size + flow_layers * (2 * size + 1),
-        read=lambda outputs, _: read(outputs),
-        adapt=lambda outputs, statistics, _: (read(outputs), statistics),
+        **_adapting_nothing(read),
         draw=_draw_planar,
         center=lambda posterior: _draw_planar(
           jnp.zeros_like(posterior.mean), posterior
@@ -151,6 +145,14 @@ def build(
     case 'von_mises_fisher':
       return _von_mises_fisher(size, concentration)
   raise ValueError(errors.unknown('posterior', kind, KINDS))
+
+
+def _adapting_nothing(read: Callable[[jax.Array], Posterior]) -> Any:
+  """`read` and `adapt` of a family without statistics."""
+  return {
+    'read': lambda outputs, _: read(outputs),
+    'adapt': lambda outputs, statistics, _: (read(outputs), statistics),
+  }
 
 
 def _draw_gaussian(noise, posterior):
@@ -300,8 +302,7 @@ def _von_mises_fisher(size: int, concentration: float) -> Family:
     square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
     return x * jax.lax.rsqrt(square + _TINY)
 
-  def read(outputs, statistics):
-    del statistics
+  def read(outputs):
     mean = unit(outputs)
     return Posterior(mean, jnp.zeros_like(mean))
 
@@ -331,11 +332,7 @@ def _von_mises_fisher(size: int, concentration: float) -> Family:
     head_size=size,
     noise_size=size + 1,
     initial=dict,
-    read=read,
-    adapt=lambda outputs, statistics, _: (
-      read(outputs, statistics),
-      statistics,
-    ),
+    **_adapting_nothing(read),
     draw=draw,
     kl=lambda posterior: jnp.full((*posterior.mean.shape[:-1], 1), kl),
     log_prior=lambda z: jnp.full(z.shape[:-1], -log_surface),

@@ -104,12 +104,7 @@ def make_update(
       number, _, params, nats, tokens, before = loop
       inner_key = jax.random.fold_in(key, number + 1)
       place = jax.random.randint(inner_key, (), 0, last)
-      chosen = jnp.resize(
-        jax.lax.dynamic_slice(
-          order, (place * size,), (min(size, order.shape[0]),)
-        ),
-        size,
-      )
+      chosen = order[(place * size + jnp.arange(size)) % order.shape[0]]
       longest = jnp.max(corpus.lengths[chosen])
       rows, bucket = (
         jnp.where(number == 0, own, of_other)

@@ -187,20 +187,18 @@ def sentence_vae(
     """z float[B, Z] -> float[B], nats; the components computed once."""
     if own_prior:
       return family.log_prior
-    log_weights, outputs = model.apply(params, method='components')
-    means, log_vars = jnp.split(outputs[:, : 2 * latent_size], 2, axis=-1)
-    return lambda z: losses.mixture_log_density(z, log_weights, means, log_vars)
+    components = model.apply(params, method='components')
+    return lambda z: losses.mixture_log_density(z, *components)
 
   def draw_prior(params, keys, site):
     """key[B] -> z float[B, Z], drawn from the prior."""
     draws = noise.normal(keys, site, (family.noise_size,))
     if own_prior:
       return family.draw_prior(draws)
-    log_weights, outputs = model.apply(params, method='components')
+    log_weights, mean, log_var = model.apply(params, method='components')
     pick = lambda key: jax.random.categorical(key, log_weights)
     chosen = jax.vmap(pick)(noise.site_keys(keys, f'{site}/component'))
-    outputs = outputs[chosen, : 2 * latent_size]
-    return losses.reparameterise(draws, *jnp.split(outputs, 2, axis=-1))
+    return losses.reparameterise(draws, mean[chosen], log_var[chosen])
 
   def loss(params, batch, hyperparameters, key, extras):
     params = noise.drop_weights(
