@@ -103,7 +103,7 @@ def _vae_step():
     config.objective.kl_schedule,
   ).lower(
     state_lib.abstract(task, tx),
-    batches.DeviceSplit(integers(9_999), *[integers(999)] * 3),
+    batches.DeviceSplit(integers(9_999), *[integers(999)] * 3, integers()),
     integers(1, 32),
     integers(1),
     jax.eval_shape(lambda: optimizers.hyperparameters(config)),

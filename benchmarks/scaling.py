@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import harness, ours
-from rnnvae_jax.data import batches
+from rnnvae_jax.data import batches, vocab
 from rnnvae_jax.training import optimizers, population, tasks
 from rnnvae_jax.training import state as state_lib
 
@@ -66,6 +66,7 @@ def make_run(B, T, H, V, N) -> Callable[[int], Any]:
     jnp.arange(B, dtype=jnp.int32) * T,
     jnp.full(B, T, jnp.int32),
     jnp.arange(B, dtype=jnp.int32),
+    jnp.int32(vocab.BOS),
   )
   updates = _UPDATES.value
   rows = jnp.broadcast_to(jnp.arange(B), (N, updates, B))

@@ -7,6 +7,7 @@ from typing import Any
 import ml_collections
 
 from rnnvae_jax import errors, models
+from rnnvae_jax.baselines import ngrams
 from rnnvae_jax.data import corpora, protocols
 from rnnvae_jax.models import cells, sentence_vae
 from rnnvae_jax.objectives import (
@@ -27,8 +28,12 @@ def default() -> ml_collections.ConfigDict:
   config.seed = 0
 
   config.corpus = ml_collections.ConfigDict()
-  # A name (see data/corpora.py) or a folder with {train,valid,test}.txt.
+  # A name (see data/corpora.py), a folder with {train,valid,test}.txt, a file.
   config.corpus.name = 'wikipedia_sample'
+  # One text, the state carried from line to line; see data/__init__.py.
+  config.corpus.stream = False
+  config.corpus.valid_share = 0.1  # Of a single file's characters.
+  config.corpus.test_share = 0.0  # Likewise; 0: no such split.
   config.corpus.labelled = False  # Lines of a folder: a label, a tab, text.
   config.corpus.protocol = ''  # Tokenisation; empty: the corpus' own.
   config.corpus.max_length = 60  # Tokens, eos counted; longer ones are cut.
@@ -77,10 +82,15 @@ def default() -> ml_collections.ConfigDict:
   config.model.lstm.forget_bias = 1.0  # Initial bias of the forget gate.
   config.model.lstm.cell_clip = 0.0  # 0: not clipped.
 
+  config.model.ngrams = ml_collections.ConfigDict()
+  config.model.ngrams.order = 5  # 0: the uniform distribution.
+  config.model.ngrams.smoothing = 'modified_kneser_ney'
+
   config.dropout = ml_collections.ConfigDict()  # Probabilities of dropping.
   config.dropout.embedding = 0.0
   config.dropout.hidden = 0.0  # Between layers.
   config.dropout.output = 0.0
+  config.dropout.word_type = 0.0  # Of all inputs of one word in a row.
   config.dropout.word = 0.0  # Decoder inputs replaced by unk, training only.
   config.dropout.recurrent = 0.0  # Of states; one mask for all time steps.
   config.dropout.weight = 0.0  # Of recurrent kernels' elements, an update.
@@ -99,6 +109,16 @@ def default() -> ml_collections.ConfigDict:
   config.objective.rate_control_speed = 0.01  # An update.
   config.objective.mmd_weight = 0.0
   config.objective.label_smoothing = 0.0
+  # Of language models: weight (gamma) of the augmented loss of Inan et al.,
+  # arXiv:1611.01462, whose teacher's temperature may change linearly.
+  config.objective.augmentation = 0.0
+  config.objective.teacher_temperature = 10.0
+  config.objective.final_teacher_temperature = 0.0  # 0: as the first.
+  config.objective.teacher_interval = 0  # Steps that one copy serves; 0: none.
+  config.objective.teacher_stop_gradient = True
+  # Per token, of the mean square of outputs and of their steps in time.
+  config.objective.activation_penalty = 0.0
+  config.objective.temporal_penalty = 0.0
 
   config.optimizer = ml_collections.ConfigDict()
   config.optimizer.name = 'adam'
@@ -106,6 +126,10 @@ def default() -> ml_collections.ConfigDict:
   config.optimizer.schedule = 'constant'  # Over all steps, to the final rate.
   config.optimizer.final_learning_rate = 0.0
   config.optimizer.clip_norm = 5.0  # Of a gradient in nats a sentence; 0: no.
+  config.optimizer.decay_every = 0  # Steps; 0: the rate does not decay so.
+  config.optimizer.decay_start = 0  # The first step with a smaller rate.
+  config.optimizer.decay_factor = 1.0
+  config.optimizer.weight_decay = 0.0  # Times parameters, added to gradients.
   config.optimizer.plateau_patience = 0  # Evaluations before a decay; 0: none.
   config.optimizer.plateau_factor = 0.5
   # Evaluations without a new best before weights are averaged; 0: never.
@@ -118,7 +142,9 @@ def default() -> ml_collections.ConfigDict:
   # Updates of the encoder alone before one of the decoder alone, at most,
   # until mutual information falls (He et al., arXiv:1901.05534); 0: none.
   config.train.inner_steps = 0
-  config.train.batch_size = 32
+  config.train.batch_size = 32  # Of a stream: rows read side by side.
+  config.train.unroll = 35  # Of a stream: tokens of a window of a row.
+  config.train.unroll_spread = 0  # Deviation of drawn lengths; 0: all equal.
   # Padded lengths, one compiled branch each; 0: as fits the platform.
   config.train.num_buckets = 0
   config.train.steps_per_call = 10  # Updates fused into one program call.
@@ -138,6 +164,7 @@ def default() -> ml_collections.ConfigDict:
 
   config.generate = ml_collections.ConfigDict()
   config.generate.num_samples = 20
+  config.generate.prime = ''  # Text that samples go on from.
   config.generate.max_length = 60  # Tokens, eos counted.
   config.generate.seed = 0
   config.generate.temperature = 1.0  # Of sample; 0: greedy.
@@ -170,7 +197,7 @@ def parse_arg(tail: str, **defaults: Any) -> ml_collections.ConfigDict:
   """The text after the config file's colon, as typed values.
 
   `name` or `key=value` pairs, separated by commas. A bare name is a switch to
-  turn on, a corpus, or an existing folder, which is a corpus too.
+  turn on, a corpus, or an existing folder or file, which is a corpus too.
 
   Args:
     tail: as given on the command line, e.g. 'ptb', 'tiny,cell=lstm' or a path.
@@ -190,12 +217,12 @@ def parse_arg(tail: str, **defaults: Any) -> ml_collections.ConfigDict:
       values[name] = _typed(name, text, values[name])
     elif not equals and isinstance(values.get(name), bool):
       values[name] = True
-    elif not equals and (name in corpora.NAMES or os.path.isdir(name)):
+    elif not equals and (name in corpora.NAMES or os.path.exists(name)):
       values['corpus'] = name
     elif not equals and (os.sep in name or '.' in name):
       raise ValueError(
-        f'config argument = {name!r}: no such folder. A corpus folder holds '
-        'train.txt, valid.txt and test.txt.'
+        f'config argument = {name!r}: no such folder or file. A corpus folder '
+        'holds train.txt, valid.txt and test.txt.'
       )
     else:
       known = (*values, *corpora.NAMES)
@@ -221,10 +248,8 @@ def apply(
 ) -> None:
   """Sets what every config file's argument may ask for: a corpus, `tiny`."""
   if arg.corpus:
-    is_folder = os.path.isdir(arg.corpus)
-    config.corpus.name = (
-      os.path.abspath(arg.corpus) if is_folder else arg.corpus
-    )
+    is_name = arg.corpus in corpora.NAMES
+    config.corpus.name = arg.corpus if is_name else os.path.abspath(arg.corpus)
   if arg.tiny:
     _shrink(config, default_corpus=not arg.corpus)
 
@@ -264,7 +289,12 @@ def validate(config: ml_collections.ConfigDict) -> None:
   corpora.check_name(corpus.name)
   for key, value, known in (
     ('corpus.protocol', corpus.protocol, ('', *protocols.PROTOCOLS)),
-    ('model.kind', model.kind, models.KINDS),
+    ('model.kind', model.kind, (*models.KINDS, 'ngrams')),
+    (
+      'model.ngrams.smoothing',
+      model.ngrams.smoothing,
+      ngrams.SMOOTHINGS,
+    ),
     ('model.cell', model.cell, models.CELLS),
     ('model.backend', model.backend, recurrence.BACKENDS),
     ('model.precision', model.precision, products.PRECISIONS),
@@ -297,6 +327,17 @@ def validate(config: ml_collections.ConfigDict) -> None:
     )
   _check_ranges(config)
   if model.kind == 'sentence_vae':
+    for key, value in (
+      ('corpus.stream', corpus.stream),
+      ('objective.augmentation', config.objective.augmentation),
+      ('objective.activation_penalty', config.objective.activation_penalty),
+      ('objective.temporal_penalty', config.objective.temporal_penalty),
+    ):
+      if value:
+        raise ValueError(
+          f'config.{key} = {value} is for language models, not for VAEs of '
+          'sentences. Legal: its default.'
+        )
     _check_combination(config)
   elif train.inner_steps:
     raise ValueError(
@@ -413,6 +454,8 @@ _RANGES = (
   ('seed', 0, None),
   ('data.device_share', 0, 1),
   ('corpus.max_length', 2, None),
+  ('corpus.valid_share', 0, 0.9),
+  ('corpus.test_share', 0, 0.9),
   ('corpus.vocab_size', 0, None),
   ('corpus.min_count', 0, None),
   ('model.embedding_size', 1, None),
@@ -428,10 +471,12 @@ _RANGES = (
   ('model.concentration', 0, 5_000),
   ('model.prior_components', 1, None),
   ('model.lstm.cell_clip', 0, None),
+  ('model.ngrams.order', 0, 20),
   ('dropout.embedding', 0, 0.99),
   ('dropout.hidden', 0, 0.99),
   ('dropout.output', 0, 0.99),
   ('dropout.word', 0, 1),
+  ('dropout.word_type', 0, 0.99),
   ('dropout.recurrent', 0, 0.99),
   ('dropout.weight', 0, 0.99),
   ('objective.kl_weight', 0, None),
@@ -443,9 +488,19 @@ _RANGES = (
   ('objective.rate_control_speed', 0, 1),
   ('objective.mmd_weight', 0, None),
   ('objective.label_smoothing', 0, 0.99),
+  ('objective.augmentation', 0, None),
+  ('objective.teacher_temperature', 1e-3, None),
+  ('objective.final_teacher_temperature', 0, None),
+  ('objective.teacher_interval', 0, None),
+  ('objective.activation_penalty', 0, None),
+  ('objective.temporal_penalty', 0, None),
   ('optimizer.learning_rate', 0, None),
   ('optimizer.final_learning_rate', 0, None),
   ('optimizer.clip_norm', 0, None),
+  ('optimizer.decay_every', 0, None),
+  ('optimizer.decay_start', 0, None),
+  ('optimizer.decay_factor', 0, None),
+  ('optimizer.weight_decay', 0, None),
   ('optimizer.plateau_patience', 0, None),
   ('optimizer.plateau_factor', 0, 1),
   ('optimizer.average_patience', 0, None),
@@ -453,6 +508,8 @@ _RANGES = (
   ('train.pretrain_steps', 0, None),
   ('train.inner_steps', 0, None),
   ('train.batch_size', 1, None),
+  ('train.unroll', 1, None),
+  ('train.unroll_spread', 0, None),
   ('train.num_buckets', 0, None),
   ('train.steps_per_call', 1, None),
   ('train.eval_every', 1, None),

@@ -33,7 +33,7 @@ def evaluate(
   if corpus is None:
     corpus = runs.build_corpus(config, run.vocab)
   chosen = config.evaluate.split
-  names = ('train', 'valid', 'test') if chosen == 'all' else (chosen,)
+  names = tuple(corpus.splits) if chosen == 'all' else (chosen,)
   path = os.path.join(workdir, 'results.json')
   results = {}
   if os.path.exists(path):
@@ -55,6 +55,7 @@ def evaluate_split(
   sentence) and sums are taken over sentences in the split's order.
   """
   settings, split = run.config.evaluate, corpus.splits[name]
+  carried = run.config.corpus.stream and run.task.read is not None
   start = time.time()
   run_split = runs.make_evaluator(run, split)
   key = jax.random.key(run.config.seed)
@@ -63,6 +64,7 @@ def evaluate_split(
   summary = {
     'corpus': corpus.name,
     'protocol': corpus.protocol,
+    'state': 'carried' if carried else 'reset at each sentence',
     **evaluation.summarise(values, split.lengths),
     'truncated': split.num_truncated,
     'checkpoint': run.checkpoint,
@@ -77,6 +79,12 @@ def evaluate_split(
       'iwae_perplexity': evaluation.perplexity(iwae, sentences, tokens),
       **evaluation.summarise_latents(values, settings.mutual_information_group),
     }
+  if carried and len(split) > 1:
+    by_sentence = runs.make_sentence_evaluator(run, split)
+    values_reset = by_sentence(run.params, run.extras, key)
+    of_reset = evaluation.summarise(values_reset, split.lengths)
+    for figure in ('nll_per_sentence', 'perplexity'):
+      summary[f'reset_{figure}'] = of_reset[figure]
   if 'iwae_variance' in values:
     error = evaluation.standard_error(values['iwae_variance'])
     summary['iwae_standard_error'] = error
@@ -90,6 +98,10 @@ _ROWS = (
   ('nll_per_sentence', '{:.3f}'),
   ('perplexity', '{:.2f}'),
   ('perplexity_without_eos', '{:.2f}'),
+  ('reset_nll_per_sentence', '{:.3f}'),
+  ('reset_perplexity', '{:.2f}'),
+  ('nll_per_token', '{:.4f}'),
+  ('bits_per_token', '{:.4f}'),
   ('reconstruction', '{:.3f}'),
   ('kl', '{:.3f}'),
   ('kl_standard_error', '{:.4f}'),
@@ -109,7 +121,8 @@ def table(results: dict[str, dict[str, Any]]) -> rich_table.Table:
   """The figures of all evaluated splits, one column a split."""
   first = next(iter(results.values()))
   shown = rich_table.Table(
-    title=f'{first["corpus"]}, protocol {first["protocol"]}; nats a sentence'
+    title=f'{first["corpus"]}, protocol {first["protocol"]}; nats a sentence, '
+    f'state {first["state"]}'
   )
   shown.add_column('')
   for name in results:
@@ -133,6 +146,10 @@ def _label(row: str, values: dict[str, Any]) -> str:
     'nll_per_sentence': f'nll{bound}',
     'perplexity': f'perplexity, eos counted{bound}',
     'perplexity_without_eos': f'perplexity, words only{bound}',
+    'reset_nll_per_sentence': 'nll, state reset at each sentence',
+    'reset_perplexity': 'perplexity, state reset at each sentence',
+    'nll_per_token': 'nll a token',
+    'bits_per_token': 'bits a token',
     'kl': 'KL' + (' (sampled)' if 'kl_standard_error' in values else ''),
     'kl_standard_error': '  standard error, of the samples',
     'iwae_standard_error': '  standard error, of the samples',

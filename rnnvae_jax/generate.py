@@ -71,7 +71,7 @@ def score(config: Any, workdir: str) -> None:
   """
   run = runs.open_run(config, workdir)
   split = _read(run)
-  evaluator = runs.make_evaluator(run, split)
+  evaluator = runs.make_sentence_evaluator(run, split)
   key = jax.random.key(config.seed)
   values = evaluator(run.params, run.extras, key)
   nats = values['nll' if run.task.latents is None else 'iwae_nll']
@@ -158,7 +158,8 @@ def decode(
   """The ids of a sentence for each z float[N, Z]; Z is 0 for a language model.
 
   At temperature 0 greedy, or by beam search with `generate.beam_size` beams. A
-  sentence cut at `generate.max_length` has no eos.
+  sentence cut at `generate.max_length`, which does not count what it is primed
+  with, has no eos.
   """
   generate = run.config.generate
   if forbid_unk is None:
@@ -173,6 +174,13 @@ def decode(
   forbidden = np.zeros(len(run.vocab), bool)
   forbidden[[vocab_lib.PAD, vocab_lib.BOS]] = True
   forbidden[vocab_lib.UNK] = forbid_unk
+  if run.config.corpus.stream and run.vocab.kind != 'word':
+    forbidden[vocab_lib.EOS] = True  # Which the text has none of.
+  prime = run.vocab.encode(_protocol(run).tokenise(generate.prime))
+  if vocab_lib.UNK in prime:
+    logging.warning('Of %r some is not in the vocabulary.', generate.prime)
+  bos = data.begin_mark(run.vocab, run.config.corpus.stream)
+  marked = np.concatenate([[bos], prime])
 
   @functools.partial(jax.jit, static_argnames='max_length')
   def decode_rows(params, rows, latents, settings, max_length):
@@ -183,7 +191,14 @@ def decode(
       states, logits = run.task.step(params, states, tokens, some)
       return (states, some), logits
 
-    carry = run.task.start(params, latents.shape[0], some), some
+    count = latents.shape[0]
+    carry = run.task.start(params, count, some), some
+    for_all = lambda token: jnp.full(count, token)
+    carry, _ = jax.lax.scan(
+      lambda carry, token: (step(carry, for_all(token))[0], None),
+      carry,
+      jnp.asarray(marked[:-1], jnp.int32),
+    )
     if beam_size > 1:
       return sampling.beam_search(
         step,
@@ -193,7 +208,7 @@ def decode(
         length_penalty=length_penalty,
         forbidden=jnp.asarray(forbidden),
         max_length=max_length,
-        bos=vocab_lib.BOS,
+        bos=int(marked[-1]),
         eos=vocab_lib.EOS,
       )
     return sampling.decode(
@@ -203,7 +218,7 @@ def decode(
       settings,
       forbidden=jnp.asarray(forbidden),
       max_length=max_length,
-      bos=vocab_lib.BOS,
+      bos=int(marked[-1]),
       eos=vocab_lib.EOS,
     )
 
@@ -219,7 +234,7 @@ def decode(
     for ids, length in zip(
       np.asarray(tokens)[:count], np.asarray(lengths)[:count], strict=True
     ):
-      sentences.append(ids[:length])
+      sentences.append(np.concatenate([prime, ids[:length]]))
   return sentences
 
 
@@ -284,6 +299,7 @@ def _read(run: runs.Run) -> data.Split:
     _protocol(run).name,
     run.vocab,
     run.config.corpus.max_length,
+    run.config.corpus.stream,
   )
   if split.num_truncated:
     logging.warning(

@@ -37,8 +37,8 @@ def judge(config: Any, workdir: str) -> dict[str, Any]:
     whole split `evaluate.split`, from posterior means, greedily or by beam
     search. With `judge.critic_steps` forward_perplexity (a language model
     trained on the training split reads the samples: fluency) and
-    reverse_perplexity (one trained on the samples reads the test split:
-    coverage), both of Zhao et al., arXiv:1706.04223.
+    reverse_perplexity (one trained on the samples reads the test split, or
+    else the validation split: coverage), both of Zhao et al., arXiv:1706.04223.
   """
   settings, split_name = config.judge, config.evaluate.split
   num_samples, critic_steps = settings.num_samples, settings.critic_steps
@@ -106,7 +106,7 @@ def perplexities(
   figures = {}
   for name, read, scored in (
     ('forward', corpus.splits['train'], samples),
-    ('reverse', samples, corpus.splits['test']),
+    ('reverse', samples, corpus.splits.get('test', corpus.splits['valid'])),
   ):
     splits = {'train': read, 'valid': corpus.splits['valid'], 'test': scored}
     text = data.Corpus(corpus.name, corpus.protocol, corpus.vocab, splits)

@@ -143,7 +143,7 @@ def run(
 def _evaluate(config, workdir: str, corpus: data.Corpus) -> dict[str, Any]:
   metrics: dict[str, float] = {}
   samples = config.evaluate.iw_samples
-  for split in _SPLITS:
+  for split in filter(corpus.splits.get, _SPLITS):
     config.evaluate.split = split
     of_valid = min(samples, _VALID_SAMPLES)
     config.evaluate.iw_samples = of_valid if split == 'valid' else samples

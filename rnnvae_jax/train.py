@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from rnnvae_jax import data
-from rnnvae_jax.data import batches, feed
+from rnnvae_jax.data import feed
 from rnnvae_jax.training import (
   checkpoints,
   evaluation,
@@ -54,6 +54,9 @@ def train(
   start_time = time.time()
   corpus = runs.prepare(config, workdir)
   logging.info('%s', corpus.summary())
+  if config.model.kind == 'ngrams':
+    runs.fit_counts(config, workdir, corpus)
+    return corpus
   task = tasks.build(config, len(corpus.vocab))
   logging.info(
     'Recurrence: %s (config.model.backend = %r) on %s, products in %s.',
@@ -75,24 +78,27 @@ def train(
     logging.info('%s', parameter_overview.get_parameter_overview(state.params))
 
   split = corpus.splits['train']
-  buckets = runs.train_buckets(config, split)
-  schedule = batches.Schedule(
-    split.lengths, buckets, config.train.batch_size, config.seed
-  )
+  feeding = runs.feeding(config, split)
   train_step = step_lib.make_train_step(
     task,
     tx,
-    buckets,
+    feeding.buckets,
     config.optimizer.schedule,
     config.objective.kl_schedule,
     config.train.inner_steps,
+    feeding.gather,
   )
   validate = make_validation(config, task, corpus.splits['valid'])
   hyperparameters = optimizers.hyperparameters(config)
   per_call, num_steps = config.train.steps_per_call, config.train.num_steps
   first, step = int(state.step), int(state.step)
   calls = feed.make(
-    split, schedule, per_call, first, num_steps, config.data.device_share
+    split,
+    feeding.schedule,
+    per_call,
+    first,
+    num_steps,
+    config.data.device_share,
   )
   with (
     writers.Writer(workdir) as writer,
@@ -123,11 +129,11 @@ def train(
           _report(config, state, summary, writer, bar)
           saved.save(state, step, 'latest')
   logging.info(
-    'Trained steps %d to %d in %.0f s; best validation %.3f nats a sentence '
-    'at step %d.',
+    'Trained steps %d to %d in %.0f s; best validation (%s): %.3f at step %d.',
     first,
     step,
     time.time() - start_time,
+    config.train.select_by,
     float(state.selection.best),
     int(state.selection.best_step),
   )
@@ -167,7 +173,11 @@ def _report(config, state, summary, writer, bar):
       if isinstance(value, int | float)
     },
   )
-  line = f'step {step}: valid {summary["nll_per_sentence"]:.3f} nats a sentence'
+  line = f'step {step}: valid '
+  if summary['sentences'] == 1:  # A stream in which nothing ends.
+    line += f'{summary["nll_per_token"]:.4f} nats a token'
+  else:
+    line += f'{summary["nll_per_sentence"]:.3f} nats a sentence'
   line += f', perplexity {summary["perplexity"]:.2f}'
   if 'kl' in summary:
     line += (

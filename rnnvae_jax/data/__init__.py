@@ -9,6 +9,7 @@ Named corpora:
   grammar           synthetic; entropy and latent factors are known
   ptb               Penn Treebank, from local files or a public mirror
   politicians       tweets with author and party, from a local file
+  tiny_shakespeare  plays, from a local file or a public one
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,8 @@ read_lines = corpora.read_lines
 class Split:
   """Sentences of a split, one after the other.
 
+  A stream of characters or bytes is one long sentence without EOS.
+
   Attributes:
     tokens: int32[sum(lengths)], the ids of each sentence and EOS.
     offsets: int32[N], where each sentence starts.
@@ -36,6 +39,7 @@ class Split:
     num_empty: blank lines, which are no sentences.
     labels: what is known of each sentence besides its text, such as its author:
       N values each.
+    bos: the id that is read before the first token; see `begin_mark`.
   """
 
   tokens: np.ndarray
@@ -44,12 +48,13 @@ class Split:
   num_truncated: int
   num_empty: int
   labels: Mapping[str, tuple[str, ...]]
+  bos: int = vocab_lib.BOS
 
   def __len__(self) -> int:
     return len(self.lengths)
 
   def sentence(self, i: int) -> np.ndarray:
-    """The ids of sentence i: int32[lengths[i]], the last one EOS."""
+    """The ids of sentence i: int32[lengths[i]]."""
     return self.tokens[self.offsets[i] :][: self.lengths[i]]
 
 
@@ -61,7 +66,7 @@ class Corpus:
     name: of the corpus, or its folder.
     protocol: its name in `protocols.PROTOCOLS`.
     vocab: of the training text, unless it was given.
-    splits: 'train', 'valid' and 'test'.
+    splits: 'train', 'valid' and mostly 'test'.
   """
 
   name: str
@@ -94,6 +99,9 @@ def build(
   data_dir: str | None = None,
   vocab: vocab_lib.Vocabulary | None = None,
   labelled: bool = False,
+  stream: bool = False,
+  valid_share: float = 0.1,
+  test_share: float = 0.0,
 ) -> Corpus:
   """Reads, tokenises and encodes a corpus.
 
@@ -108,6 +116,10 @@ def build(
     data_dir: where raw files lie; $RNNVAE_DATA_DIR if None.
     vocab: used as it is, instead of one of the training text.
     labelled: lines of a folder begin with a label and a tab.
+    stream: the lines of a split are one text: no sentence is cut, and of
+      characters or bytes the line ends are tokens and nothing ends.
+    valid_share: see `corpora.read`.
+    test_share: likewise.
 
   Raises:
     FileNotFoundError, PermissionError: see `corpora.read`.
@@ -116,11 +128,17 @@ def build(
   """
   corpora.check_name(corpus_name)
   rules = _rules(protocol or corpora.default_protocol(corpus_name))
+  max_length = 0 if stream else max_length
   _check(rules, max_length, vocab)
-  records = corpora.read(corpus_name, data_dir, labelled)
-  texts = {
-    s: _tokenise(f'{corpus_name}, {s}', r, rules) for s, r in records.items()
-  }
+  records = corpora.read(
+    corpus_name, data_dir, labelled, valid_share, test_share
+  )
+  if stream and rules.kind != 'word':
+    texts = {s: _one_text(r, rules) for s, r in records.items()}
+  else:
+    texts = {
+      s: _tokenise(f'{corpus_name}, {s}', r, rules) for s, r in records.items()
+    }
   is_protocols_own = vocab is None and not (vocab_size or min_count)
   if vocab is None:
     vocab = vocab_lib.Vocabulary.build(
@@ -136,7 +154,9 @@ def build(
     {s: text.lengths() for s, text in texts.items()},
     len(vocab) if is_protocols_own else None,
   )
-  splits = {s: _encode(text, vocab, max_length) for s, text in texts.items()}
+  splits = {
+    s: _encode(text, vocab, max_length, stream) for s, text in texts.items()
+  }
   return Corpus(corpus_name, rules.name, vocab, splits)
 
 
@@ -145,23 +165,26 @@ def encode_lines(
   protocol: str,
   vocab: vocab_lib.Vocabulary,
   max_length: int = 0,
+  stream: bool = False,
 ) -> Split:
   """Encodes a user's lines: one entry for each that is not blank, in order.
 
   A line is one sentence, under `plain` as well, so that answers can be matched
-  with questions.
+  with questions. Those of a stream of characters or bytes have no end mark.
 
   Raises:
     ValueError: an illegal argument, or all lines are blank.
   """
   rules = _rules(protocol)
+  max_length = 0 if stream else max_length
   _check(rules, max_length, vocab)
   stripped = [line.strip() for line in lines]
   sentences = [rules.tokenise(line) for line in stripped if line]
   if not sentences:
     raise ValueError(f'None of the {len(lines)} lines holds a sentence.')
-  text = _Text(sentences, len(lines) - len(sentences), {})
-  return _encode(text, vocab, max_length)
+  ends = not stream or rules.kind == 'word'
+  text = _Text(sentences, len(lines) - len(sentences), {}, ends)
+  return _encode(text, vocab, max_length, stream)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,10 +194,11 @@ class _Text:
   sentences: list[list[str]]
   num_empty: int
   labels: dict[str, tuple[str, ...]]
+  ends: bool = True  # Whether EOS is behind each sentence.
 
   def lengths(self) -> np.ndarray:
     """int32[N], EOS counted, before any cut."""
-    return np.fromiter((len(s) + 1 for s in self.sentences), np.int32)
+    return np.fromiter((len(s) + self.ends for s in self.sentences), np.int32)
 
 
 def _rules(protocol: str) -> protocols.Protocol:
@@ -229,6 +253,25 @@ def _tokenise(
   return _Text(sentences, num_empty, labels)
 
 
+def _one_text(
+  records: Sequence[Mapping[str, str]], rules: protocols.Protocol
+) -> _Text:
+  """All lines as one sentence without an end, line ends included."""
+  text = '\n'.join(record['text'] for record in records)
+  return _Text([rules.tokenise(text)], 0, {}, ends=False)
+
+
+def begin_mark(vocab: vocab_lib.Vocabulary, stream: bool) -> int:
+  """What is read before the first token of a sentence, or of a stream.
+
+  What begins in a stream follows on the end of another sentence or line.
+  """
+  if not stream:
+    return vocab_lib.BOS
+  line_end = int(vocab.encode(['\n'])[0])
+  return vocab_lib.EOS if line_end == vocab_lib.UNK else line_end
+
+
 def split_of(sentences: Sequence[np.ndarray]) -> Split:
   """Sentences of ids as a split; EOS is put behind those that lack it."""
   whole = [
@@ -243,18 +286,21 @@ def split_of(sentences: Sequence[np.ndarray]) -> Split:
   return Split(tokens, ends - lengths, lengths, 0, 0, {})
 
 
-def _encode(text: _Text, vocab: vocab_lib.Vocabulary, max_length: int) -> Split:
+def _encode(
+  text: _Text, vocab: vocab_lib.Vocabulary, max_length: int, stream: bool
+) -> Split:
   uncut = text.lengths()
   lengths = np.minimum(uncut, max_length) if max_length else uncut
   words = itertools.chain.from_iterable(
-    s[: n - 1] for s, n in zip(text.sentences, lengths.tolist(), strict=True)
+    s[: n - text.ends]
+    for s, n in zip(text.sentences, lengths.tolist(), strict=True)
   )
   ends = np.cumsum(lengths, dtype=np.int32)
   starts = ends - lengths
-  # EOS goes behind the words of each sentence: `ends` without earlier EOS.
-  ids = np.insert(
-    vocab.encode(words), ends - np.arange(1, len(ends) + 1), vocab_lib.EOS
-  )
+  ids = vocab.encode(words)
+  if text.ends:
+    # EOS goes behind the words of each sentence: `ends` without earlier EOS.
+    ids = np.insert(ids, ends - np.arange(1, len(ends) + 1), vocab_lib.EOS)
   return Split(
     tokens=ids,
     offsets=starts,
@@ -262,4 +308,5 @@ def _encode(text: _Text, vocab: vocab_lib.Vocabulary, max_length: int) -> Split:
     num_truncated=int((uncut > lengths).sum()),
     num_empty=text.num_empty,
     labels=text.labels,
+    bos=begin_mark(vocab, stream),
   )

@@ -2,10 +2,11 @@
 
 The order is a pure function of (seed, epoch), so a restart needs only the
 step. Sentences of one length bucket are batched together; a batch is padded to
-its bucket's length, one of a few static shapes.
+its bucket's length, one of a few static shapes. Of a stream the batches are
+windows of B rows that move on together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import functools
 from typing import Any, NamedTuple
 
@@ -37,7 +38,9 @@ class Bucket(NamedTuple):
 class Plan(NamedTuple):
   """The batches of an epoch, or of some consecutive steps."""
 
-  rows: np.ndarray  # int32[N, B], sentence indices; BLANK fills the last batch.
+  # int32[N, B], sentence indices, where BLANK fills the last batch; of a
+  # stream, where in its part of the text each row's window begins.
+  rows: np.ndarray
   bucket: np.ndarray  # int32[N], index into the buckets.
 
 
@@ -48,6 +51,7 @@ class DeviceSplit(NamedTuple):
   offsets: jax.Array  # int32[sentences]
   lengths: jax.Array  # int32[sentences]
   numbers: jax.Array  # int32[sentences], as the whole split counts them.
+  bos: jax.Array  # int32[], the input before the first token.
 
 
 def put(split: data.Split) -> DeviceSplit:
@@ -57,6 +61,7 @@ def put(split: data.Split) -> DeviceSplit:
     jnp.asarray(split.offsets),
     jnp.asarray(split.lengths),
     jnp.arange(len(split), dtype=jnp.int32),
+    jnp.int32(split.bos),
   )
 
 
@@ -189,6 +194,8 @@ def _cut(order, bucket_of, batch_size) -> Plan:
 class Schedule:
   """The batches of any run of steps, for ever: epoch after epoch."""
 
+  may_stream = True  # A call needs its own sentences only.
+
   def __init__(self, lengths, buckets, batch_size: int, seed: int):
     self.steps_per_epoch = -(-len(lengths) // batch_size)
     self.longest = buckets[-1].length
@@ -199,15 +206,142 @@ class Schedule:
 
   def steps(self, first: int, count: int) -> Plan:
     """The batches of steps first .. first + count - 1."""
-    parts = []
-    while count:
-      epoch, start = divmod(first, self.steps_per_epoch)
-      stop = min(start + count, self.steps_per_epoch)
-      plan = self._epoch(epoch)
-      parts.append(Plan(plan.rows[start:stop], plan.bucket[start:stop]))
-      first, count = first + stop - start, count - (stop - start)
-    return Plan(
-      *(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    epoch, start = divmod(first, self.steps_per_epoch)
+    return _run_of(self._epoch, epoch, start, count)
+
+  def put(self, split: data.Split) -> DeviceSplit:
+    """What `gather` reads."""
+    return put(split)
+
+
+def _run_of(plan_of: Callable, epoch: int, start: int, count: int) -> Plan:
+  """`count` batches from the one with number `start` of an epoch on."""
+  parts = []
+  while count:
+    plan = plan_of(epoch)
+    stop = min(start + count, len(plan.rows))
+    parts.append(Plan(plan.rows[start:stop], plan.bucket[start:stop]))
+    count -= stop - start
+    epoch, start = epoch + 1, 0
+  return Plan(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def windows(
+  length: int, spread: int = 0
+) -> tuple[tuple[Bucket, ...], tuple[float, ...]]:
+  """The windows of a stream, and how probable each is.
+
+  Args:
+    length: of all of them; with a spread the most probable one.
+    spread: standard deviation of normally distributed lengths (Merity et al.,
+      arXiv:1708.02182, section 5), rounded to its multiples so that they are
+      few, 2 of them off at most; one in 20 is half as long. 0: none.
+
+  Raises:
+    ValueError: the shortest one is of no token.
+  """
+  if not spread:
+    return (Bucket(length),), (1.0,)
+  # Of a standard normal: beyond 1.5, from 0.5 to 1.5, up to 0.5.
+  shares = 0.0668, 0.2417, 0.3830, 0.2417, 0.0668
+  weights = {length // 2: 0.05}
+  for steps, share in zip(range(-2, 3), shares, strict=True):
+    at = length + steps * spread
+    weights[at] = weights.get(at, 0.0) + 0.95 * share
+  lengths = sorted(weights)
+  if lengths[0] < 1:
+    raise ValueError(
+      f'config.train.unroll_spread = {spread} is too much for '
+      f'config.train.unroll = {length}. Legal: up to {(length - 1) // 2}.'
+    )
+  return (
+    tuple(Bucket(length) for length in lengths),
+    tuple(weights[length] for length in lengths),
+  )
+
+
+class StreamSchedule:
+  """Windows of a text that B rows read side by side, epoch after epoch.
+
+  The text is cut into B equal parts, one a row. A window begins where the one
+  before has ended, the first of an epoch at the parts' beginnings; the last is
+  as long as what is left. Windows are of the longest bucket's length, or each
+  of one drawn from all of them.
+  """
+
+  may_stream = False  # The whole text is on the device.
+
+  def __init__(
+    self,
+    num_tokens: int,
+    buckets: Sequence[Bucket],
+    batch_size: int,
+    seed: int,
+    weights: Sequence[float] = (),
+  ):
+    """Creates the schedule.
+
+    Args:
+      num_tokens: of the text.
+      buckets: the windows' lengths, increasing.
+      batch_size: B.
+      seed: of the lengths.
+      weights: by bucket, the probability of its length; (): the last always.
+
+    Raises:
+      ValueError: there is less text than rows.
+    """
+    if num_tokens < batch_size:
+      raise ValueError(
+        f'A stream of {num_tokens} tokens cannot be read by {batch_size} rows. '
+        'Nearest legal value of the batch size: '
+        f'{max(num_tokens, 1)}.'
+      )
+    self.longest = buckets[-1].length
+    self._batch_size = batch_size
+    self._part = -(-num_tokens // batch_size)
+    lengths = np.array([bucket.length for bucket in buckets])
+
+    @functools.lru_cache(maxsize=2)
+    def epoch_plan(epoch):
+      count = -(-self._part // lengths[0])
+      chosen = np.full(count, len(lengths) - 1)
+      if len(weights):
+        rng = np.random.default_rng([seed, epoch])
+        chosen = rng.choice(len(lengths), count, p=weights)
+      ends = np.cumsum(lengths[chosen])
+      # As many as reach the end.
+      chosen = chosen[: np.searchsorted(ends, self._part) + 1]
+      starts = ends[: len(chosen)] - lengths[chosen]
+      rows = np.broadcast_to(starts[:, None], (len(chosen), batch_size))
+      return Plan(rows.astype(np.int32), chosen.astype(np.int32))
+
+    @functools.cache
+    def steps_before(epoch):
+      if not epoch:
+        return 0
+      return steps_before(epoch - 1) + len(epoch_plan(epoch - 1).rows)
+
+    self._epoch, self._steps_before = epoch_plan, steps_before
+    self.steps_per_epoch = len(epoch_plan(0).rows)  # Of the first.
+
+  def steps(self, first: int, count: int) -> Plan:
+    """The windows of steps first .. first + count - 1."""
+    epoch = 0
+    while self._steps_before(epoch + 1) <= first:
+      epoch += 1
+    return _run_of(self._epoch, epoch, first - self._steps_before(epoch), count)
+
+  def put(self, split: data.Split) -> DeviceSplit:
+    """What `gather_windows` reads: the text, a part of it for each row."""
+    offsets = np.arange(self._batch_size) * self._part
+    lengths = np.clip(len(split.tokens) - offsets, 0, self._part)
+    return DeviceSplit(
+      jnp.asarray(split.tokens),
+      jnp.asarray(offsets, jnp.int32),
+      jnp.asarray(lengths, jnp.int32),
+      jnp.arange(self._batch_size, dtype=jnp.int32),
+      jnp.int32(split.bos),
     )
 
 
@@ -232,7 +366,7 @@ def gather(
   mask = time < lengths[:, None]
   positions = jnp.where(mask, split.offsets[rows][:, None] + time, 0)
   targets = jnp.where(mask, split.tokens[positions], vocab.PAD)
-  bos = jnp.full((len(rows), 1), vocab.BOS, targets.dtype)
+  bos = jnp.full((len(rows), 1), split.bos)
   inputs = jnp.concatenate([bos, targets[:, :-1]], axis=1)
   return {
     'inputs': jnp.where(mask, inputs, vocab.PAD),
@@ -241,4 +375,36 @@ def gather(
     'index': jnp.where(rows == BLANK, BLANK, split.numbers[rows]),
     'weights': (rows != BLANK).astype(jnp.float32),
     'token_counts': bucket.token_counts,
+  }
+
+
+def gather_windows(
+  text: DeviceSplit, starts: jax.Array, bucket: Bucket
+) -> dict[str, Any]:
+  """The windows of a stream's rows.
+
+  Args:
+    text: from `StreamSchedule.put`.
+    starts: int32[B], where in its part of the text each row's window begins.
+    bucket: its length.
+
+  Returns:
+    What `gather` does, with `begins` bool[B] besides: the row has read nothing
+    yet. Inputs are the tokens before the targets, in this window or not.
+  """
+  time = starts[:, None] + jnp.arange(bucket.length)[None, :]
+  mask = time < text.lengths[:, None]
+  positions = text.offsets[:, None] + time
+  pick = lambda positions: jnp.where(
+    mask, text.tokens[jnp.clip(positions, 0, len(text.tokens) - 1)], vocab.PAD
+  )
+  inputs = jnp.where(mask & (positions == 0), text.bos, pick(positions - 1))
+  return {
+    'inputs': inputs,
+    'targets': pick(positions),
+    'mask': mask,
+    'index': text.numbers,
+    'weights': jnp.ones(len(starts)),
+    'token_counts': bucket.token_counts,
+    'begins': starts == 0,
   }

@@ -23,7 +23,7 @@ from absl import logging
 import requests
 import tensorflow_datasets as tfds
 
-from rnnvae_jax.data import protocols
+from rnnvae_jax.data import corpora, protocols
 
 SPLITS = ('train', 'valid', 'test')
 _ENVIRONMENT = 'RNNVAE_DATA_DIR'
@@ -65,6 +65,7 @@ class _Builder(tfds.core.GeneratorBasedBuilder):
 
   RAW: tuple[RawFile, ...]
   PACKAGE = ''  # The installed package that ships the raw files.
+  SPLITS: tuple[str, ...] = SPLITS
   LABELS: tuple[str, ...] = ()
 
   def __init__(self, *, raw_paths: tuple[str, ...] = (), **kwargs):
@@ -98,10 +99,13 @@ class _Builder(tfds.core.GeneratorBasedBuilder):
       # TFDS retries for minutes where there is no network; this fails at once.
       requests.head(self.RAW[0].url, timeout=10).raise_for_status()
       paths = dl_manager.download([raw.url for raw in self.RAW])
-    records: dict[str, list[Record]] = {split: [] for split in SPLITS}
+    records: dict[str, list[Record]] = {split: [] for split in self.SPLITS}
     for split, record in self._records(*map(os.fspath, paths)):
       records[split].append(record)
-    return {split: self._generate_examples(records[split]) for split in SPLITS}
+    return {
+      split: self._generate_examples(of_split)
+      for split, of_split in records.items()
+    }
 
   def _generate_examples(self, records: Iterable[Record]):
     yield from enumerate(records)
@@ -227,6 +231,33 @@ class RnnvaeLee(_Builder):
               yield split, {'text': sentence}
 
 
+class RnnvaeTinyShakespeare(_Builder):
+  """A million characters of Shakespeare's plays (Karpathy's char-rnn).
+
+  The first 90 % of the characters train, the last 10 % validate. Public domain.
+  """
+
+  VERSION = tfds.core.Version('1.0.0')
+  SPLITS = ('train', 'valid')
+  RAW = (
+    RawFile(
+      ('tinyshakespeare/input.txt', 'tinyshakespeare.txt'),
+      '86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed',
+      1_115_394,
+      'https://raw.githubusercontent.com/karpathy/char-rnn/master/data/'
+      'tinyshakespeare/input.txt',
+    ),
+  )
+
+  def _records(self, *paths):
+    (path,) = paths
+    with open(path, encoding='utf-8', newline='') as f:
+      parts = corpora.cut(f.read(), valid_share=0.1, test_share=0.0)
+    for split, part in parts.items():
+      for line in part.split('\n'):
+        yield split, {'text': line}
+
+
 # -- Wikipedia ----------------------------------------------------------------
 
 # Stands where markup that we cannot read stood; its sentence is not used.
@@ -335,6 +366,7 @@ BUILDERS: dict[str, type[_Builder]] = {
   'lee': RnnvaeLee,
   'ptb': RnnvaePtb,
   'politicians': RnnvaePoliticians,
+  'tiny_shakespeare': RnnvaeTinyShakespeare,
 }
 
 
@@ -492,7 +524,7 @@ def load(name: str, data_dir: str | None = None) -> dict[str, list[Record]]:
       builder = make()  # Reads what is on disk, whoever prepared it.
     try:
       sources = builder.as_data_source()
-      return {split: _read(sources[split]) for split in SPLITS}
+      return {split: _read(sources[split]) for split in cls.SPLITS}
     except (RuntimeError, OSError, KeyError) as error:
       raise ValueError(
         f'The prepared corpus under {builder.data_path} is damaged ({error}). '

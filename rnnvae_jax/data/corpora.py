@@ -3,8 +3,9 @@
 A folder holds `train.txt`, `valid.txt` and `test.txt`, each optionally `.gz`
 and with a name before (`yahoo.train.txt`), in UTF-8. A line is a sentence;
 under the protocol `plain` it may be a whole paragraph, which is then split into
-sentences. In a labelled folder a label and a tab come first. What is not text
-is refused with the path and, where there is one, the line.
+sentences. In a labelled folder a label and a tab come first. A single text file
+is cut into splits: its first part trains. What is not text is refused with the
+path and, where there is one, the line.
 """
 
 import codecs
@@ -25,17 +26,18 @@ _PROTOCOLS = {
   'grammar': 'mikolov',
   'ptb': 'tweet',
   'politicians': 'tweet',
+  'tiny_shakespeare': 'characters',
 }
 NAMES = tuple(_PROTOCOLS)
 
 
 def check_name(name_or_folder: str) -> None:
   """Raises ValueError for what is neither a corpus nor a folder."""
-  if name_or_folder not in NAMES and not os.path.isdir(name_or_folder):
+  if name_or_folder not in NAMES and not os.path.exists(name_or_folder):
     raise ValueError(
       errors.unknown('config.corpus.name', name_or_folder, NAMES)
-      + ' A folder with train.txt, valid.txt and test.txt would do as well, '
-      'but there is none at that path.'
+      + ' A folder with train.txt, valid.txt and test.txt would do as well, or '
+      'a text file, but there is neither at that path.'
     )
 
 
@@ -46,14 +48,21 @@ def default_protocol(name_or_folder: str) -> str:
 
 
 def read(
-  name_or_folder: str, data_dir: str | None = None, labelled: bool = False
+  name_or_folder: str,
+  data_dir: str | None = None,
+  labelled: bool = False,
+  valid_share: float = 0.1,
+  test_share: float = 0.0,
 ) -> dict[str, list[dict[str, str]]]:
   """The records of each split.
 
   Args:
-    name_or_folder: one of `NAMES`, or a folder; a name comes first.
+    name_or_folder: one of `NAMES`, a folder or a file; a name comes first.
     data_dir: where raw files of named corpora lie; $RNNVAE_DATA_DIR if None.
     labelled: lines of a folder begin with a label and a tab.
+    valid_share: of a file's characters, that validate.
+    test_share: of its characters, the last ones, that test; 0: there is no
+      such split.
 
   Returns:
     By split, records with the key 'text' and the corpus' labels, if any.
@@ -64,7 +73,7 @@ def read(
     ValueError: an unknown name, or a file that is not the expected text.
   """
   check_name(name_or_folder)
-  if labelled and name_or_folder in NAMES:
+  if labelled and not os.path.isdir(name_or_folder):
     raise ValueError(
       f'config.corpus.labelled is for folders; {name_or_folder!r} has labels '
       'of its own, or none.'
@@ -75,6 +84,13 @@ def read(
     from rnnvae_jax.data import builders  # TFDS is needed for nothing else.
 
     return builders.load(name_or_folder, data_dir)
+  if os.path.isfile(name_or_folder):
+    text = '\n'.join(read_lines(name_or_folder)) + '\n'
+    parts = cut(text, valid_share, test_share)
+    return {
+      split: [{'text': line} for line in part.split('\n')]
+      for split, part in parts.items()
+    }
   as_record = _labelled if labelled else lambda line, where: {'text': line}
   return {
     split: [
@@ -83,6 +99,26 @@ def read(
     ]
     for split, path in _split_paths(name_or_folder).items()
   }
+
+
+def cut(text: str, valid_share: float, test_share: float) -> dict[str, str]:
+  """A text's splits: the first part trains, then these shares of it follow.
+
+  Raises:
+    ValueError: nothing is left to train on, or a share is of no character.
+  """
+  valid = int(len(text) * (1 - valid_share - test_share))
+  test = int(len(text) * (1 - test_share)) if test_share else len(text)
+  parts = {'train': text[:valid], 'valid': text[valid:test]}
+  if test_share:
+    parts['test'] = text[test:]
+  for split, part in parts.items():
+    if not part.strip():
+      raise ValueError(
+        f'config.corpus.valid_share = {valid_share} and test_share = '
+        f'{test_share} of {len(text)} characters leave none for {split}.'
+      )
+  return parts
 
 
 def _labelled(line: str, where: str) -> dict[str, str]:

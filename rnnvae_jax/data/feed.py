@@ -24,7 +24,7 @@ _AHEAD = 4  # Calls prepared in advance.
 
 def make(
   split: data.Split,
-  schedule: batches.Schedule,
+  schedule: batches.Schedule | batches.StreamSchedule,
   per_call: int,
   first: int,
   num_steps: int,
@@ -34,14 +34,14 @@ def make(
 
   Args:
     split: the sentences.
-    schedule: which of them form the batch of a step.
+    schedule: which of them, or of a stream's windows, form a step's batch.
     per_call: K, steps a call.
     first: the step to begin with, a multiple of K.
     num_steps: where to end.
     share: of the device's memory that the corpus may take; else it streams.
   """
   size = split.tokens.nbytes + 3 * split.lengths.nbytes
-  if size <= share * device_memory():
+  if size <= share * device_memory() or not schedule.may_stream:
     return _resident(split, schedule, per_call, first, num_steps)
   return _streamed(split, schedule, per_call, first, num_steps)
 
@@ -55,7 +55,7 @@ def device_memory() -> int:
 
 
 def _resident(split, schedule, per_call, first, num_steps):
-  corpus = batches.put(split)
+  corpus = schedule.put(split)
   for step in range(first, num_steps, per_call):
     yield corpus, *map(jnp.asarray, schedule.steps(step, per_call))
 
@@ -100,6 +100,7 @@ class _Calls:
     starts = np.repeat(split.offsets[rows], lengths)
     tokens[: ends[-1]] = split.tokens[starts + within]
     local = np.where(real, np.arange(len(rows)), batches.BLANK)
-    return (tokens, offsets, lengths, rows), batches.Plan(
+    arrays = tokens, offsets, lengths, rows, np.int32(split.bos)
+    return arrays, batches.Plan(
       local.reshape(plan.rows.shape).astype(np.int32), plan.bucket
     )

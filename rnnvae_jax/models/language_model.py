@@ -1,5 +1,7 @@
 """Recurrent language model, unconditional or conditioned on a latent vector."""
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,25 @@ import jax.numpy as jnp
 from rnnvae_jax.data import vocab
 from rnnvae_jax.models import recurrent
 from rnnvae_jax.ops import cross_entropy, noise, products
+
+
+class Reading(NamedTuple):
+  """What a language model says of a batch.
+
+  Attributes:
+    total: float[], its nats and what else is minimised with them: to be
+      differentiated.
+    nll: float[B, T], nats per token, 0 where the mask is False; cannot be.
+    carry: after each row's last token.
+    outputs: float[B, T, H] of the last recurrent layer, and the same with
+      dropout; both mean nothing where the mask is False.
+  """
+
+  total: jax.Array
+  nll: jax.Array
+  carry: recurrent.Carry
+  outputs: jax.Array
+  dropped: jax.Array
 
 
 class LanguageModel(nn.Module):
@@ -71,7 +92,10 @@ class LanguageModel(nn.Module):
     keys: jax.Array | None = None,
     token_counts: tuple[int, ...] = (),
     smoothing: jax.Array | None = None,
-  ) -> tuple[jax.Array, jax.Array]:
+    carry: recurrent.Carry | None = None,
+    teacher: cross_entropy.Teacher | None = None,
+    through_teacher: bool = False,
+  ) -> Reading:
     """Nats of `targets`, each token given the inputs up to it.
 
     Args:
@@ -83,32 +107,40 @@ class LanguageModel(nn.Module):
       keys: key[B]; without them nothing is dropped, as in evaluation.
       token_counts: see `batches.Bucket`.
       smoothing: float[], of labels; see `ops.cross_entropy`.
+      carry: before the first token; None: that of `start`.
+      teacher: of the augmented loss; see `ops.cross_entropy`.
+      through_teacher: whether gradients flow to its table.
 
     Returns:
-      float[], their sum, to be differentiated, and float[B, T], nats per token,
-      0 where the mask is False, which cannot be. Labels are smoothed in the
-      first alone.
+      The nats; labels are smoothed, and the teacher is heard, in their total
+      alone.
     """
     if rates is not None and keys is not None and not self.inputless:
       inputs = noise.drop_words(inputs, rates.word, keys, vocab.UNK)
     x = self._embed(inputs, latents, rates, keys)
-    carry = self.start(inputs.shape[0], latents)
-    _, hidden = self.recurrent(x, mask, carry, rates, keys)
+    if carry is None:
+      carry = self.start(inputs.shape[0], latents)
+    carry, outputs = self.recurrent(x, mask, carry, rates, keys)
+    dropped = outputs
     if rates is not None and keys is not None:
-      hidden = noise.dropout(
-        hidden, rates.output, keys, 'output', self.locked_dropout
+      dropped = noise.dropout(
+        outputs, rates.output, keys, 'output', self.locked_dropout
       )
     kernel = self._kernel()
     total, nll = cross_entropy.linear_cross_entropy(
-      self._project(hidden, latents).reshape(-1, kernel.shape[0]),
+      self._project(dropped, latents).reshape(-1, kernel.shape[0]),
       kernel,
       self.bias,
       targets.reshape(-1),
       mask.reshape(-1).astype(jnp.float32),
-      cross_entropy.Options(self.precision, token_counts),
+      cross_entropy.Options(
+        self.precision, token_counts, through_teacher=through_teacher
+      ),
       smoothing,
+      teacher,
     )
-    return total, nll.reshape(mask.shape)
+    nll = nll.reshape(mask.shape)
+    return Reading(total, nll, carry, outputs, dropped)
 
   def start(
     self, batch_size: int, latents: jax.Array | None = None
@@ -143,6 +175,7 @@ class LanguageModel(nn.Module):
     if self.inputless:
       x = jnp.zeros_like(x)
     elif rates is not None and keys is not None:
+      x = noise.drop_word_types(x, tokens, rates.word_type, keys)
       x = noise.dropout(
         x, rates.embedding, keys, 'embedding', self.locked_dropout
       )

@@ -195,6 +195,31 @@ def importance_weighted_variance(log_weights: jax.Array) -> jax.Array:
   return of_mean / jnp.square(mean)
 
 
+def activation(outputs: jax.Array, mask: jax.Array) -> jax.Array:
+  """Mean square of the outputs, summed over tokens.
+
+  Activation regularisation (Merity et al., arXiv:1708.01009), whose weight is
+  then one of a nat a token.
+
+  Args:
+    outputs: float[B, T, H].
+    mask: bool[B, T], True on real tokens.
+
+  Returns:
+    float[].
+  """
+  squares = jnp.mean(jnp.square(outputs), axis=-1)
+  return jnp.sum(jnp.where(mask, squares, 0.0))
+
+
+def temporal_activation(outputs: jax.Array, mask: jax.Array) -> jax.Array:
+  """Mean square of the outputs' steps in time, summed over tokens.
+
+  Temporal activation regularisation; see `activation`.
+  """
+  return activation(outputs[:, 1:] - outputs[:, :-1], mask[:, 1:])
+
+
 def _check_equal_shapes(name: str, *arrays: jax.Array) -> None:
   shapes = [array.shape for array in arrays]
   if len(set(shapes)) > 1:

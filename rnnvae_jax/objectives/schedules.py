@@ -56,6 +56,31 @@ def anneal(
   return (1.0 - progress) * start + progress * end
 
 
+def staircase(
+  step: jax.typing.ArrayLike,
+  *,
+  start: jax.typing.ArrayLike,
+  every: jax.typing.ArrayLike,
+  factor: jax.typing.ArrayLike,
+) -> jax.Array:
+  """1 up to a step, then one factor more at it and every so many steps.
+
+  Zaremba et al., arXiv:1409.2329, section 4.1, with steps for epochs.
+
+  Args:
+    step: number of updates done, from 0.
+    start: the first step with a factor.
+    every: steps from one factor to the next.
+    factor: what the value is multiplied with.
+
+  Returns:
+    float32[].
+  """
+  since = jnp.asarray(step, jnp.float32) - start
+  factors = jnp.maximum(jnp.floor(since / every) + 1.0, 0.0)
+  return jnp.power(factor, factors)
+
+
 def _progress(
   kind: str,
   step: jax.Array,

@@ -23,6 +23,20 @@ class Options(NamedTuple):
   # How many rows may count, increasing: one program branch each. (): all.
   row_counts: tuple[int, ...] = ()
   logits_bytes: int = _LOGITS_BYTES
+  through_teacher: bool = False  # Whether its table has a gradient.
+
+
+class Teacher(NamedTuple):
+  """What a model's distribution is drawn to besides the label.
+
+  The augmented loss of Inan et al., arXiv:1611.01462, section 3: the divergence
+  KL(softmax(E e / temperature) || softmax(logits / temperature)) of each
+  target, e its own row of the table E, times the weight.
+  """
+
+  table: jax.Array  # float[V, E], word embeddings.
+  temperature: jax.Array  # float[]
+  weight: jax.Array  # float[]; alpha = gamma x temperature in the paper.
 
 
 def linear_cross_entropy(
@@ -33,6 +47,7 @@ def linear_cross_entropy(
   weights: jax.Array,
   options: Options = Options(),  # noqa: B008  A constant.
   smoothing: jax.Array | None = None,
+  teacher: Teacher | None = None,
 ) -> tuple[jax.Array, jax.Array]:
   """-log softmax(hidden @ kernel + bias)[target], summed with weights.
 
@@ -55,11 +70,12 @@ def linear_cross_entropy(
     options: how.
     smoothing: float[], the share of each label that is spread evenly over all V
       words in the sum (Szegedy et al., arXiv:1512.00567), a constant; None: 0.
+    teacher: adds its divergence to the sum; None: there is none.
 
   Returns:
-    float32[], Σ weight x nats, to be differentiated; and float32[N] nats of
-    each row, 0 where the weight is, which cannot be. All are nan if more rows
-    count than the last of `row_counts`.
+    float32[], Σ weight x nats and what is added to them, to be differentiated;
+    and float32[N] nats of each row, 0 where the weight is, which cannot be. All
+    are nan if more rows count than the last of `row_counts`.
 
   Raises:
     ValueError: the shapes do not fit together, or the row counts to them.
@@ -83,7 +99,9 @@ def linear_cross_entropy(
       f'Row counts must increase from 1 to N = {len(hidden)} at most, got '
       f'{counts}.'
     )
-  return _loss(options, smoothing, hidden, kernel, bias, targets, weights)
+  return _loss(
+    options, smoothing, teacher, hidden, kernel, bias, targets, weights
+  )
 
 
 def linear_logits(
@@ -102,9 +120,11 @@ def _loss(options, *args):
   return _compacted(options, False, *args)[0]
 
 
-def _forward(options, smoothing, *args):
-  smoothing = None if smoothing is None else smoothing.value
-  return _compacted(options, True, smoothing, *(x.value for x in args))
+def _forward(options, *args):
+  # Of each array also whether it is differentiated, which is not asked.
+  is_pair = lambda x: isinstance(x, jax.custom_derivatives.CustomVJPPrimal)
+  values = jax.tree.map(lambda x: x.value, args, is_leaf=is_pair)
+  return _compacted(options, True, *values)
 
 
 def _backward(options, grads, cotangents):
@@ -117,14 +137,25 @@ def _backward(options, grads, cotangents):
     )
   if isinstance(total, jax.custom_derivatives.SymbolicZero):
     total = jnp.float32(0)
-  return None, *(grad * total for grad in grads), None, None
+  d_hidden, d_kernel, d_bias, *d_table = (grad * total for grad in grads)
+  # Of a teacher with a gradient: its temperature and weight are constants.
+  d_teacher = Teacher(*d_table, None, None) if d_table else None  # type: ignore
+  return None, d_teacher, d_hidden, d_kernel, d_bias, None, None
 
 
 _loss.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
 def _compacted(
-  options, with_grads, smoothing, hidden, kernel, bias, targets, weights
+  options,
+  with_grads,
+  smoothing,
+  teacher,
+  hidden,
+  kernel,
+  bias,
+  targets,
+  weights,
 ):
   """((total, nats of the rows), gradients) over the rows that count."""
   rows = hidden.shape[0]
@@ -138,9 +169,10 @@ def _compacted(
   def of(count):
     chunk = max(1, options.logits_bytes // (4 * kernel.shape[1]))
     (total, nll), grads = _chunked(
-      options.precision,
+      options,
       with_grads,
       smoothing,
+      teacher,
       -(-count // chunk),
       hidden[:count],
       kernel,
@@ -166,9 +198,10 @@ def _compacted(
 
 
 def _chunked(
-  precision,
+  options,
   with_grads,
   smoothing,
+  teacher,
   chunks,
   hidden,
   kernel,
@@ -178,9 +211,9 @@ def _chunked(
 ):
   """The same with all rows, `chunks` chunks of them one after another."""
   rows = hidden.shape[0]
-  kernel_rounded = products.rounded(kernel, precision)
+  kernel_rounded = products.rounded(kernel, options.precision)
   one = functools.partial(
-    _one_chunk, precision, with_grads, smoothing, kernel_rounded, bias
+    _one_chunk, options, with_grads, smoothing, teacher, kernel_rounded, bias
   )
   if chunks == 1:
     return one(hidden, targets, weights)
@@ -195,17 +228,29 @@ def _chunked(
     summed = (total, grads[1:])
     return jax.tree.map(jnp.add, sums, summed), (nll, grads[:1])
 
-  zeros = (jnp.zeros_like(kernel), jnp.zeros_like(bias)) if with_grads else ()
+  zeros = [jnp.zeros_like(kernel), jnp.zeros_like(bias)] if with_grads else []
+  if with_grads and teacher is not None and options.through_teacher:
+    zeros.append(jnp.zeros_like(teacher.table))
   parts = jax.tree.map(cut, (hidden, targets, weights))
-  sums, (nll, d_hidden) = jax.lax.scan(body, (jnp.float32(0), zeros), parts)
+  start = jnp.float32(0), tuple(zeros)
+  sums, (nll, d_hidden) = jax.lax.scan(body, start, parts)
   flat = lambda x: x.reshape(-1, *x.shape[2:])[:rows]
   total, d_weights = sums
   return (total, flat(nll)), (*jax.tree.map(flat, d_hidden), *d_weights)
 
 
 def _one_chunk(
-  precision, with_grads, smoothing, kernel, bias, hidden, targets, weights
+  options,
+  with_grads,
+  smoothing,
+  teacher,
+  kernel,
+  bias,
+  hidden,
+  targets,
+  weights,
 ):
+  precision = options.precision
   product = products.dot(hidden, kernel, precision)
   product = jax.lax.optimization_barrier(product)
   chosen = (
@@ -242,6 +287,12 @@ def _one_chunk(
     even = jnp.log(total) + shift - mean_logit
     more = jnp.where(weights == 0, 0.0, even - nll)
     loss += smoothing * jnp.sum(weights * more)
+  if teacher is not None:
+    logits = product + bias[None, :]
+    more, d_augmented, d_table = _augmentation(
+      options, teacher, logits, targets, weights
+    )
+    loss += more
   if not with_grads:
     return (loss, nll), ()
   rows = hidden.shape[0]
@@ -253,10 +304,42 @@ def _one_chunk(
   else:
     labels = is_target * (1 - smoothing) + smoothing / kernel.shape[1]
     d_logits -= weights[:, None] * labels
+  if teacher is not None:
+    d_logits += d_augmented
   # Rounded once, for both products.
   d_logits = jax.lax.optimization_barrier(products.rounded(d_logits, precision))
-  return (loss, nll), (
+  grads = (
     products.contract(d_logits, kernel, 1, 1, precision),
     products.outer(hidden, d_logits, precision),
     products.dot(jnp.ones((_SUM_ROWS, rows)), d_logits, precision)[0],
   )
+  has_table = teacher is not None and options.through_teacher
+  return (loss, nll), (*grads, d_table) if has_table else grads
+
+
+def _augmentation(options, teacher, logits, targets, weights):
+  """A chunk's divergences from the teacher, weighted and summed.
+
+  Returns:
+    float[], its gradient by the logits, and by the teacher's table or None.
+  """
+  precision, temperature = options.precision, teacher.temperature
+  table = products.rounded(teacher.table, precision)
+  own = table[targets]
+  taught = products.contract(own, table, 1, 1, precision) / temperature
+  log_taught = jax.nn.log_softmax(taught, axis=-1)
+  log_given = jax.nn.log_softmax(logits / temperature, axis=-1)
+  probability = jnp.exp(log_taught)
+  surplus = log_taught - log_given
+  divergence = jnp.sum(probability * surplus, axis=-1)
+  factor = weights * teacher.weight
+  scale = (factor / temperature)[:, None]
+  d_logits = scale * (jnp.exp(log_given) - probability)
+  d_table = None
+  if options.through_teacher:
+    d_taught = scale * probability * (surplus - divergence[:, None])
+    # The table is read twice: as all words, and as the targets.
+    d_table = products.outer(d_taught, own, precision)
+    d_own = products.dot(d_taught, table, precision)
+    d_table = d_table.at[targets].add(d_own)
+  return jnp.sum(factor * divergence), d_logits, d_table

@@ -24,6 +24,7 @@ class Rates(NamedTuple):
   hidden: jax.Array | None = None  # Between the layers of a stack.
   output: jax.Array | None = None  # Before the output layer.
   word: jax.Array | None = None  # Of whole decoder inputs, replaced by unk.
+  word_type: jax.Array | None = None  # Of all of a row's inputs of one id.
   recurrent: jax.Array | None = None  # Of states that recurrent products read.
   weight: jax.Array | None = None  # Of the elements of recurrent kernels.
 
@@ -98,6 +99,32 @@ def drop_words(
   drop = jax.vmap(draw)(site_keys(keys, 'word'))
   drop = drop.at[:, 0].set(False)
   return jnp.where(drop, replacement, tokens)
+
+
+def drop_word_types(
+  x: jax.Array, tokens: jax.Array, rate: jax.Array | None, keys: jax.Array
+) -> jax.Array:
+  """Drops the embeddings of all occurrences of some words in a row.
+
+  Embedding dropout (Gal & Ghahramani, arXiv:1512.05287, section 4.2).
+
+  Args:
+    x: float[B, T, F], embedded.
+    tokens: int[B, T], of what.
+    rate: float[], in [0, 1), or None.
+    keys: key[B].
+
+  Returns:
+    float[B, T, F].
+  """
+  if rate is None:
+    return x
+  of_token = lambda key, token: jax.random.bernoulli(
+    jax.random.fold_in(key, token), 1.0 - rate
+  )
+  of_row = jax.vmap(of_token, (None, 0))
+  keep = jax.vmap(of_row)(site_keys(keys, 'word_type'), tokens)
+  return jnp.where(keep[:, :, None], x / (1.0 - rate), jnp.zeros_like(x))
 
 
 def drop_weights(

@@ -1,6 +1,7 @@
 """A whole split through the compiled evaluation, and its summary."""
 
 from collections.abc import Callable
+import math
 from typing import Any
 
 import jax
@@ -53,6 +54,53 @@ def make_evaluator(
   return evaluate
 
 
+def make_stream_evaluator(
+  task: tasks.Task, split: data.Split, *, rows: int, window: int
+) -> Callable[..., Values]:
+  """Returns `evaluate(params, extras, key, report=None)` with a carried state.
+
+  Args:
+    task: a language model's.
+    split: a stream.
+    rows: parts of it that are read side by side, each from a state of zeros:
+      only with one row every token is given all tokens before it.
+    window: tokens of a part that are read at a time, which changes nothing.
+
+  Returns:
+    The function; it returns 'nll' float64[N], nats of each sentence, or of the
+    stream as a whole if nothing ends in it.
+  """
+  assert task.read is not None
+  rows = min(rows, len(split.tokens))
+  schedule = batches.StreamSchedule(
+    len(split.tokens), (batches.Bucket(window),), rows, seed=0
+  )
+  text, read_batch = schedule.put(split), task.read
+  offsets = np.asarray(text.offsets)
+
+  @jax.jit
+  def read(params, text, starts, carry):
+    batch = batches.gather_windows(text, starts, batches.Bucket(window))
+    reading = read_batch(params, batch, carry)
+    return reading.nll, batch['mask'], reading.carry
+
+  def evaluate(params, extras, key, report=None) -> Values:
+    del extras, key
+    carry = jax.jit(task.start, static_argnums=1)(params, rows, None)
+    nll = np.empty(len(split.tokens))
+    plan = schedule.steps(0, schedule.steps_per_epoch)
+    for number, starts in enumerate(plan.rows):
+      *values, carry = read(params, text, jnp.asarray(starts), carry)
+      of_window, mask = jax.device_get(values)
+      row, time = np.nonzero(mask)
+      nll[offsets[row] + starts[row] + time] = of_window[mask]
+      if report is not None:
+        report(number + 1, len(plan.rows))
+    return {'nll': np.add.reduceat(nll, split.offsets)}
+
+  return evaluate
+
+
 def summarise(values: Values, lengths: np.ndarray) -> dict[str, Any]:
   """The bound or likelihood of a split, from the values of its sentences.
 
@@ -63,7 +111,8 @@ def summarise(values: Values, lengths: np.ndarray) -> dict[str, Any]:
   Returns:
     sentences, tokens, nll_per_sentence (nats), perplexity = exp(Σ nats / Σ
     tokens), eos counted, perplexity_without_eos, which divides the same nats
-    by the words alone, and the estimator. For a VAE also elbo (the negative
+    by the words alone, nll_per_token (nats), bits_per_token, and the estimator.
+    For a VAE also elbo (the negative
     one: an upper bound on the nats), reconstruction, kl, and where the KL
     is the mean of several samples its standard error.
   """
@@ -84,6 +133,8 @@ def summarise(values: Values, lengths: np.ndarray) -> dict[str, Any]:
     'nll_per_sentence': nll,
     'perplexity': perplexity(nll, sentences, tokens),
     'perplexity_without_eos': perplexity(nll, sentences, words),
+    'nll_per_token': nll * sentences / tokens,
+    'bits_per_token': nll * sentences / tokens / math.log(2),
     'estimator': 'elbo' if is_vae else 'exact',
   }
 

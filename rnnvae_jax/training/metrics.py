@@ -53,6 +53,12 @@ LanguageModelMetrics = metrics.Collection.create(
   grad_norm=_mean('grad_norm'),
   learning_rate=_mean('learning_rate'),
 )
+StreamMetrics = metrics.Collection.create(
+  loss=_mean('loss'),
+  nll_per_token=_per('tokens', 'reconstruction'),
+  grad_norm=_mean('grad_norm'),
+  learning_rate=_mean('learning_rate'),
+)
 SentenceVaeMetrics = metrics.Collection.create(
   loss=_mean('loss'),
   reconstruction_per_sentence=_per('sentences', 'reconstruction'),

@@ -97,7 +97,13 @@ def hyperparameters(
       config.train.num_steps - config.train.pretrain_steps
     ),
     pretrain_steps=jnp.float32(config.train.pretrain_steps),
+    decay_factor=(
+      jnp.float32(optimizer.decay_factor) if optimizer.decay_every else None
+    ),
+    decay_start=jnp.float32(optimizer.decay_start),
+    decay_every=jnp.float32(optimizer.decay_every),
     clip_norm=jnp.float32(optimizer.clip_norm or jnp.inf),
+    weight_decay=_or_none(optimizer.weight_decay),
     dropout=noise.Rates(**rates),
     kl_weight=jnp.float32(objective.kl_weight),
     kl_start=jnp.float32(objective.kl_start),
@@ -108,6 +114,13 @@ def hyperparameters(
     rate_control_speed=jnp.float32(objective.rate_control_speed),
     mmd_weight=_or_none(objective.mmd_weight),
     label_smoothing=_or_none(objective.label_smoothing),
+    augmentation=_or_none(objective.augmentation),
+    teacher_temperature=jnp.float32(objective.teacher_temperature),
+    final_teacher_temperature=jnp.float32(
+      objective.final_teacher_temperature or objective.teacher_temperature
+    ),
+    activation_penalty=_or_none(objective.activation_penalty),
+    temporal_penalty=_or_none(objective.temporal_penalty),
   )
 
 

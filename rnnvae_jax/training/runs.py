@@ -1,7 +1,9 @@
 """A run's folder: its config, vocabulary and checkpoints."""
 
+from collections.abc import Callable
 import json
 import os
+import time
 from typing import Any, NamedTuple
 
 from absl import logging
@@ -12,6 +14,7 @@ import numpy as np
 import optax
 
 from rnnvae_jax import config_lib, data
+from rnnvae_jax.baselines import ngrams
 from rnnvae_jax.data import batches
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.training import (
@@ -24,6 +27,9 @@ from rnnvae_jax.training import (
 from rnnvae_jax.training import (
   state as state_lib,
 )
+
+# Tokens that a stream's evaluation reads at a time, at least.
+_WINDOW = 512
 
 
 class Run(NamedTuple):
@@ -83,7 +89,7 @@ def build_corpus(
   vocab: vocab_lib.Vocabulary | None = None,
 ) -> data.Corpus:
   """The corpus of a config, with its own vocabulary or the given one."""
-  return data.build(
+  corpus = data.build(
     config.corpus.name,
     protocol=config.corpus.protocol,
     max_length=config.corpus.max_length,
@@ -92,6 +98,35 @@ def build_corpus(
     data_dir=config.data.dir or None,
     vocab=vocab,
     labelled=config.corpus.labelled,
+    stream=config.corpus.stream,
+    valid_share=config.corpus.valid_share,
+    test_share=config.corpus.test_share,
+  )
+  wanted = config.evaluate.split
+  if wanted not in (*corpus.splits, 'all'):
+    raise ValueError(
+      f'config.evaluate.split = {wanted!r}: {corpus.name} has no such split. '
+      f'Legal: {", ".join(corpus.splits)}, all. Of a single text file '
+      'config.corpus.test_share is the test split.'
+    )
+  return corpus
+
+
+def fit_counts(config: Any, workdir: str, corpus: data.Corpus) -> None:
+  """Fits a run's count model and saves it."""
+  start = time.time()
+  settings = config.model.ngrams
+  counts = ngrams.NGrams.fit(
+    corpus.splits['train'].tokens,
+    len(corpus.vocab),
+    settings.order,
+    settings.smoothing,
+  )
+  counts.save(_path(workdir, 'ngrams.npz'))
+  logging.info(
+    'Fitted in %.1f s; distinct n-grams of each order: %s.',
+    time.time() - start,
+    ', '.join(f'{len(order.keys):,}' for order in counts.orders) or 'none',
   )
 
 
@@ -124,6 +159,9 @@ def open_run(config: ml_collections.ConfigDict, workdir: str) -> Run:
     ValueError: a damaged or foreign vocabulary or checkpoint.
   """
   vocab = vocab_lib.Vocabulary.load(_path(workdir, 'vocab.json'))
+  if config.model.kind == 'ngrams':
+    counts = ngrams.NGrams.load(_path(workdir, 'ngrams.npz'))
+    return Run(config, vocab, tasks.counted(counts), {}, {}, 'counts')
   task = tasks.build(config, len(vocab))
   tx = optimizers.build(config)
   abstract = state_lib.abstract(task, tx)
@@ -142,6 +180,28 @@ def open_run(config: ml_collections.ConfigDict, workdir: str) -> Run:
   )
 
 
+class Feeding(NamedTuple):
+  """How a run's text is cut into batches."""
+
+  buckets: tuple[batches.Bucket, ...]
+  schedule: batches.Schedule | batches.StreamSchedule
+  gather: Callable
+
+
+def feeding(config: Any, split: data.Split) -> Feeding:
+  """That of a run's training on this platform."""
+  settings, seed = config.train, config.seed
+  if config.corpus.stream:
+    buckets, weights = batches.windows(settings.unroll, settings.unroll_spread)
+    stream = batches.StreamSchedule(
+      len(split.tokens), buckets, settings.batch_size, seed, weights
+    )
+    return Feeding(buckets, stream, batches.gather_windows)
+  buckets = train_buckets(config, split)
+  schedule = batches.Schedule(split.lengths, buckets, settings.batch_size, seed)
+  return Feeding(buckets, schedule, batches.gather)
+
+
 def train_buckets(config: Any, split: data.Split) -> tuple[batches.Bucket, ...]:
   """The shapes of a run's training batches on this platform."""
   return batches.buckets_for(
@@ -153,15 +213,27 @@ def train_buckets(config: Any, split: data.Split) -> tuple[batches.Bucket, ...]:
 
 
 def make_validator(config: Any, task: tasks.Task, split: data.Split):
-  """The evaluator that training validates with: one posterior sample."""
+  """The evaluator that training validates with: one posterior sample.
+
+  A stream is read by `config.evaluate.batch_size` rows: an approximation, each
+  row beginning with a state of zeros.
+  """
+  batch_size = config.evaluate.batch_size
+  if config.corpus.stream:
+    return _stream_evaluator(config, task, split, batch_size)
   return evaluation.make_evaluator(
     task,
     split,
-    batch_size=config.evaluate.batch_size,
+    batch_size=batch_size,
     num_buckets=config.evaluate.num_buckets,
     num_samples=1,
     chunk=1,
   )
+
+
+def _stream_evaluator(config, task, split, rows):
+  window = max(config.train.unroll, _WINDOW // rows)
+  return evaluation.make_stream_evaluator(task, split, rows=rows, window=window)
 
 
 def take_validation(
@@ -219,7 +291,18 @@ def has_stalled(config: Any, state: state_lib.TrainState) -> bool:
 
 
 def make_evaluator(run: Run, split: data.Split):
-  """The evaluator of a split with the run's evaluation settings."""
+  """The evaluator of a split with the run's evaluation settings.
+
+  A neural model of a stream reads it in one row, so that every token is given
+  all of the text before it.
+  """
+  if run.config.corpus.stream and run.task.read is not None:
+    return _stream_evaluator(run.config, run.task, split, rows=1)
+  return make_sentence_evaluator(run, split)
+
+
+def make_sentence_evaluator(run: Run, split: data.Split):
+  """The same with each sentence by itself."""
   settings = run.config.evaluate
   return evaluation.make_evaluator(
     run.task,

@@ -21,7 +21,11 @@ class Hyperparameters(flax.struct.PyTreeNode):
   final_learning_rate: Any  # Of a decaying schedule; a constant one ignores it.
   learning_rate_steps: Any  # How long the decay takes.
   pretrain_steps: Any  # As an autoencoder, before everything else begins.
+  decay_factor: Any  # None for none.
+  decay_start: Any  # Steps.
+  decay_every: Any
   clip_norm: Any  # Global gradient norm; inf for none.
+  weight_decay: Any  # None for none.
   dropout: noise.Rates
   kl_weight: Any
   kl_start: Any  # The KL weight at step 0 of an annealing schedule.
@@ -32,6 +36,11 @@ class Hyperparameters(flax.struct.PyTreeNode):
   rate_control_speed: Any
   mmd_weight: Any  # None for none.
   label_smoothing: Any  # None for none.
+  augmentation: Any  # Weight of the augmented loss; None for none.
+  teacher_temperature: Any
+  final_teacher_temperature: Any
+  activation_penalty: Any  # None for none.
+  temporal_penalty: Any  # None for none.
 
 
 class Selection(flax.struct.PyTreeNode):

@@ -23,6 +23,7 @@ def make_update(
   learning_rate_schedule: str,
   kl_schedule: str,
   inner_steps: int = 0,
+  gather: Callable = batches.gather,
 ) -> Callable:
   """Returns `update(corpus, hyperparameters, state, (rows, bucket))`.
 
@@ -39,6 +40,7 @@ def make_update(
     inner_steps: updates of the encoder alone that come before one of the
       decoder alone, at most, while `state.selection.explores`; 0: all
       parameters at once, always. They are of plain gradient descent.
+    gather: makes a batch of `rows`; see `batches`.
 
   Returns:
     The function; it returns the new state, and the metrics and the loss of
@@ -51,15 +53,18 @@ def make_update(
 
     def of_shape(shape, params):
       loss = jax.value_and_grad(task.loss, has_aux=True)
-      sentences = batches.gather(corpus, rows, shape)
-      return loss(params, sentences, now, key, extras)
+      return loss(params, gather(corpus, rows, shape), now, key, extras)
 
     branches = [functools.partial(of_shape, shape) for shape in buckets]
     value, grads = jax.lax.switch(bucket, branches, params)
     norm = optax.tree.norm(grads)
     tiny = jnp.finfo(norm.dtype).tiny  # A norm of 0 is not divided by.
     shrink = jnp.minimum(1.0, now.clip_norm / jnp.maximum(norm, tiny))
-    return value, jax.tree.map(lambda grad: grad * shrink, grads), norm
+    grads = jax.tree.map(lambda grad: grad * shrink, grads)
+    if now.weight_decay is not None:
+      add = lambda grad, p: grad + now.weight_decay * p
+      grads = jax.tree.map(add, grads, params)
+    return value, grads, norm
 
   def update(corpus, hyperparameters, state, batch):
     now = at_step(
@@ -194,12 +199,27 @@ def at_step(
   since = step - hyperparameters.pretrain_steps
   active = jnp.where(since < 0, 0.0, 1.0)
   step = jnp.maximum(since, 0.0)
-  return hyperparameters.replace(
-    learning_rate=schedules.anneal(
-      learning_rate_schedule,
+  learning_rate = schedules.anneal(
+    learning_rate_schedule,
+    step,
+    start=hyperparameters.learning_rate,
+    end=hyperparameters.final_learning_rate,
+    steps=hyperparameters.learning_rate_steps,
+  )
+  if hyperparameters.decay_factor is not None:
+    learning_rate *= schedules.staircase(
       step,
-      start=hyperparameters.learning_rate,
-      end=hyperparameters.final_learning_rate,
+      start=hyperparameters.decay_start,
+      every=hyperparameters.decay_every,
+      factor=hyperparameters.decay_factor,
+    )
+  return hyperparameters.replace(
+    learning_rate=learning_rate,
+    teacher_temperature=schedules.anneal(
+      'linear',
+      step,
+      start=hyperparameters.teacher_temperature,
+      end=hyperparameters.final_teacher_temperature,
       steps=hyperparameters.learning_rate_steps,
     ),
     target_rate=active * hyperparameters.target_rate,

@@ -10,18 +10,24 @@ from typing import Any, NamedTuple
 from clu import metrics as clu_metrics
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnnvae_jax import models
+from rnnvae_jax.baselines import ngrams
+from rnnvae_jax.data import vocab
 from rnnvae_jax.objectives import (
   free_bits,
   losses,
   posteriors,
   rate_control,
 )
-from rnnvae_jax.ops import noise
+from rnnvae_jax.ops import cross_entropy, noise
 from rnnvae_jax.training import metrics
 
 Batch = dict[str, Any]  # See `batches.gather`.
+
+# Of what a count model holds for impossible, when it writes.
+_LEAST_LOG_PROB = -1e3
 
 # The parts of a VAE's parameters that only its posterior depends on.
 ENCODER_PARTS = ('encoder', 'posterior')
@@ -46,6 +52,14 @@ class Latents(NamedTuple):
   with_decoder_of: Callable[[Any, Any], Any]
 
 
+class LanguageObjective(NamedTuple):
+  """The static choices of a language model's loss."""
+
+  rows: int = 0  # B of a stream, whose state is carried; 0: sentences.
+  teacher_interval: int = 0  # Updates that a copy serves; 0: there is no copy.
+  through_teacher: bool = False  # Whether gradients flow to the teacher.
+
+
 class Objective(NamedTuple):
   """The static choices of a VAE's loss; scalars are `Hyperparameters`."""
 
@@ -67,6 +81,8 @@ class Task:
     start: (params, batch_size, latents) -> the carry before the first token.
     step: (params, carry, tokens int[B], latents) -> carry, logits
       float[B, V].
+    read: (params, batch, carry) -> `language_model.Reading` of a language
+      model, whose carry is the next batch's; None for other tasks.
     latents: what only a VAE has; None for a language model.
     metrics: what training reports of a batch's sums.
     backend: which one runs the recurrence; see `ops.recurrence.choose`.
@@ -79,12 +95,17 @@ class Task:
   start: Callable
   step: Callable
   metrics: type[clu_metrics.Collection]
+  read: Callable | None = None
   latents: Latents | None = None
   backend: str = ''
 
 
 def build(config: Any, vocab_size: int) -> Task:
-  """The task that a config describes."""
+  """The task that a config describes, if it is one of gradients.
+
+  Raises:
+    ValueError: it is a count model's; see `counted`.
+  """
   model, objective = config.model, config.objective
 
   def as_configured(task):
@@ -95,8 +116,17 @@ def build(config: Any, vocab_size: int) -> Task:
     drawn = model.init_scale or model.embedding_init_scale
     return dataclasses.replace(task, init=init) if drawn else task
 
+  if model.kind == 'ngrams':
+    raise ValueError("config.model.kind = 'ngrams' is not trained in steps.")
   if model.kind == 'language_model':
-    return as_configured(language_model(models.build(config, vocab_size)))
+    of_language = LanguageObjective(
+      rows=config.train.batch_size if config.corpus.stream else 0,
+      teacher_interval=objective.teacher_interval,
+      through_teacher=not objective.teacher_stop_gradient,
+    )
+    return as_configured(
+      language_model(models.build(config, vocab_size), of_language)
+    )
   family = posteriors.build(
     model.posterior,
     model.latent_size,
@@ -113,43 +143,133 @@ def build(config: Any, vocab_size: int) -> Task:
   return as_configured(task)
 
 
-def language_model(model) -> Task:
-  """Exact maximum likelihood."""
+def counted(counts: ngrams.NGrams) -> Task:
+  """A count model, which has no parameters: it is called back on the host."""
+  width = max(len(counts.orders) - 1, 1)
 
-  def nll_of(params, batch, rates=None, keys=None, smoothing=None):
+  def nats(targets, mask):
+    rows = zip(np.asarray(targets), np.asarray(mask), strict=True)
+    totals = [-np.sum(counts.log_probs(ids[real])) for ids, real in rows]
+    return np.array(totals, np.float32)
+
+  def evaluate(params, batch, key, extras, num_samples, chunk):
+    del params, key, extras, num_samples, chunk
+    shape = jax.ShapeDtypeStruct(batch['index'].shape, jnp.float32)
+    arrays = batch['targets'], batch['mask']
+    return {'nll': jax.pure_callback(nats, shape, *arrays)}
+
+  def next_log_probs(contexts):
+    logits = counts.next_log_probs(np.asarray(contexts)).astype(np.float32)
+    # Where all that is possible is forbidden, anything is better than nothing.
+    return np.maximum(logits, _LEAST_LOG_PROB)
+
+  def step(params, contexts, tokens, latents):
+    del params, latents
+    contexts = jnp.concatenate([contexts[:, 1:], tokens[:, None]], axis=1)
+    shape = (len(tokens), counts.vocab_size)
+    logits = jax.pure_callback(
+      next_log_probs, jax.ShapeDtypeStruct(shape, jnp.float32), contexts
+    )
+    return contexts, logits
+
+  def untrained(*_):
+    raise ValueError('A count model is fitted, not trained by gradients.')
+
+  return Task(
+    init=lambda key: {},
+    initial_extras=dict,
+    loss=untrained,
+    evaluate=evaluate,
+    start=lambda params, rows, latents: jnp.full((rows, width), vocab.PAD),
+    step=step,
+    metrics=metrics.LanguageModelMetrics,
+  )
+
+
+def language_model(model, objective: LanguageObjective) -> Task:
+  """Exact maximum likelihood, of sentences or of a stream."""
+
+  def reading_of(params, batch, carry=None, **options):
     return model.apply(
       params,
       *_arrays(batch),
-      latents=None,
-      rates=rates,
-      keys=keys,
+      carry=carry,
       token_counts=batch['token_counts'],
-      smoothing=smoothing,
+      **options,
     )
+
+  def carried(batch, extras):
+    """The carry before a stream's windows; None for sentences."""
+    if not objective.rows:
+      return None
+    begins = batch['begins'][:, None]
+    return jax.tree.map(lambda x: jnp.where(begins, 0, x), extras['carry'])
+
+  def teach(params, hyperparameters, extras):
+    """The teacher, if there is one, and the extras that it changes."""
+    if hyperparameters.augmentation is None:
+      return None, {}
+    table, changed = params['params']['embedding']['embedding'], {}
+    if objective.teacher_interval:
+      old, age = extras['teacher'], extras['teacher_age']
+      fresh = age % objective.teacher_interval == 0
+      table = jnp.where(fresh, jax.lax.stop_gradient(table), old)
+      changed = {'teacher': table, 'teacher_age': age + 1}
+    temperature = hyperparameters.teacher_temperature
+    weight = hyperparameters.augmentation * temperature
+    return cross_entropy.Teacher(table, temperature, weight), changed
 
   def loss(params, batch, hyperparameters, key, extras):
     rates = hyperparameters.dropout
-    params = noise.drop_weights(params, rates.weight, key, 'recurrent')
-    keys = noise.row_keys(key, batch['index'])
-    total, nll = nll_of(
-      params, batch, rates, keys, hyperparameters.label_smoothing
+    teacher, changed = teach(params, hyperparameters, extras)
+    reading = reading_of(
+      noise.drop_weights(params, rates.weight, key, 'recurrent'),
+      batch,
+      carried(batch, extras),
+      rates=rates,
+      keys=noise.row_keys(key, batch['index']),
+      smoothing=hyperparameters.label_smoothing,
+      teacher=teacher,
+      through_teacher=objective.through_teacher,
     )
-    sums = {'reconstruction': jnp.sum(nll), **_counts(batch)}
-    return total / sums['sentences'], (sums, extras)
+    value = reading.total
+    if hyperparameters.activation_penalty is not None:
+      value += hyperparameters.activation_penalty * losses.activation(
+        reading.dropped, batch['mask']
+      )
+    if hyperparameters.temporal_penalty is not None:
+      value += hyperparameters.temporal_penalty * losses.temporal_activation(
+        reading.outputs, batch['mask']
+      )
+    sums = {'reconstruction': jnp.sum(reading.nll), **_counts(batch)}
+    if objective.rows:
+      changed['carry'] = jax.lax.stop_gradient(reading.carry)
+    return value / sums['sentences'], (sums, extras | changed)
+
+  def initial_extras():
+    extras = {}
+    if objective.rows:
+      extras['carry'] = model.stack.zero_carry(objective.rows)
+    if objective.teacher_interval:
+      shape = model.vocab_size, model.embedding_size
+      extras |= {'teacher': jnp.zeros(shape), 'teacher_age': jnp.int32(0)}
+    return extras
 
   def evaluate(params, batch, key, extras, num_samples, chunk):
     del key, extras, num_samples, chunk  # The likelihood is exact.
-    _, nll = nll_of(params, batch)
-    return {'nll': jnp.sum(nll, axis=1)}
+    return {'nll': jnp.sum(reading_of(params, batch).nll, axis=1)}
 
   return Task(
     init=lambda key: model.init(key, *_arrays(_tiny_batch())),
-    initial_extras=dict,
+    initial_extras=initial_extras,
     loss=loss,
     evaluate=evaluate,
     start=_bind(model, 'start'),
     step=_bind(model, 'step'),
-    metrics=metrics.LanguageModelMetrics,
+    read=reading_of,
+    metrics=(
+      metrics.StreamMetrics if objective.rows else metrics.LanguageModelMetrics
+    ),
     backend=model.stack.backend,
   )
 
@@ -171,7 +291,7 @@ def sentence_vae(
 
   def decode(params, batch, latents, rates=None, keys=None, smoothing=None):
     """Reconstruction given z: nats of the batch, and of each sentence."""
-    total, nll = model.apply(
+    reading = model.apply(
       params,
       latents,
       *_arrays(batch),
@@ -181,7 +301,7 @@ def sentence_vae(
       smoothing=smoothing,
       method='decode',
     )
-    return total, jnp.sum(nll, axis=1)
+    return reading.total, jnp.sum(reading.nll, axis=1)
 
   def make_log_prior(params):
     """z float[B, Z] -> float[B], nats; the components computed once."""

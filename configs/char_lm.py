@@ -1,0 +1,61 @@
+r"""LSTM language model of the characters of any text file, as one stream.
+
+  python -m rnnvae_jax.main --config=configs/char_lm.py --workdir=runs/char_lm
+  python -m rnnvae_jax.main --config=configs/char_lm.py:path/to/text.txt ...
+  python -m rnnvae_jax.main --mode=sample --workdir=runs/char_lm \
+    --config.generate.prime='ROMEO:' --config.generate.temperature=0.8
+  python -m rnnvae_jax.main --mode=reproduce --table=char_lm --workdir=...
+
+The state is carried from window to window; line ends are characters. Of a file
+the first 90 % train, the rest validates.
+"""
+
+from rnnvae_jax import config_lib
+
+PROTOCOL = (
+  'Tiny Shakespeare, 1,115,394 characters of 65 kinds as one stream, the state '
+  'carried; the first 90 % train, the last 10 % validate (111,540 events), '
+  'read in one row. Products in bfloat16.'
+)
+ROWS = {
+  'lstm': {'published': {}, 'source': 'none'},
+  'kneser_ney_7': {'published': {}, 'source': 'none'},
+}
+COLUMNS = 'valid_bits_per_token', 'valid_nll_per_token'
+
+
+def get_config(tail: str = ''):
+  arg = config_lib.parse_arg(tail, row='lstm', tiny=False)
+  config_lib.check_row(arg.row, ROWS)
+  config = config_lib.default()
+
+  config.corpus.name = 'tiny_shakespeare'
+  config.corpus.protocol = 'characters'
+  config.corpus.stream = True
+  config.evaluate.split = 'valid'
+  config.generate.max_length = 500
+  config.generate.num_samples = 3
+
+  if arg.row == 'kneser_ney_7':
+    config.model.kind = 'ngrams'
+    config.model.ngrams.order = 7
+  else:
+    config.model.kind = 'language_model'
+    config.model.cell = 'lstm'
+    config.model.embedding_size = 64
+    config.model.hidden_size = 512
+    config.model.precision = 'bfloat16'
+    config.dropout.locked = True
+    config.dropout.embedding = 0.1
+    config.dropout.output = 0.4
+    config.dropout.weight = 0.3
+    config.optimizer.learning_rate = 3e-3
+    config.optimizer.schedule = 'cosine'
+    config.train.batch_size = 64
+    config.train.unroll = 128
+    config.train.num_steps = 2_440  # About 20 epochs.
+    config.train.eval_every = 122
+    config.evaluate.batch_size = 32
+
+  config_lib.apply(config, arg)
+  return config

@@ -1,0 +1,61 @@
+r"""Count models of Penn Treebank, or of any text: what neural ones must beat.
+
+  python -m rnnvae_jax.main --config=configs/ptb_ngram.py --workdir=runs/kn5
+  python -m rnnvae_jax.main --config=configs/ptb_ngram.py:row=uniform_0,lee ...
+  python -m rnnvae_jax.main --mode=reproduce --table=ptb_ngram --workdir=...
+
+A row's name ends with its order. Rows `..._single` have one discount an order.
+"""
+
+from rnnvae_jax import config_lib
+
+PROTOCOL = (
+  'Penn Treebank, protocol `mikolov` (82,430 test events, eos counted; no '
+  'sentence cut), each sentence by itself. Kneser-Ney is interpolated, its '
+  'continuation counts without cut-offs, three discounts an order unless '
+  '`single`. Without smoothing an n-gram that was never seen is impossible.'
+)
+_OURS = {'published': {}, 'source': 'none'}
+ROWS = {
+  'uniform_0': {
+    'published': {'test_perplexity': 10_000},
+    'source': 'by definition',
+  },
+  'kneser_ney_1': _OURS,
+  'maximum_likelihood_3': {
+    'published': {'test_perplexity': float('inf')},
+    'source': 'by definition',
+  },
+  'kneser_ney_2': _OURS,
+  'kneser_ney_3': _OURS,
+  'kneser_ney_3_single': _OURS,
+  'kneser_ney_4': _OURS,
+  'kneser_ney_5': {
+    'published': {'test_perplexity': 141.2},
+    'source': 'Mikolov & Zweig 2012',
+  },
+  'kneser_ney_5_single': _OURS,
+}
+COLUMNS = 'valid_perplexity', 'test_perplexity'
+
+
+def get_config(tail: str = ''):
+  arg = config_lib.parse_arg(tail, row='kneser_ney_5', tiny=False)
+  config_lib.check_row(arg.row, ROWS)
+  config = config_lib.default()
+
+  config.corpus.name = 'ptb'
+  config.corpus.protocol = 'mikolov'
+  config.corpus.max_length = 100  # The longest has 83 with eos.
+
+  config.model.kind = 'ngrams'
+  name = arg.row.removesuffix('_single')
+  kind, _, order = name.rpartition('_')
+  config.model.ngrams.order = int(order)
+  if arg.row != name:
+    config.model.ngrams.smoothing = 'kneser_ney'
+  elif kind == 'maximum_likelihood':
+    config.model.ngrams.smoothing = 'maximum_likelihood'
+
+  config_lib.apply(config, arg)
+  return config

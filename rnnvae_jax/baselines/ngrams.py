@@ -1,0 +1,333 @@
+"""Count models of text: uniform, maximum likelihood, Kneser-Ney.
+
+One class for all of them: an interpolated n-gram model whose orders differ in
+their counts and discounts. Fitting, scoring and the distribution of the next
+token are array operations over all n-grams at once.
+"""
+
+from collections.abc import Sequence
+import os
+from typing import NamedTuple, Protocol
+import zipfile
+
+import jax
+import numpy as np
+
+from rnnvae_jax import errors
+from rnnvae_jax.data import vocab
+
+SMOOTHINGS = ('modified_kneser_ney', 'kneser_ney', 'maximum_likelihood')
+
+# A discount of no mass at all would leave none for what was not seen.
+_LEAST_DISCOUNT = 0.05
+
+
+class Scorer(Protocol):
+  """What gives text a probability, and writes it."""
+
+  vocab_size: int
+
+  def log_probs(self, ids: np.ndarray) -> np.ndarray:
+    """Nats of each token, given those before it in its sentence.
+
+    Args:
+      ids: int[N], sentences one after the other, each ended by eos; text
+        without eos is one long sentence.
+
+    Returns:
+      float64[N], -inf where the model says that a token is impossible.
+    """
+    ...
+
+  def sample(self, key: jax.Array, length: int) -> np.ndarray:
+    """One sentence: int[<= length], ended by eos unless that came too late."""
+    ...
+
+
+class Order(NamedTuple):
+  """The n-grams of one order k, sorted by (context, last token).
+
+  Attributes:
+    keys: int64[N], number of the context, a (k-1)-gram, times V + last token.
+    share: float64[N], what an n-gram has of its context's probability itself.
+    rest: float64[C], by context, the mass it leaves to shorter contexts; 1 for
+      those that nothing follows.
+  """
+
+  keys: np.ndarray
+  share: np.ndarray
+  rest: np.ndarray
+
+
+class NGrams:
+  """p(token | the n - 1 tokens before it in its sentence).
+
+  Interpolated modified Kneser-Ney (Chen & Goodman 1999, equations 26 to 29):
+  continuation counts below the highest order, except for n-grams that begin a
+  sentence, three discounts an order, the shortest context interpolated with the
+  uniform distribution, a context that was never seen skipped. `kneser_ney` has
+  one discount an order. `maximum_likelihood` has raw counts and no discounts,
+  so that what was never seen after a known context is impossible.
+
+  Attributes:
+    orders: from 1 to n; none: the uniform distribution.
+    vocab_size: V.
+    possible: bool[V], what can be predicted at all.
+  """
+
+  def __init__(self, orders: Sequence[Order], possible: np.ndarray):
+    self.orders = tuple(orders)
+    self.possible = possible
+    self.vocab_size = len(possible)
+
+  @classmethod
+  def fit(
+    cls,
+    ids: np.ndarray,
+    vocab_size: int,
+    order: int,
+    smoothing: str = 'modified_kneser_ney',
+  ) -> 'NGrams':
+    """Counts.
+
+    Args:
+      ids: int[N], see `Scorer.log_probs`.
+      vocab_size: V.
+      order: n, of the longest n-grams; 0 is the uniform distribution.
+      smoothing: one of `SMOOTHINGS`.
+
+    Raises:
+      ValueError: an unknown smoothing, a negative order, ids out of range, or
+        so large a vocabulary that n-grams cannot be numbered.
+    """
+    if smoothing not in SMOOTHINGS:
+      raise ValueError(errors.unknown('smoothing', smoothing, SMOOTHINGS))
+    if order < 0:
+      raise ValueError(f'order = {order}: at least 0.')
+    _check_ids(ids, vocab_size)
+    if (len(ids) + 1) * vocab_size >= 2**63:
+      raise ValueError(
+        f'{len(ids)} tokens of {vocab_size} types: their n-grams have more '
+        'numbers than 64 bits.'
+      )
+    possible = np.ones(vocab_size, bool)
+    possible[[vocab.PAD, vocab.BOS]] = False
+    # Text without end marks, such as a stream of characters, never ends.
+    possible[vocab.EOS] = bool(np.any(ids == vocab.EOS))
+    grams = _distinct(ids, vocab_size, order)
+    is_kneser_ney = smoothing != 'maximum_likelihood'
+    orders = []
+    for number, gram in enumerate(grams):
+      counts = gram.counts
+      if is_kneser_ney and number + 1 < len(grams):
+        followers = grams[number + 1]
+        left = np.bincount(followers.suffix, minlength=len(counts))
+        counts = np.where(gram.begins, counts, left)
+      num_contexts = 1 if number == 0 else len(grams[number - 1].counts)
+      discounts = np.zeros(3)
+      if is_kneser_ney:
+        discounts = _discounts(counts, modified='modified' in smoothing)
+      contexts = gram.keys // vocab_size
+      orders.append(
+        _order(gram.keys, contexts, counts, discounts, num_contexts)
+      )
+    return cls(orders, possible)
+
+  def log_probs(self, ids: np.ndarray) -> np.ndarray:
+    """See `Scorer.log_probs`.
+
+    Raises:
+      ValueError: ids out of range.
+    """
+    _check_ids(ids, self.vocab_size)
+    marked, real = _with_begins(ids)
+    total = self.possible[marked] / self.possible.sum()
+    # Of the k tokens up to the one before each: their number, -1 if unseen.
+    context = np.zeros(len(marked), np.int64)
+    for order in self.orders:
+      number = _find(order.keys, context, marked, self.vocab_size)
+      known = context >= 0
+      own = np.where(number >= 0, order.share[number], 0.0)
+      total = np.where(known, own + order.rest[context] * total, total)
+      # The context of the next order ends one token earlier.
+      context = np.concatenate([[-1], number[:-1]])
+      context[marked == vocab.BOS] = -1
+    with np.errstate(divide='ignore'):
+      return np.log(total[real])
+
+  def next_log_probs(self, contexts: np.ndarray) -> np.ndarray:
+    """What may come next.
+
+    Args:
+      contexts: int[B, M], the last M tokens, BOS where the sentence begins and
+        PAD before it; more than n - 1 of them change nothing.
+
+    Returns:
+      float64[B, V], nats; each row's probabilities sum to 1.
+    """
+    rows = len(contexts)
+    total = np.tile(self.possible / self.possible.sum(), (rows, 1))
+    for length, order in enumerate(self.orders):
+      context = self._numbers(contexts, length)
+      known = context >= 0
+      rest = np.where(known, order.rest[context], 1.0)
+      total *= rest[:, None]
+      first, last = (
+        np.searchsorted(order.keys, (context + more) * self.vocab_size)
+        for more in (0, 1)
+      )
+      counts = np.where(known, last - first, 0)
+      row = np.repeat(np.arange(rows), counts)
+      within = np.arange(len(row)) - np.repeat(
+        np.cumsum(counts) - counts, counts
+      )
+      gram = np.repeat(first, counts) + within
+      total[row, order.keys[gram] % self.vocab_size] += order.share[gram]
+    with np.errstate(divide='ignore'):
+      return np.log(total)
+
+  def sample(self, key: jax.Array, length: int) -> np.ndarray:
+    """See `Scorer.sample`."""
+    draws = np.asarray(jax.random.uniform(key, (length,)), np.float64)
+    # All of the sentence is context: what is too long changes nothing.
+    context = np.full((1, length + 1), vocab.PAD)
+    context[0, -1] = vocab.BOS
+    sentence = []
+    for draw in draws:
+      below = np.cumsum(np.exp(self.next_log_probs(context)[0]))
+      chosen = int(np.searchsorted(below, draw * below[-1], side='right'))
+      sentence.append(chosen)
+      if chosen == vocab.EOS:
+        break
+      context = np.append(context[:, 1:], [[chosen]], axis=1)
+    return np.array(sentence)
+
+  def save(self, path: str | os.PathLike[str]) -> None:
+    """Writes it; a kill at any moment leaves the old file or the new one."""
+    partial = f'{os.fspath(path)}.partial'
+    arrays = {
+      f'{name}_{number}': getattr(order, name)
+      for number, order in enumerate(self.orders)
+      for name in Order._fields
+    }
+    with open(partial, 'wb') as file:
+      np.savez(file, possible=self.possible, **arrays)
+    os.replace(partial, path)
+
+  @classmethod
+  def load(cls, path: str | os.PathLike[str]) -> 'NGrams':
+    """Reads what `save` wrote.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is damaged.
+    """
+    try:
+      with np.load(path, allow_pickle=False) as arrays:
+        count = sum(name.startswith('keys_') for name in arrays)
+        orders = [
+          Order(*(arrays[f'{name}_{number}'] for name in Order._fields))
+          for number in range(count)
+        ]
+        return cls(orders, arrays['possible'])
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+      raise ValueError(f'{os.fspath(path)} is damaged: {error}.') from error
+
+  def _numbers(self, contexts: np.ndarray, length: int) -> np.ndarray:
+    """int64[B], of the last `length` tokens; -1: unseen, or too few."""
+    number = np.zeros(len(contexts), np.int64)
+    if length > contexts.shape[1]:
+      return number - 1
+    columns = contexts.T[contexts.shape[1] - length :]
+    for order, tokens in zip(self.orders[:length], columns, strict=True):
+      number = _find(order.keys, number, tokens, self.vocab_size)
+    return number
+
+
+class _Grams(NamedTuple):
+  """The distinct n-grams of one order, sorted by key."""
+
+  keys: np.ndarray  # int64[N]
+  counts: np.ndarray  # int64[N], how often each was seen.
+  suffix: np.ndarray  # int64[N], number of the n-gram without its first token.
+  begins: np.ndarray  # bool[N], whether its first token begins a sentence.
+
+
+def _distinct(ids: np.ndarray, vocab_size: int, order: int) -> list[_Grams]:
+  marked, _ = _with_begins(ids)
+  grams: list[_Grams] = []
+  # Number of the k-gram that ends at each place, -1 where there is none.
+  number = np.zeros(len(marked), np.int64)
+  for length in range(1, order + 1):
+    before = np.zeros_like(number)
+    if length > 1:
+      before = np.concatenate([[-1], number[:-1]])
+      before[marked == vocab.BOS] = -1
+    places = np.flatnonzero(before >= 0)
+    keys, first, inverse, counts = np.unique(
+      before[places] * vocab_size + marked[places],
+      return_index=True,
+      return_inverse=True,
+      return_counts=True,
+    )
+    place = places[first]
+    if length == 1:
+      # Begin marks are contexts, but nothing that is predicted.
+      counts = np.where(keys == vocab.BOS, 0, counts)
+      begins = np.zeros(len(keys), bool)
+    else:
+      begins = marked[place - length + 1] == vocab.BOS
+    grams.append(_Grams(keys, counts, number[place], begins))
+    number = np.full(len(marked), -1, np.int64)
+    number[places] = inverse
+  return grams
+
+
+def _order(keys, contexts, counts, discounts, num_contexts) -> Order:
+  level = np.minimum(counts, 3)
+  taken = np.concatenate([[0.0], discounts])[level]
+  sums = np.bincount(contexts, counts, num_contexts)
+  left = np.bincount(contexts, taken, num_contexts)
+  followed = np.maximum(sums, 1)
+  return Order(
+    keys,
+    (counts - taken) / followed[contexts],
+    np.where(sums > 0, left / followed, 1.0),
+  )
+
+
+def _discounts(counts: np.ndarray, modified: bool) -> np.ndarray:
+  """Of counts 1, 2 and more, from the counts of counts; 0 to that count."""
+  ones, twos, threes, fours = (int(np.sum(counts == c)) for c in (1, 2, 3, 4))
+  base = ones / max(ones + 2 * twos, 1)
+  if not modified:
+    return np.full(3, max(base, _LEAST_DISCOUNT))
+  ratios = twos / max(ones, 1), threes / max(twos, 1), fours / max(threes, 1)
+  values = [c - (c + 1) * base * ratio for c, ratio in enumerate(ratios, 1)]
+  return np.clip(values, _LEAST_DISCOUNT, [1, 2, 3])
+
+
+def _with_begins(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """The text with BOS before each sentence, and which places were in it."""
+  starts = np.flatnonzero(np.concatenate([[True], ids[:-1] == vocab.EOS]))
+  if not len(ids):
+    starts = starts[:0]
+  marked = np.insert(ids, starts, vocab.BOS).astype(np.int64)
+  real = np.ones(len(marked), bool)
+  real[starts + np.arange(len(starts))] = False
+  return marked, real
+
+
+def _find(keys, contexts, tokens, vocab_size) -> np.ndarray:
+  """Numbers of the n-grams of contexts and last tokens, -1: unseen."""
+  wanted = contexts * vocab_size + tokens
+  place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+  return np.where((contexts >= 0) & (keys[place] == wanted), place, -1)
+
+
+def _check_ids(ids: np.ndarray, vocab_size: int) -> None:
+  if len(ids) and not 0 <= np.min(ids) <= np.max(ids) < vocab_size:
+    raise ValueError(
+      f'ids go from {np.min(ids)} to {np.max(ids)}, the vocabulary from 0 to '
+      f'{vocab_size - 1}.'
+    )

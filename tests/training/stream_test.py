@@ -1,0 +1,332 @@
+"""Text read as one stream: windows, a carried state, truncated gradients."""
+
+import itertools
+
+from absl.testing import absltest, parameterized
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnvae_jax import config_lib, data
+from rnnvae_jax.data import batches, vocab
+from rnnvae_jax.training import (
+  evaluation,
+  optimizers,
+  runs,
+  tasks,
+)
+from rnnvae_jax.training import state as state_lib
+from rnnvae_jax.training import step as step_lib
+
+pytestmark = pytest.mark.usefixtures('compile_once')
+
+V, N, B, T = 13, 97, 3, 5
+
+
+def make_split(num_tokens=N, bos=vocab.EOS):
+  """A stream of words with ends, the last token one of them."""
+  tokens = np.random.default_rng(3).integers(4, V, num_tokens)
+  tokens[[*range(6, num_tokens, 9), -1]] = vocab.EOS
+  ends = np.flatnonzero(tokens == vocab.EOS) + 1
+  lengths = np.diff(np.concatenate([[0], ends])).astype(np.int32)
+  starts = (ends - lengths).astype(np.int32)
+  return data.Split(tokens.astype(np.int32), starts, lengths, 0, 0, {}, bos)
+
+
+def make_config(**settings):
+  config = config_lib.default()
+  config.model.kind = 'language_model'
+  config.model.cell = 'lstm'
+  config.model.embedding_size, config.model.hidden_size = 7, 6
+  config.model.num_layers = 2
+  config.corpus.stream = True
+  config.optimizer.name, config.optimizer.clip_norm = 'sgd', 0.0
+  config.optimizer.learning_rate = 0.3
+  config.train.batch_size, config.train.unroll = B, T
+  config.update_from_flattened_dict(settings)
+  config_lib.validate(config)
+  return config
+
+
+def make_state(config):
+  task = tasks.build(config, V)
+  tx = optimizers.build(config)
+  return task, tx, state_lib.create(task, tx, seed=1)
+
+
+def train(config, split, num_steps, per_call=1, state=None, first=0):
+  """The state after some steps, and their losses."""
+  task, tx, fresh = make_state(config)
+  state = fresh if state is None else state
+  feeding = runs.feeding(config, split)
+  train_step = step_lib.make_train_step(
+    task, tx, feeding.buckets, 'constant', 'constant', 0, feeding.gather
+  )
+  text = feeding.schedule.put(split)
+  hyperparameters = optimizers.hyperparameters(config)
+  losses = []
+  for start in range(first, num_steps, per_call):
+    plan = feeding.schedule.steps(start, per_call)
+    state, _, loss = train_step(
+      state, text, *map(jnp.asarray, plan), hyperparameters
+    )
+    losses += np.asarray(loss).tolist()
+  return state, losses
+
+
+def whole_loss(config, split):
+  """(params) -> nats of all parts read at once, a sentence each, over B."""
+  task, _, _ = make_state(config)
+  schedule = batches.StreamSchedule(
+    len(split.tokens), (batches.Bucket(len(split.tokens)),), B, 0
+  )
+  text = schedule.put(split)
+  starts = jnp.zeros(B, jnp.int32)
+  bucket = batches.Bucket(int(text.lengths.max()))
+  batch = batches.gather_windows(text, starts, bucket)
+  return lambda params: task.read(params, batch).total / B
+
+
+class WindowsTest(parameterized.TestCase):
+  @parameterized.product(spread=(0, 1), seed=(0, 4))
+  def test_an_epoch_predicts_every_token_once_from_the_one_before(
+    self, spread, seed
+  ):
+    split = make_split()
+    buckets, weights = batches.windows(T, spread)
+    schedule = batches.StreamSchedule(N, buckets, B, seed, weights)
+    text = schedule.put(split)
+    seen = []
+    for starts, bucket in zip(
+      *schedule.steps(0, schedule.steps_per_epoch), strict=True
+    ):
+      batch = batches.gather_windows(text, jnp.asarray(starts), buckets[bucket])
+      np.testing.assert_array_equal(batch['begins'], starts == 0)
+      for row in range(B):
+        where = int(text.offsets[row]) + int(starts[row])
+        count = int(batch['mask'][row].sum())
+        seen += range(where, where + count)
+        np.testing.assert_array_equal(
+          batch['targets'][row, :count], split.tokens[where : where + count]
+        )
+        before = np.concatenate([[split.bos], split.tokens])
+        np.testing.assert_array_equal(
+          batch['inputs'][row, :count], before[where : where + count]
+        )
+    self.assertCountEqual(seen, range(N))
+
+  @parameterized.parameters(0, 1)
+  def test_is_the_same_however_it_is_cut(self, spread):
+    buckets, weights = batches.windows(T, spread)
+    make = lambda: batches.StreamSchedule(N, buckets, B, 0, weights)
+    whole = make().steps(0, 40)
+    for first, count in ((0, 13), (13, 20), (33, 7)):
+      part = make().steps(first, count)
+      for ours, theirs in zip(part, whole, strict=True):
+        np.testing.assert_array_equal(ours, theirs[first : first + count])
+
+  def test_drawn_lengths_are_as_frequent_as_probable(self):
+    buckets, weights = batches.windows(70, 5)
+    self.assertEqual([b.length for b in buckets], [35, 60, 65, 70, 75, 80])
+    self.assertAlmostEqual(sum(weights), 1.0, places=3)
+    schedule = batches.StreamSchedule(900_000, buckets, 10, 0, weights)
+    drawn = schedule.steps(0, schedule.steps_per_epoch - 1).bucket
+    share = np.bincount(drawn, minlength=6) / len(drawn)
+    # Three standard deviations of a share.
+    error = 3 * np.sqrt(np.array(weights) / len(drawn))
+    np.testing.assert_array_less(np.abs(share - weights), error)
+
+  def test_bad_arguments_are_named(self):
+    with self.assertRaisesRegex(ValueError, 'unroll_spread = 3'):
+      batches.windows(6, 3)
+    with self.assertRaisesRegex(ValueError, 'stream of 2 tokens'):
+      batches.StreamSchedule(2, (batches.Bucket(4),), 3, 0)
+
+
+class EvaluationTest(parameterized.TestCase):
+  @parameterized.product(window=(1, 4, 50, 97), rows=(1,))
+  def test_a_carry_split_anywhere_gives_the_same(self, window, rows):
+    config, split = make_config(), make_split()
+    task, _, state = make_state(config)
+    evaluate = evaluation.make_stream_evaluator(
+      task, split, rows=rows, window=window
+    )
+    got = evaluate(state.params, state.extras, None)['nll']
+    self.assertLen(got, len(split.lengths))
+    inputs = np.concatenate([[split.bos], split.tokens[:-1]])[None]
+    batch = {
+      'inputs': jnp.asarray(inputs),
+      'targets': jnp.asarray(split.tokens[None]),
+      'mask': jnp.ones((1, N), bool),
+      'token_counts': (),
+    }
+    nll = np.asarray(task.read(state.params, batch).nll[0], np.float64)
+    np.testing.assert_allclose(
+      got, np.add.reduceat(nll, split.offsets), rtol=2e-6
+    )
+
+  def test_several_rows_begin_with_states_of_zeros(self):
+    config, split = make_config(), make_split()
+    task, _, state = make_state(config)
+    evaluate = evaluation.make_stream_evaluator(task, split, rows=B, window=4)
+    total = evaluate(state.params, state.extras, None)['nll'].sum()
+    wanted = B * float(whole_loss(config, split)(state.params))
+    np.testing.assert_allclose(total, wanted, rtol=1e-6)
+
+  def test_of_a_sentence_by_itself_what_comes_before_it_is_an_end(self):
+    config, split = make_config(), make_split()
+    task, _, state = make_state(config)
+    evaluate = evaluation.make_evaluator(
+      task, split, batch_size=4, num_buckets=2, num_samples=1, chunk=1
+    )
+    got = evaluate(state.params, state.extras, jax.random.key(0))['nll']
+    for number in (0, 5):
+      alone = data.split_of([split.sentence(number)])
+      alone = data.Split(
+        *[
+          getattr(alone, f)
+          for f in (
+            'tokens',
+            'offsets',
+            'lengths',
+            'num_truncated',
+            'num_empty',
+            'labels',
+          )
+        ],
+        bos=vocab.EOS,
+      )
+      read = evaluation.make_stream_evaluator(task, alone, rows=1, window=3)
+      wanted = read(state.params, state.extras, None)['nll']
+      np.testing.assert_allclose(got[number], wanted[0], rtol=1e-6)
+
+
+class TrainingTest(parameterized.TestCase):
+  def test_one_window_of_the_whole_text_is_full_backpropagation(self):
+    split = make_split()
+    config = make_config(**{'train.unroll': N})
+    _, _, state = make_state(config)
+    wanted_loss, grads = jax.value_and_grad(whole_loss(config, split))(
+      state.params
+    )
+    wanted = jax.tree.map(lambda p, g: p - 0.3 * g, state.params, grads)
+    after, (loss,) = train(config, split, 1)
+    np.testing.assert_allclose(loss, wanted_loss, rtol=1e-6)
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+      after.params,
+      wanted,
+    )
+
+  def test_windows_are_given_the_state_that_the_ones_before_left(self):
+    split = make_split()
+    config = make_config(**{'optimizer.learning_rate': 0.0})
+    _, _, state = make_state(config)
+    windows = runs.feeding(config, split).schedule.steps_per_epoch
+    # Twice: the second epoch begins with zeros again.
+    _, losses = train(config, split, 2 * windows)
+    wanted = float(whole_loss(config, split)(state.params))
+    np.testing.assert_allclose(sum(losses[:windows]), wanted, rtol=1e-6)
+    np.testing.assert_allclose(losses[windows:], losses[:windows], rtol=1e-6)
+
+  def test_gradients_stop_at_the_window(self):
+    split = make_split()
+    config = make_config()
+    task, _, state = make_state(config)
+    feeding = runs.feeding(config, split)
+    text = feeding.schedule.put(split)
+    plan = feeding.schedule.steps(0, 2)
+    first, second = (
+      batches.gather_windows(text, jnp.asarray(s), feeding.buckets[0])
+      for s in plan.rows
+    )
+    params = state.params
+    carry = task.read(params, first).carry
+    params = jax.tree.map(
+      lambda p, g: p - 0.3 * g,
+      params,
+      jax.grad(lambda p: task.read(p, first).total / B)(params),
+    )
+    grads = jax.grad(lambda p: task.read(p, second, carry).total / B)(params)
+    wanted = jax.tree.map(lambda p, g: p - 0.3 * g, params, grads)
+    after, _ = train(config, split, 2)
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+      after.params,
+      wanted,
+    )
+
+  @parameterized.parameters(0, 1)
+  def test_several_steps_a_call_and_a_restart_change_nothing(self, spread):
+    split = make_split()
+    config = make_config(
+      **{
+        'train.unroll_spread': spread,
+        'dropout.output': 0.3,
+        'dropout.word_type': 0.2,
+        'dropout.weight': 0.2,
+        'dropout.locked': True,
+      }
+    )
+    whole, losses = train(config, split, 12)
+    fused, of_fused = train(config, split, 12, per_call=3)
+    np.testing.assert_allclose(of_fused, losses, rtol=1e-5)
+    part, _ = train(config, split, 6, per_call=3)
+    resumed, _ = train(config, split, 12, per_call=3, state=part, first=6)
+    for other, same in ((fused, resumed),):
+      jax.tree.map(
+        np.testing.assert_array_equal,
+        jax.device_get((other.params, other.extras)),
+        jax.device_get((same.params, same.extras)),
+      )
+    self.assertEqual(int(whole.step), 12)
+
+  def test_masks_are_constant_within_a_window_and_new_in_the_next(self):
+    split = make_split()
+    settings = {'dropout.embedding': 0.5, 'dropout.locked': True}
+    config = make_config(**settings, **{'optimizer.learning_rate': 0.0})
+    _, once = train(config, split, 7)
+    _, again = train(config, split, 14)
+    self.assertEqual(once, again[:7])
+    # Another epoch reads the same text with other masks.
+    self.assertTrue(
+      all(a != b for a, b in itertools.pairwise([*again[:7], *again[7:]]))
+    )
+    self.assertNotEqual(again[:7], again[7:])
+
+  def test_penalties_are_means_over_features_of_real_tokens(self):
+    split = make_split()
+    for name in ('activation_penalty', 'temporal_penalty'):
+      config = make_config(**{f'objective.{name}': 1.5})
+      task, _, state = make_state(config)
+      feeding = runs.feeding(config, split)
+      text = feeding.schedule.put(split)
+      last = feeding.schedule.steps_per_epoch - 1  # Partly past the end.
+      (starts,) = feeding.schedule.steps(last, 1).rows
+      batch = batches.gather_windows(
+        text, jnp.asarray(starts), feeding.buckets[0]
+      )
+      reading = task.read(state.params, batch)
+      value, _ = task.loss(
+        state.params,
+        batch,
+        optimizers.hyperparameters(config),
+        jax.random.key(0),
+        state.extras,
+      )
+      outputs, mask = np.asarray(reading.outputs), np.asarray(batch['mask'])
+      penalty = 0.0
+      for row, time in zip(*np.nonzero(mask), strict=True):
+        now = outputs[row, time]
+        if name == 'activation_penalty':
+          penalty += np.mean(now**2)
+        elif time:
+          penalty += np.mean((now - outputs[row, time - 1]) ** 2)
+      np.testing.assert_allclose(
+        value, (float(reading.total) + 1.5 * penalty) / B, rtol=1e-6
+      )
+
+
+if __name__ == '__main__':
+  absltest.main()
