@@ -285,6 +285,9 @@ def _section(table: Mapping[str, Any]) -> str:
     minutes = f'{row["wall_seconds"] / 60:.0f}' if ours else ''
     commit = f'`{_short(row["commit"])}`' if ours and row['commit'] else ''
     lines.append(_line([f'`{name}`', *cells, row['source'], minutes, commit]))
+  lines += [
+    f'\n`{name}`: {row["note"]}' for name, row in rows.items() if 'note' in row
+  ]
   commands = [
     f'{row["command"]}  # {row["device"]}'
     for row in rows.values()
