@@ -53,8 +53,8 @@ def get_config(tail: str = ''):
     config.optimizer.schedule = 'cosine'
     config.train.batch_size = 64
     config.train.unroll = 128
-    config.train.num_steps = 2_440  # About 20 epochs.
-    config.train.eval_every = 122
+    config.train.num_steps = 2_400  # About 20 epochs.
+    config.train.eval_every = 120
     config.evaluate.batch_size = 32
 
   config_lib.apply(config, arg)

@@ -50,6 +50,7 @@ def default() -> ml_collections.ConfigDict:
   config.model.cell = 'gru'
   config.model.embedding_size = 300
   config.model.hidden_size = 256
+  config.model.last_hidden_size = 0  # Of a decoder's last layer; 0: the same.
   config.model.num_layers = 1
   config.model.tied_embeddings = False  # Output layer = embedding table.
   config.model.output_bias = True
@@ -77,11 +78,14 @@ def default() -> ml_collections.ConfigDict:
   config.model.elman.activation = 'tanh'
   config.model.gru = ml_collections.ConfigDict()
   config.model.gru.reset_after = True  # As cuDNN; False: Cho et al. 2014.
-  config.model.lstm = ml_collections.ConfigDict()
+  config.model.lstm = ml_collections.ConfigDict()  # And of mlstm.
   config.model.lstm.peepholes = False
   config.model.lstm.forget_bias = 1.0  # Initial bias of the forget gate.
   config.model.lstm.cell_clip = 0.0  # 0: not clipped.
 
+  config.model.feed_forward = ml_collections.ConfigDict()
+  config.model.feed_forward.window = 4  # Words that are read: n - 1.
+  config.model.feed_forward.direct = False  # From words to the output layer.
   config.model.ngrams = ml_collections.ConfigDict()
   config.model.ngrams.order = 5  # 0: the uniform distribution.
   config.model.ngrams.smoothing = 'modified_kneser_ney'
@@ -184,6 +188,12 @@ def default() -> ml_collections.ConfigDict:
   config.judge.num_samples = 1_000  # Of the prior.
   config.judge.critic_steps = 0  # Updates of each critic; 0: no critics.
 
+  config.trace = ml_collections.ConfigDict()
+  config.trace.input = ''  # Text to follow; '': the validation split.
+  config.trace.length = 20_000  # Characters that units are ranked over.
+  config.trace.page = 3_000  # Of these, on the page.
+  config.trace.units = 10  # Shown for each property.
+
   config.lock()  # A misspelt key is an error here, not a silent no-op.
   return config
 
@@ -269,6 +279,8 @@ def _shrink(config: ml_collections.ConfigDict, default_corpus: bool) -> None:
   config.model.embedding_size = 10
   config.model.hidden_size = 14
   config.model.encoder_hidden_size = 11
+  if config.model.last_hidden_size:
+    config.model.last_hidden_size = config.model.embedding_size
   config.model.latent_size = 9
   config.train.num_steps = 12
   config.train.batch_size = 8
@@ -338,6 +350,12 @@ def validate(config: ml_collections.ConfigDict) -> None:
           f'config.{key} = {value} is for language models, not for VAEs of '
           'sentences. Legal: its default.'
         )
+    if model.cell == 'feed_forward':
+      raise ValueError(
+        "config.model.cell = 'feed_forward' has no state that a latent vector "
+        'could set. Legal for a VAE: '
+        f'{", ".join(cell for cell in models.CELLS if cell != model.cell)}.'
+      )
     _check_combination(config)
   elif train.inner_steps:
     raise ValueError(
@@ -461,6 +479,7 @@ _RANGES = (
   ('model.embedding_size', 1, None),
   ('model.hidden_size', 1, None),
   ('model.num_layers', 1, None),
+  ('model.last_hidden_size', 0, None),
   ('model.latent_size', 1, None),
   ('model.encoder_hidden_size', 0, None),
   ('model.init_scale', 0, None),
@@ -471,6 +490,7 @@ _RANGES = (
   ('model.concentration', 0, 5_000),
   ('model.prior_components', 1, None),
   ('model.lstm.cell_clip', 0, None),
+  ('model.feed_forward.window', 1, None),
   ('model.ngrams.order', 0, 20),
   ('dropout.embedding', 0, 0.99),
   ('dropout.hidden', 0, 0.99),
@@ -525,6 +545,9 @@ _RANGES = (
   ('generate.reconstruct_temperature', 0, None),
   ('generate.beam_size', 1, None),
   ('generate.length_penalty', 0, None),
+  ('trace.length', 2, None),
+  ('trace.page', 1, None),
+  ('trace.units', 1, None),
   ('judge.num_samples', 2, None),
   ('judge.critic_steps', 0, None),
   ('generate.top_k', 0, None),
@@ -554,7 +577,7 @@ def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 # What a finished run may be evaluated or sampled with, differently each time.
-_FREE = ('evaluate.', 'generate.', 'judge.', 'data.')
+_FREE = ('evaluate.', 'generate.', 'judge.', 'trace.', 'data.')
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:

@@ -3,9 +3,9 @@
   python -m rnnvae_jax.main --config=configs/gru_vae.py --workdir=runs/gru_vae
   python -m rnnvae_jax.main --mode=sample --workdir=runs/gru_vae
 
-Every mode but train and reproduce needs only --workdir: the config and
-vocabulary saved there are used. --config.KEY=VALUE overrides a key in any mode
-but reproduce.
+Every mode but train, gradients and reproduce needs only the --workdir of a run:
+the config and vocabulary saved there are used. --config.KEY=VALUE overrides a
+key in any mode but these two.
 """
 
 import logging as python_logging
@@ -17,6 +17,7 @@ import jax
 from ml_collections import config_flags
 
 from rnnvae_jax import (
+  analyse,
   config_lib,
   evaluate,
   generate,
@@ -34,6 +35,9 @@ MODES = {
   'interpolate': 'between pairs of lines, or of prior samples',
   'score': 'nats of each line of config.generate.input',
   'judge': 'BLEU, diversity, novelty of what the model writes -> judged.json',
+  'trace': 'what single units of a character model follow -> trace.html',
+  'agreement': 'subject-verb agreement of a language model -> agreement.png',
+  'gradients': 'gradient norms through time, of any cell -> gradients.png',
   'reproduce': "trains and evaluates --table's rows -> RESULTS.md",
 }
 
@@ -131,6 +135,9 @@ def _run() -> None:
       _TABLE.value, workdir, _ROWS.value, _SEEDS.value, _BUDGET.value
     )
     return
+  if mode == 'gradients':
+    analyse.gradient_flow(workdir)
+    return
   config = runs.load_config(workdir)
   overrides = config_flags.get_override_values(flags.FLAGS['config'])
   fixed = config_lib.flatten(config)
@@ -139,13 +146,17 @@ def _run() -> None:
   differing = config_lib.differences(config_lib.flatten(config), fixed)
   if differing:
     raise ValueError(
-      f'The run in {workdir} is trained; only evaluate, generate, judge and '
-      'data keys may change now:\n  ' + '\n  '.join(differing)
+      f'The run in {workdir} is trained; only evaluate, generate, judge, trace '
+      'and data keys may change now:\n  ' + '\n  '.join(differing)
     )
   if mode == 'evaluate':
     evaluate.evaluate(config, workdir)
   elif mode == 'judge':
     judge.judge(config, workdir)
+  elif mode == 'trace':
+    analyse.trace(config, workdir)
+  elif mode == 'agreement':
+    analyse.agree(config, workdir)
   else:
     generate.MODES[mode](config, workdir)
 

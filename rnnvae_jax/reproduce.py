@@ -114,7 +114,7 @@ def run(
   wanted = {
     key: value
     for key, value in config_lib.flatten(config).items()
-    if not key.startswith(('data.', 'generate.', 'judge.'))
+    if not key.startswith(('data.', 'generate.', 'judge.', 'trace.'))
   }
   done: dict[str, Any] = {}
   if os.path.exists(path):

@@ -48,7 +48,7 @@ class ParseArgTest(parameterized.TestCase):
     ('sise=3', "'sise' is unknown. Did you mean 'size'?"),
     ('xyzzy', "'xyzzy' is unknown. Known: corpus, tiny, cell, size, rate, "),
     ('cell', "'cell' is unknown"),  # No switch: it wants a value.
-    ('./no/such/folder', 'no such folder. A corpus folder holds train.txt'),
+    ('./no/such', 'no such folder or file. A corpus folder holds train.txt'),
     ('corpus.txt', 'no such folder'),
     ('size=2.5', "size='2.5' is not int"),
     ('rate=fast', "rate='fast' is not float"),

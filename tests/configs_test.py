@@ -57,8 +57,8 @@ RUN = tuple(name for name in NAMES if name != 'documents_vae')
 
 
 @functools.cache
-def run_tiny(name):
-  """Runs a config at `tiny` in all modes.
+def run_tiny(name, row=''):
+  """Runs a config, or a table's row, at `tiny` in all modes.
 
   Returns:
     The keys that no one has read, and what each mode wrote or said.
@@ -69,7 +69,7 @@ def run_tiny(name):
     for split in ('train', 'valid', 'test'):
       with open(os.path.join(folder, f'{split}.txt'), 'w') as file:
         file.write('A b c.\nB c a d.\n' * 3)
-    config = get_config(name, f'tiny,{folder}')
+    config = get_config(name, f'{row},tiny,{folder}')
     # Of one shape, so that all splits and modes share their programs: six
     # sentences to evaluate, score, sample, reconstruct, or in three pairs.
     config.train.num_buckets = config.evaluate.num_buckets = 1
@@ -157,7 +157,8 @@ class TablesTest(parameterized.TestCase):
     config = get_config(table, f'row={row},{tail}')
     config_lib.validate(config)
     self.assertTrue(config.is_locked)
-    self.assertEqual(config.corpus.name, 'grammar' if tail else 'ptb')
+    own = 'tiny_shakespeare' if table == 'char_lm' else 'ptb'
+    self.assertEqual(config.corpus.name, 'grammar' if tail else own)
 
   def test_every_row_is_valid_for_documents(self):
     folder = self.create_tempdir().full_path
@@ -214,7 +215,12 @@ class DeadKeysTest(parameterized.TestCase):
       self.assertIn('is a language model', written['interpolate'])
 
   def test_no_key_is_read_by_no_run(self):
-    unread = set.intersection(*(run_tiny(name)[0] for name in RUN))
+    # Rows whose model or text no other config has.
+    others = ('char_lm', ''), ('ptb_ngram', ''), ('ptb_lm', 'row=feed_forward')
+    unread = set.intersection(
+      *(run_tiny(name)[0] for name in RUN),
+      *(run_tiny(name, row)[0] for name, row in others),
+    )
     # Its only legal value is its default, so there is nothing to read.
     refused = {'model.bidirectional_decoder': True}
     self.assertEqual(unread, set(refused))

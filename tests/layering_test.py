@@ -33,10 +33,12 @@ LAYERS = {
   'train': {'data', 'training'},
   'evaluate': {'data', 'training'},
   'generate': {'data', 'ops', 'training'},
-  'analysis': set(),
+  'analysis': {'models'},
+  'analyse': {'analysis', 'data', 'training'},
   'judge': {'analysis', 'config_lib', 'data', 'generate', 'training'},
   'reproduce': {'config_lib', 'data', 'evaluate', 'train', 'training'},
   'main': {
+    'analyse',
     'config_lib',
     'evaluate',
     'generate',

@@ -7,11 +7,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rnnvae_jax.models import cells, language_model, recurrent, sentence_vae
+from rnnvae_jax.models import (
+  cells,
+  feed_forward,
+  language_model,
+  recurrent,
+  sentence_vae,
+)
 from rnnvae_jax.ops import recurrence
 
 KINDS = ('language_model', 'sentence_vae')
-CELLS = ('elman', 'gru', 'lstm')
+CELLS = ('elman', 'gru', 'lstm', 'mlstm', 'feed_forward')
 
 Model = language_model.LanguageModel | sentence_vae.SentenceVAE
 
@@ -30,7 +36,7 @@ def build(config: Any, vocab_size: int, head_size: int = 0) -> Model:
   decoder = language_model.LanguageModel(
     vocab_size=vocab_size,
     embedding_size=model.embedding_size,
-    stack=_stack(config, model.hidden_size, bidirectional=False),
+    stack=_decoder_stack(config),
     tied_embeddings=model.tied_embeddings,
     inputless=model.inputless,
     locked_dropout=config.dropout.locked,
@@ -56,10 +62,30 @@ def build(config: Any, vocab_size: int, head_size: int = 0) -> Model:
   )
 
 
-def _stack(config, features: int, bidirectional: bool) -> recurrent.Recurrent:
+def _decoder_stack(config) -> recurrent.Recurrent | feed_forward.FeedForward:
+  model = config.model
+  if model.cell != 'feed_forward':
+    return _stack(
+      config,
+      model.hidden_size,
+      bidirectional=False,
+      last=model.last_hidden_size,
+    )
+  return feed_forward.FeedForward(
+    model.hidden_size,
+    model.embedding_size,
+    window=model.feed_forward.window,
+    direct=model.feed_forward.direct,
+    precision=model.precision,
+  )
+
+
+def _stack(
+  config, features: int, bidirectional: bool, last: int = 0
+) -> recurrent.Recurrent:
   """A stack of the configured cells, its forget gates' bias as configured."""
   model = config.model
-  kind: type[cells.Elman] | type[cells.GRU] | type[cells.LSTM]
+  kind: type[cells.Cell]
   options: dict[str, Any]
   bias_init = nn.initializers.zeros_init()
   if model.cell == 'elman':
@@ -67,15 +93,16 @@ def _stack(config, features: int, bidirectional: bool) -> recurrent.Recurrent:
   elif model.cell == 'gru':
     kind, options = cells.GRU, {'reset_after': model.gru.reset_after}
   else:
-    kind = cells.LSTM
+    kind = cells.LSTM if model.cell == 'lstm' else cells.MultiplicativeLSTM
     options = {
       'peepholes': model.lstm.peepholes,
       'cell_clip': model.lstm.cell_clip,
     }
-    bias_init = functools.partial(_lstm_bias, model.lstm.forget_bias)
-  make_cell = functools.partial(
-    kind, features, precision=model.precision, **options
-  )
+    bias_init = functools.partial(
+      _lstm_bias, model.lstm.forget_bias, kind.num_gates
+    )
+  make = functools.partial(kind, precision=model.precision, **options)
+  make_cell = functools.partial(make, features)
   platform = jax.default_backend()
   backend = recurrence.choose(
     model.backend,
@@ -100,14 +127,16 @@ def _stack(config, features: int, bidirectional: bool) -> recurrent.Recurrent:
       kernels=backend == 'pallas',
     ),
     bias_init=bias_init,
+    last_features=last,
+    make_last_cell=functools.partial(make, last) if last else None,
   )
 
 
-def _lstm_bias(forget_bias, key, shape, dtype=jnp.float32) -> jax.Array:
+def _lstm_bias(forget_bias, gates, key, shape, dtype=jnp.float32) -> jax.Array:
   """Zeros but for the forget gate, so that a new LSTM remembers."""
   del key
-  i, f, g, o = jnp.split(jnp.zeros(shape, dtype), 4)
-  return jnp.concatenate([i, f + forget_bias, g, o])
+  *others, f, g, o = jnp.split(jnp.zeros(shape, dtype), gates)
+  return jnp.concatenate([*others, f + forget_bias, g, o])
 
 
 def initialised(config: Any, params: Any, key: jax.Array) -> Any:

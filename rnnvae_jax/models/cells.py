@@ -134,7 +134,10 @@ class LSTM(nn.Module):
   ) -> Carry:
     """carry (h, c), gates float[B, 4 H] in the order i, f, g, o -> (h, c)."""
     h, c = carry
-    gates = gates + _product(self, h, mask)
+    return self._update(c, gates + _product(self, h, mask))
+
+  def _update(self, c: jax.Array, gates: jax.Array) -> Carry:
+    """The states from the cell state before and the gates, products added."""
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     if self.peepholes:
       p_i, p_f, p_o = self.weights['peepholes'][:, None]
@@ -151,6 +154,33 @@ class LSTM(nn.Module):
     return recurrence.Cell(
       'lstm', peepholes=self.peepholes, cell_clip=self.cell_clip
     )
+
+
+class MultiplicativeLSTM(LSTM):
+  """An LSTM whose recurrent products read, instead of h,
+
+    m = (W_m x + b_m) * (U_m h)
+
+  so that the input chooses the transition (Krause et al., arXiv:1609.07959, as
+  in Radford et al., arXiv:1704.01444, b_m apart). The recurrent products are
+  two in sequence; a mask of the state multiplies h and m.
+  """
+
+  num_gates = 5
+
+  def __call__(
+    self, carry: Carry, gates: jax.Array, mask: jax.Array | None = None
+  ) -> Carry:
+    """carry (h, c), gates float[B, 5 H] in the order m, i, f, g, o."""
+    size = self.features
+    product = _product(self, carry[0], mask, slice(size))
+    read = gates[:, :size] * product
+    inner = gates[:, size:] + _product(self, read, mask, slice(size, None))
+    return self._update(carry[1], inner)
+
+  @property
+  def spec(self) -> recurrence.Cell:
+    return super().spec._replace(kind='mlstm')
 
 
 Cell = Elman | GRU | LSTM

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnvae_jax.data import vocab
-from rnnvae_jax.models import recurrent
+from rnnvae_jax.models import feed_forward, recurrent
 from rnnvae_jax.ops import cross_entropy, noise, products
 
 
@@ -43,7 +43,7 @@ class LanguageModel(nn.Module):
 
   vocab_size: int
   embedding_size: int
-  stack: recurrent.Recurrent
+  stack: recurrent.Recurrent | feed_forward.FeedForward
   tied_embeddings: bool = False
   inputless: bool = False
   locked_dropout: bool = False
@@ -56,7 +56,7 @@ class LanguageModel(nn.Module):
   def setup(self):
     self.embedding = nn.Embed(self.vocab_size, self.embedding_size)
     self.recurrent = self.stack.clone(parent=None, name=None)
-    output_size = self.stack.features
+    output_size = self.stack.output_size
     if self.latent_to_output:
       output_size += self.latent_size
     precision = products.lax_precision(self.precision)

@@ -88,7 +88,8 @@ class Recurrent(nn.Module):
 
   A bidirectional layer hands the concatenated outputs of its two directions to
   the next one. Dropout acts between layers, and on what the recurrent products
-  read of the states, with one mask for all steps.
+  read of the states, with one mask for all steps. The last layer may be of
+  another size, `last_features` of `make_last_cell`.
   """
 
   make_cell: Callable[..., cells.Cell]  # (name=...) -> a module of `cells`.
@@ -101,6 +102,19 @@ class Recurrent(nn.Module):
   backend: str = 'fused'
   options: recurrence.Options = recurrence.Options()
   bias_init: nn.initializers.Initializer = nn.initializers.zeros_init()
+  last_features: int = 0  # 0: as the others'.
+  make_last_cell: Callable[..., cells.Cell] | None = None
+
+  @property
+  def sizes(self) -> tuple[int, ...]:
+    """Units of each layer."""
+    last = self.last_features or self.features
+    return (*[self.features] * (self.num_layers - 1), last)
+
+  @property
+  def output_size(self) -> int:
+    """Of the outputs' features."""
+    return self.sizes[-1] * (2 if self.bidirectional else 1)
 
   @nn.compact
   def __call__(
@@ -129,15 +143,20 @@ class Recurrent(nn.Module):
     if keys is None or rates is None:
       rates = noise.Rates()
     after = []
-    for number, before in enumerate(carry):
+    for number, (before, size) in enumerate(
+      zip(carry, self.sizes, strict=True)
+    ):
+      make_cell = self.make_cell
+      if number + 1 == self.num_layers and self.make_last_cell is not None:
+        make_cell = self.make_last_cell
       if number:
         site = f'{self.name}/hidden_{number}'
         x = noise.dropout(x, rates.hidden, keys, site, self.locked_dropout)
       states, outputs = [], []
       for direction, start in enumerate(before):
         layer = Layer(
-          self.make_cell,
-          self.features,
+          make_cell,
+          size,
           self.num_gates,
           reverse=direction == 1,
           backend=self.backend,
@@ -148,7 +167,7 @@ class Recurrent(nn.Module):
         state_mask = None
         if rates.recurrent is not None:
           site = f'{self.name}/{layer.name}/recurrent'
-          ones = jnp.ones((x.shape[0], 1, self.features))
+          ones = jnp.ones((x.shape[0], 1, size))
           state_mask = noise.dropout(ones, rates.recurrent, keys, site, True)
           state_mask = state_mask[:, 0]
         state, output = layer(x, mask, start, state_mask)
@@ -161,7 +180,10 @@ class Recurrent(nn.Module):
   @nn.nowrap
   def zero_carry(self, batch_size: int, dtype=jnp.float32) -> Carry:
     """The carry of a stack that has read nothing."""
-    zeros = jnp.zeros((batch_size, self.features), dtype)
-    direction = (zeros,) * self.num_states
-    layer = (direction,) * (2 if self.bidirectional else 1)
-    return (layer,) * self.num_layers
+
+    def of_layer(size):
+      zeros = jnp.zeros((batch_size, size), dtype)
+      direction = (zeros,) * self.num_states
+      return (direction,) * (2 if self.bidirectional else 1)
+
+    return tuple(map(of_layer, self.sizes))

@@ -44,7 +44,7 @@ _SLOPES: dict[str, Callable[[jax.Array], jax.Array]] = {
 class Cell(NamedTuple):
   """Which cell, and its static options; see `models.cells` for equations."""
 
-  kind: str  # 'elman', 'gru' or 'lstm'.
+  kind: str  # 'elman', 'gru', 'lstm' or 'mlstm'.
   activation: str = 'tanh'  # Of the Elman cell.
   reset_after: bool = True  # Of the GRU.
   peepholes: bool = False  # Of the LSTM.
@@ -469,6 +469,8 @@ def rule_of(cell: Cell) -> Rule:
     return _elman(cell)
   if cell.kind == 'lstm':
     return _lstm(cell)
+  if cell.kind == 'mlstm':
+    return _multiplicative(_lstm(cell))
   return _gru_after() if cell.reset_after else _gru_before()
 
 
@@ -684,3 +686,46 @@ def _lstm(cell: Cell) -> Rule:
 
   phase = Phase((0, 4), 4, forward, backward)
   return Rule((phase,), coefficients, before_step, finish)
+
+
+def _multiplicative(inner: Rule) -> Rule:
+  """A rule whose products read m = x_m * (h U_m) in the place of h."""
+  (of_inner,) = inner.phases
+  num_inner = of_inner.num_activations
+
+  def forward_m(weights, gates, products, state, active):
+    del weights, state, active
+    (x,), (u,) = gates, products
+    return x * u, (x, u)
+
+  def forward(weights, gates, products, state, active):
+    del active
+    return of_inner.forward(weights, gates, products, state, ())
+
+  def coefficients(weights, activations, before, after, mask):
+    x, u, *others = _split(activations, 2 + num_inner)
+    of_others = inner.coefficients(weights, _join(*others), before, after, mask)
+    return of_others | {'x': x, 'u': u}
+
+  def backward_m(now, d_state, handed_back):
+    del d_state
+    return (handed_back[0] * now['x'],)
+
+  def before_step(now, d_state, handed_back):
+    return inner.before(now, d_state, handed_back[1:])
+
+  def finish(precision, weights, coefficients, d_states, before, after):
+    x, u = coefficients['x'], coefficients['u']
+    d_gates, grads = inner.finish(
+      precision, weights, coefficients, d_states, (x * u, *before[1:]), after
+    )
+    d_m = products.dot(d_gates, _rows(weights, of_gates), precision)
+    d_m = _masked(weights, d_m)
+    of_m = products.outer(_masked(weights, before[0]), d_m * x, precision)
+    kernel = _join(of_m, grads['recurrent_kernel'])
+    return _join(d_m * u, d_gates), grads | {'recurrent_kernel': kernel}
+
+  of_m = Phase((0, 1), 2, forward_m, backward_m)
+  first, stop = of_inner.gates
+  of_gates = Phase((first + 1, stop + 1), num_inner, forward, of_inner.backward)
+  return Rule((of_m, of_gates), coefficients, before_step, finish)

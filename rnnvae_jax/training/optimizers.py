@@ -90,6 +90,9 @@ def hyperparameters(
   final = optimizer.final_learning_rate
   if optimizer.schedule == 'constant':  # Which has an end only.
     final = optimizer.learning_rate
+  temperature = objective.teacher_temperature
+  # What an absent part would read is left out of the program.
+  if_any = lambda part, value: jnp.float32(value) if part else None
   return state_lib.Hyperparameters(
     learning_rate=jnp.float32(optimizer.learning_rate),
     final_learning_rate=jnp.float32(final),
@@ -97,13 +100,11 @@ def hyperparameters(
       config.train.num_steps - config.train.pretrain_steps
     ),
     pretrain_steps=jnp.float32(config.train.pretrain_steps),
-    decay_factor=(
-      jnp.float32(optimizer.decay_factor) if optimizer.decay_every else None
-    ),
-    decay_start=jnp.float32(optimizer.decay_start),
-    decay_every=jnp.float32(optimizer.decay_every),
+    decay_factor=if_any(optimizer.decay_every, optimizer.decay_factor),
+    decay_start=if_any(optimizer.decay_every, optimizer.decay_start),
+    decay_every=if_any(optimizer.decay_every, optimizer.decay_every),
     clip_norm=jnp.float32(optimizer.clip_norm or jnp.inf),
-    weight_decay=_or_none(optimizer.weight_decay),
+    weight_decay=if_any(optimizer.weight_decay, optimizer.weight_decay),
     dropout=noise.Rates(**rates),
     kl_weight=jnp.float32(objective.kl_weight),
     kl_start=jnp.float32(objective.kl_start),
@@ -112,18 +113,19 @@ def hyperparameters(
     free_bits=jnp.float32(objective.free_bits),
     target_rate=jnp.float32(objective.target_rate),
     rate_control_speed=jnp.float32(objective.rate_control_speed),
-    mmd_weight=_or_none(objective.mmd_weight),
-    label_smoothing=_or_none(objective.label_smoothing),
-    augmentation=_or_none(objective.augmentation),
-    teacher_temperature=jnp.float32(objective.teacher_temperature),
-    final_teacher_temperature=jnp.float32(
-      objective.final_teacher_temperature or objective.teacher_temperature
+    mmd_weight=if_any(objective.mmd_weight, objective.mmd_weight),
+    label_smoothing=if_any(
+      objective.label_smoothing, objective.label_smoothing
     ),
-    activation_penalty=_or_none(objective.activation_penalty),
-    temporal_penalty=_or_none(objective.temporal_penalty),
+    augmentation=if_any(objective.augmentation, objective.augmentation),
+    teacher_temperature=if_any(objective.augmentation, temperature),
+    final_teacher_temperature=if_any(
+      objective.augmentation, objective.final_teacher_temperature or temperature
+    ),
+    activation_penalty=if_any(
+      objective.activation_penalty, objective.activation_penalty
+    ),
+    temporal_penalty=if_any(
+      objective.temporal_penalty, objective.temporal_penalty
+    ),
   )
-
-
-def _or_none(value: float):
-  """None for 0: what it would steer is left out of the program."""
-  return jnp.float32(value) if value else None

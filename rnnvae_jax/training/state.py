@@ -22,7 +22,7 @@ class Hyperparameters(flax.struct.PyTreeNode):
   learning_rate_steps: Any  # How long the decay takes.
   pretrain_steps: Any  # As an autoencoder, before everything else begins.
   decay_factor: Any  # None for none.
-  decay_start: Any  # Steps.
+  decay_start: Any  # Steps; None without a factor.
   decay_every: Any
   clip_norm: Any  # Global gradient norm; inf for none.
   weight_decay: Any  # None for none.
@@ -37,7 +37,7 @@ class Hyperparameters(flax.struct.PyTreeNode):
   mmd_weight: Any  # None for none.
   label_smoothing: Any  # None for none.
   augmentation: Any  # Weight of the augmented loss; None for none.
-  teacher_temperature: Any
+  teacher_temperature: Any  # None without it.
   final_teacher_temperature: Any
   activation_penalty: Any  # None for none.
   temporal_penalty: Any  # None for none.

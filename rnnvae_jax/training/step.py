@@ -213,15 +213,18 @@ def at_step(
       every=hyperparameters.decay_every,
       factor=hyperparameters.decay_factor,
     )
+  if hyperparameters.augmentation is not None:
+    hyperparameters = hyperparameters.replace(
+      teacher_temperature=schedules.anneal(
+        'linear',
+        step,
+        start=hyperparameters.teacher_temperature,
+        end=hyperparameters.final_teacher_temperature,
+        steps=hyperparameters.learning_rate_steps,
+      )
+    )
   return hyperparameters.replace(
     learning_rate=learning_rate,
-    teacher_temperature=schedules.anneal(
-      'linear',
-      step,
-      start=hyperparameters.teacher_temperature,
-      end=hyperparameters.final_teacher_temperature,
-      steps=hyperparameters.learning_rate_steps,
-    ),
     target_rate=active * hyperparameters.target_rate,
     mmd_weight=jax.tree.map(
       lambda weight: active * weight, hyperparameters.mmd_weight

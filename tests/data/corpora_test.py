@@ -116,6 +116,7 @@ class ReadTest(parameterized.TestCase):
       'grammar': 'mikolov',
       'ptb': 'tweet',
       'politicians': 'tweet',
+      'tiny_shakespeare': 'characters',
     }
     self.assertEqual(got, want)
     self.assertEqual(corpora.default_protocol(self.folder()), 'plain')

@@ -68,7 +68,9 @@ class FeedTest(parameterized.TestCase):
     rows = PER_CALL * BATCH
     longest = int(self.split.lengths.max())
     # One shape, hence one program.
-    self.assertEqual(shapes, {((rows * longest,), (rows,), (rows,), (rows,))})
+    self.assertEqual(
+      shapes, {((rows * longest,), (rows,), (rows,), (rows,), ())}
+    )
 
   def test_a_small_corpus_stays_on_the_device(self):
     corpora = [corpus for corpus, _, _ in self.calls(0, 6, share=0.5)]

@@ -48,8 +48,7 @@ def outputs(**changes):
   )
   latents = np.ones((ROWS, SIZES['latent_size']), np.float32)
   apply = functools.partial(model.apply, method='decode')
-  _, nll = jax.jit(apply)(params, latents, *arrays())
-  return np.asarray(nll)
+  return np.asarray(jax.jit(apply)(params, latents, *arrays()).nll)
 
 
 # The changed key and value, and what else the base config needs for it.
@@ -99,7 +98,8 @@ class BuildTest(parameterized.TestCase):
   def test_these_are_all_options(self):
     tested = {key for change, _ in TREE + OUTPUTS for key in change}
     tested = {key.replace('__', '.') for key in tested}
-    # Tested below, in posteriors_test, or, the last, refused if True.
+    # Tested below, in posteriors_test, in feed_forward_test, of no module, or,
+    # the last, refused if True.
     tested |= {
       'dropout.locked',
       'model.backend',
@@ -111,6 +111,11 @@ class BuildTest(parameterized.TestCase):
       'model.flow_layers',
       'model.concentration',
       'model.lstm.forget_bias',
+      'model.feed_forward.window',
+      'model.feed_forward.direct',
+      'model.last_hidden_size',
+      'model.ngrams.order',
+      'model.ngrams.smoothing',
       'model.bidirectional_decoder',
     }
     options = [
@@ -199,7 +204,26 @@ class BuildTest(parameterized.TestCase):
     kernel = tree['recurrent']['layer_0']['kernel']
     self.assertEqual(kernel[0], SIZES['embedding_size'])
 
-  @parameterized.parameters(*models.CELLS)
+  def test_the_last_layer_may_be_of_another_size(self):
+    config = configure(
+      model__kind='language_model',
+      model__cell='lstm',
+      model__num_layers=3,
+      model__last_hidden_size=5,
+    )
+    tree = shapes(config)['recurrent']
+    hidden = SIZES['hidden_size']
+    kernels = [tree[f'layer_{n}']['kernel'] for n in range(3)]
+    sizes = SIZES['embedding_size'], hidden, hidden
+    self.assertEqual(
+      kernels,
+      [
+        (size, 4 * units)
+        for size, units in zip(sizes, (hidden, hidden, 5), strict=True)
+      ],
+    )
+
+  @parameterized.parameters('elman', 'gru', 'lstm', 'mlstm')
   def test_a_decoder_reads_in_one_direction(self, cell):
     config = configure(model__cell=cell, model__bidirectional_encoder=True)
     model = models.build(config, VOCAB)

@@ -48,6 +48,14 @@ def lstm(clip, p, carry, gates):
   return o * np.tanh(c), c
 
 
+def mlstm(clip, p, carry, gates):
+  size = carry[0].shape[1]
+  kernel = p['recurrent_kernel']
+  m = gates[:, :size] * (carry[0] @ kernel[:, :size])
+  rest = p | {'recurrent_kernel': kernel[:, size:]}
+  return lstm(clip, rest, (m, carry[1]), gates[:, size:])
+
+
 # name: (class, options, the equations)
 CELLS = {
   'elman_tanh': (cells.Elman, {}, functools.partial(elman, np.tanh)),
@@ -73,6 +81,16 @@ CELLS = {
     cells.LSTM,
     {'peepholes': True, 'cell_clip': CLIP},
     functools.partial(lstm, CLIP),
+  ),
+  'mlstm': (
+    cells.MultiplicativeLSTM,
+    {},
+    functools.partial(mlstm, np.inf),
+  ),
+  'mlstm_clipped_peepholes': (
+    cells.MultiplicativeLSTM,
+    {'peepholes': True, 'cell_clip': CLIP},
+    functools.partial(mlstm, CLIP),
   ),
 }
 

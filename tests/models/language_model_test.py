@@ -70,8 +70,15 @@ def parameters(model):
   return random_like(shapes)
 
 
-def rates_of(embedding=0.0, hidden=0.0, output=0.0, word=0.0, recurrent=0.0):
-  rates = embedding, hidden, output, word, recurrent
+def rates_of(
+  embedding=0.0,
+  hidden=0.0,
+  output=0.0,
+  word=0.0,
+  word_type=0.0,
+  recurrent=0.0,
+):
+  rates = embedding, hidden, output, word, word_type, recurrent
   return noise.Rates(*map(jnp.float32, rates))
 
 
@@ -103,7 +110,8 @@ def grads_of(model):
   """((of params, of latents), float[B, T] nats) of their sum."""
 
   def value(params, latents, arrays):
-    return model.apply(params, *arrays, latents)
+    reading = model.apply(params, *arrays, latents)
+    return reading.total, reading.nll
 
   fn = on_host(jax.grad(value, argnums=(0, 1), has_aux=True))
 
@@ -398,7 +406,7 @@ class DropoutTest(parameterized.TestCase):
     assert_close(got, self.run_model(rates_of()), roundings(2))
 
   @parameterized.parameters(
-    'embedding', 'hidden', 'output', 'word', 'recurrent'
+    'embedding', 'hidden', 'output', 'word', 'word_type', 'recurrent'
   )
   def test_each_rate_drops_something_of_its_own(self, name):
     keys = self.keys_of(range(ROWS))

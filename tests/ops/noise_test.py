@@ -215,6 +215,37 @@ class DropWordsTest(parameterized.TestCase):
     self.assertLen(np.unique(want == UNK, axis=0), ROWS)
 
 
+class DropWordTypesTest(absltest.TestCase):
+  def drop(self, tokens, rate, index=(0, 1, 2)):
+    x = np.ones((*np.shape(tokens), FEATURES), np.float32)
+    fn = jax.jit(noise.drop_word_types)
+    return np.asarray(fn(x, np.int32(tokens), rate, keys_of(index)))
+
+  def test_all_occurrences_of_a_word_in_a_row_fall_or_stay_together(self):
+    tokens = np.random.default_rng(0).integers(9, size=(3, 60))
+    got = self.drop(tokens, jnp.float32(0.4))
+    kept = got[:, :, 0] > 0
+    np.testing.assert_array_equal(got[kept], np.float32(1 / 0.6))
+    np.testing.assert_array_equal(got[~kept], 0.0)
+    words = [
+      [kept[row][tokens[row] == word] for word in range(9)] for row in range(3)
+    ]
+    for row in words:
+      for occurrences in row:
+        self.assertLen(set(occurrences.tolist()), 1)
+    # Rows draw by themselves.
+    self.assertLen({tuple(w[0] for w in row) for row in words}, 3)
+
+  def test_drops_at_the_rate(self):
+    tokens = np.arange(3 * 2_000).reshape(3, 2_000)
+    share = np.mean(self.drop(tokens, jnp.float32(0.3)) == 0)
+    # Three standard deviations.
+    self.assertAlmostEqual(share, 0.3, delta=3 * (0.21 / 6_000) ** 0.5)
+
+  def test_of_no_rate_is_the_identity(self):
+    np.testing.assert_array_equal(self.drop([[4, 5]], None, (0,)), 1.0)
+
+
 class DropWeightsTest(absltest.TestCase):
   def setUp(self):
     super().setUp()

@@ -20,8 +20,9 @@ CELLS = {
   'gru_before': recurrence.Cell('gru', reset_after=False),
   'lstm': recurrence.Cell('lstm'),
   'lstm_peepholes': recurrence.Cell('lstm', peepholes=True, cell_clip=0.5),
+  'mlstm': recurrence.Cell('mlstm'),
 }
-GATES = {'elman': 1, 'gru': 3, 'lstm': 4}
+GATES = {'elman': 1, 'gru': 3, 'lstm': 4, 'mlstm': 5}
 CUSTOM_CALL = '__gpu$xla.gpu.triton'
 
 
@@ -41,7 +42,7 @@ def case(cell, hidden=HIDDEN):
   draw = lambda *shape: np.float32(rng.uniform(-1, 1, size=shape))
   weights = {name: draw(*shape) for name, shape in shapes.items()}
   weights['recurrent_kernel'] *= hidden**-0.5
-  states = 2 if cell.kind == 'lstm' else 1
+  states = 2 if 'lstm' in cell.kind else 1
   state = tuple(draw(ROWS, hidden) for _ in range(states))
   after = tuple(draw(ROWS, hidden) for _ in range(states))
   x, outputs = draw(TIME, ROWS, FEATURES), draw(TIME, ROWS, hidden)
@@ -98,6 +99,7 @@ class KernelsTest(parameterized.TestCase):
     ('gru_before', True, 'float32'),
     ('lstm', False, 'float32'),
     ('lstm_peepholes', True, 'float32'),
+    ('mlstm', True, 'float32'),
   )
   def test_values_and_gradients_are_those_of_the_loops(
     self, kind, reverse, precision
@@ -136,6 +138,7 @@ class KernelsTest(parameterized.TestCase):
     ('gru_before', 'tf32'),
     ('lstm_peepholes', 'float32'),
     ('lstm', 'bfloat16'),
+    ('mlstm', 'float32'),
   )
   # Newer versions of JAX announce that they will drop this lowering.
   @pytest.mark.filterwarnings('ignore:The Pallas Triton backend')

@@ -27,6 +27,10 @@ CELLS = {
   'lstm_clipped_peepholes': functools.partial(
     cells.LSTM, HIDDEN, peepholes=True, cell_clip=CLIP
   ),
+  'mlstm': functools.partial(cells.MultiplicativeLSTM, HIDDEN),
+  'mlstm_peepholes': functools.partial(
+    cells.MultiplicativeLSTM, HIDDEN, peepholes=True
+  ),
 }
 # Of the rows, one case after the other; TIME is no multiple of the blocks.
 LENGTHS = {

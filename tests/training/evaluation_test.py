@@ -121,6 +121,8 @@ class SummariseTest(parameterized.TestCase):
         'nll_per_sentence': 6.0,
         'perplexity': np.exp(18 / 12),
         'perplexity_without_eos': np.exp(18 / 9),
+        'nll_per_token': 18 / 12,
+        'bits_per_token': 18 / 12 / np.log(2),
         'estimator': 'exact',
       },
     )
@@ -141,6 +143,8 @@ class SummariseTest(parameterized.TestCase):
         'nll_per_sentence': 6.0,
         'perplexity': np.exp(18 / 12),
         'perplexity_without_eos': np.exp(18 / 9),
+        'nll_per_token': 18 / 12,
+        'bits_per_token': 18 / 12 / np.log(2),
         'estimator': 'elbo',
       },
     )

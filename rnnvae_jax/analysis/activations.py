@@ -1,0 +1,209 @@
+"""What single units of a character model keep track of.
+
+Karpathy et al., arXiv:1506.02078, section 4.2: some cells of an LSTM follow the
+position in the line, or whether the text is inside of quotes, brackets,
+comments or an if-statement.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+import html
+import json
+import re
+
+import numpy as np
+
+_OPENING, _CLOSING = '([{', ')]}'
+
+
+def properties(text: str) -> dict[str, np.ndarray]:
+  """What a reader could keep track of, after each character.
+
+  Returns:
+    By name float64[N]: line_position, characters since the line began; and 1
+    inside, 0 outside of double quotes, of brackets, of comments as in C, and of
+    the condition of an if-statement.
+  """
+  return {
+    'line_position': _line_position(text),
+    'quotes': _quotes(text),
+    'brackets': (_depth(text) > 0).astype(np.float64),
+    'comments': _spans(text, _comments(text)),
+    'if_statements': _spans(text, _conditions(text)),
+  }
+
+
+def ranking(
+  traces: np.ndarray, properties: Mapping[str, np.ndarray], count: int = 10
+) -> dict[str, list[tuple[int, float]]]:
+  """The units that follow each property best.
+
+  Args:
+    traces: float[N, U], after each character.
+    properties: float[N] each; one that never changes is left out.
+    count: units a property.
+
+  Returns:
+    By property (number of the unit, correlation in [-1, 1]), the square of the
+    correlation falling: the share of the property's variance that a linear
+    function of the unit explains.
+  """
+  centred = traces - traces.mean(axis=0)
+  norms = np.linalg.norm(centred, axis=0)
+  ranked = {}
+  for name, values in properties.items():
+    wanted = values - values.mean()
+    norm = np.linalg.norm(wanted)
+    if not norm:
+      continue
+    scale = np.where(norms > 0, norms, np.inf) * norm
+    correlation = wanted @ centred / scale
+    best = np.argsort(-np.abs(correlation), kind='stable')[:count]
+    ranked[name] = [(int(u), float(correlation[u])) for u in best]
+  return ranked
+
+
+def page(
+  text: str,
+  traces: np.ndarray,
+  names: Sequence[str],
+  ranked: Mapping[str, Sequence[tuple[int, float]]],
+) -> str:
+  """A self-contained HTML page: the text coloured by a unit that one chooses.
+
+  Args:
+    text: N characters.
+    traces: float[N, U]; a colour is relative to the unit's largest size.
+    names: of the units.
+    ranked: from `ranking`; only these units are on the page.
+  """
+  units = list(dict.fromkeys(u for best in ranked.values() for u, _ in best))
+  largest = np.max(np.abs(traces[:, units]), axis=0, initial=1e-9)
+  bytes_ = np.round(127 * traces[:, units] / largest).astype(np.int8)
+  groups = [
+    {
+      'label': name.replace('_', ' '),
+      'units': [
+        {'place': units.index(u), 'label': f'{names[u]}, r = {r:+.3f}'}
+        for u, r in best
+      ],
+    }
+    for name, best in ranked.items()
+  ]
+  content = json.dumps(
+    {
+      'text': text,
+      'groups': groups,
+      'count': len(units),
+      'traces': base64.b64encode(bytes_.tobytes()).decode(),
+    }
+  )
+  # What would end the script is spelt otherwise.
+  content = content.replace('<', '\\u003c')
+  title = html.escape(f'{len(text):,} characters, {traces.shape[1]:,} units')
+  return _PAGE.replace('TITLE', title).replace('CONTENT', content)
+
+
+def _line_position(text: str) -> np.ndarray:
+  places = np.arange(len(text))
+  ends = np.array([c == '\n' for c in text], bool)
+  last = np.maximum.accumulate(np.where(ends, places, -1))
+  return (places - last).astype(np.float64)
+
+
+def _quotes(text: str) -> np.ndarray:
+  """After an opening mark, up to its closing one; a blank line closes all."""
+  inside, values = False, np.zeros(len(text))
+  for place, c in enumerate(text):
+    if c == '"' and text[place - 1 : place] != '\\':
+      inside = not inside
+    elif c in '“”':
+      inside = c == '“'
+    elif c == '\n' and text[place - 1 : place] == '\n':
+      inside = False
+    values[place] = inside
+  return values
+
+
+def _depth(text: str) -> np.ndarray:
+  """Of brackets; closing ones without an opening one do not count."""
+  depth, values = 0, np.zeros(len(text), int)
+  for place, c in enumerate(text):
+    if c in _OPENING:
+      depth += 1
+    elif c in _CLOSING:
+      depth = max(depth - 1, 0)
+    values[place] = depth
+  return values
+
+
+def _comments(text: str) -> list[tuple[int, int]]:
+  pattern = re.compile(r'/\*.*?(?:\*/|\Z)|//[^\n]*', re.DOTALL)
+  return [match.span() for match in pattern.finditer(text)]
+
+
+def _conditions(text: str) -> list[tuple[int, int]]:
+  spans = []
+  depth = _depth(text)
+  for match in re.finditer(r'\bif\s*\(', text):
+    opened = match.end() - 1
+    closed = np.flatnonzero(depth[opened:] < depth[opened])
+    stop = opened + int(closed[0]) if len(closed) else len(text)
+    spans.append((opened, stop))
+  return spans
+
+
+def _spans(text: str, spans) -> np.ndarray:
+  values = np.zeros(len(text))
+  for start, stop in spans:
+    values[start:stop] = 1.0
+  return values
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>TITLE</title>
+<style>
+body { font: 15px sans-serif; margin: 2em; }
+pre { font: 14px/1.5 monospace; white-space: pre-wrap; }
+select { font-size: 15px; }
+</style>
+<h1>TITLE</h1>
+<p>Unit <select id="unit"></select>: red where it is negative, blue where it is
+positive, after each character. r is its correlation with the property.</p>
+<pre id="text"></pre>
+<script id="data" type="application/json">CONTENT</script>
+<script>
+const data = JSON.parse(document.getElementById('data').textContent);
+const bytes = Uint8Array.from(atob(data.traces), c => c.charCodeAt(0));
+const traces = new Int8Array(bytes.buffer);
+const characters = Array.from(data.text);
+const pre = document.getElementById('text');
+const spans = characters.map(c => {
+  const span = document.createElement('span');
+  span.textContent = c;
+  pre.appendChild(span);
+  return span;
+});
+const select = document.getElementById('unit');
+for (const group of data.groups) {
+  const options = document.createElement('optgroup');
+  options.label = group.label;
+  for (const unit of group.units) {
+    options.appendChild(new Option(unit.label, unit.place));
+  }
+  select.appendChild(options);
+}
+function colour() {
+  const place = Number(select.value);
+  spans.forEach((span, number) => {
+    const value = traces[number * data.count + place] / 127;
+    const rgb = value < 0 ? '220,60,40' : '40,90,220';
+    span.style.backgroundColor = `rgba(${rgb},${Math.abs(value)})`;
+    span.title = value.toFixed(2);
+  });
+}
+select.onchange = colour;
+colour();
+</script>
+</html>
+"""

@@ -1,0 +1,115 @@
+"""Gradients through time: how they vanish, explode, and are clipped.
+
+Bengio, Simard & Frasconi 1994; Pascanu et al., arXiv:1211.5063: the gradient of
+a state by one k steps before is a product of k Jacobians. Where a step is
+linear with an orthogonal matrix of spectral radius rho its norm is rho**k; a
+squashing function shrinks it; an LSTM's cell passes it on through the forget
+gates.
+"""
+
+from collections.abc import Callable
+
+import jax
+from jax import flatten_util
+import jax.numpy as jnp
+import numpy as np
+
+from rnnvae_jax.models import cells
+
+Step = Callable[[cells.Carry, jax.Array], cells.Carry]
+
+
+def norms(step: Step, carry: cells.Carry, inputs: jax.Array) -> jax.Array:
+  """Of the last state's gradient by the state k steps before it.
+
+  Args:
+    step: (carry, float[F]) -> carry, of one row.
+    carry: float[H] each.
+    inputs: float[T, F].
+
+  Returns:
+    float[T + 1], by k from 0 on: the Frobenius norm of the product of k
+    Jacobians over that of the identity.
+  """
+  flat, unflatten = flatten_util.ravel_pytree(carry)
+
+  def flat_step(flat, x):
+    return flatten_util.ravel_pytree(step(unflatten(flat), x))[0]
+
+  def forward(flat, x):
+    return flat_step(flat, x), jax.jacfwd(flat_step)(flat, x)
+
+  _, jacobians = jax.lax.scan(forward, flat, inputs)
+
+  def backward(product, jacobian):
+    product = product @ jacobian
+    return product, jnp.linalg.norm(product)
+
+  identity = jnp.eye(len(flat))
+  _, of_products = jax.lax.scan(backward, identity, jacobians, reverse=True)
+  of_identity = jnp.linalg.norm(identity)
+  return jnp.concatenate([of_identity[None], of_products[::-1]]) / of_identity
+
+
+def elman_step(
+  radius: float, size: int, activation: str, key: jax.Array
+) -> Step:
+  """h = f(x + h U), U orthogonal times `radius`; 'linear' f is the identity."""
+  kernel = radius * jax.random.orthogonal(key, size)
+  f = cells.ACTIVATIONS.get(activation, lambda x: x)
+  return lambda carry, x: (f(x + carry[0] @ kernel),)
+
+
+def lstm_step(
+  radius: float, size: int, forget_bias: float, key: jax.Array
+) -> Step:
+  """An LSTM of orthogonal recurrent blocks times `radius`."""
+  cell = cells.LSTM(size)
+  blocks = [jax.random.orthogonal(k, size) for k in jax.random.split(key, 4)]
+  kernel = radius * jnp.concatenate(blocks, axis=1)
+  params = {'params': {'recurrent_kernel': kernel}}
+  bias = jnp.zeros((4, size)).at[1].set(forget_bias).ravel()
+
+  def step(carry, x):
+    gates = (jnp.tile(x, 4) + bias)[None]
+    after = cell.apply(params, tuple(s[None] for s in carry), gates)
+    return tuple(jnp.squeeze(s, 0) for s in jax.tree.leaves(after))
+
+  return step
+
+
+def matrix_gradient_norms(
+  kernel: jax.Array, carry: jax.Array, inputs: jax.Array
+) -> jax.Array:
+  """Of the gradient of h_T by the matrix of h = x + h U, by length T.
+
+  Args:
+    kernel: float[H, H], U.
+    carry: float[H], before the first step.
+    inputs: float[T, H].
+
+  Returns:
+    float[T], for lengths 1 to T: the norm of d sum(h) / dU.
+  """
+  times = jnp.arange(len(inputs))
+
+  def last(kernel, length):
+    def step(h, now):
+      x, time = now
+      return jnp.where(time < length, x + h @ kernel, h), None
+
+    return jnp.sum(jax.lax.scan(step, carry, (inputs, times))[0])
+
+  of_length = lambda length: jnp.linalg.norm(jax.grad(last)(kernel, length))
+  return jax.lax.map(of_length, times + 1)
+
+
+def slope(of_steps: np.ndarray) -> float:
+  """Of the logarithm of norms by their step, by least squares."""
+  steps = np.arange(len(of_steps))
+  return float(np.polyfit(steps, np.log(of_steps), 1)[0])
+
+
+def clipped(norm: np.ndarray, threshold: float) -> np.ndarray:
+  """The norm of a gradient after clipping (Pascanu et al., algorithm 1)."""
+  return np.minimum(norm, threshold)
