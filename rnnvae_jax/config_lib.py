@@ -49,6 +49,8 @@ def default() -> ml_collections.ConfigDict:
   config.model.kind = 'sentence_vae'
   config.model.cell = 'gru'
   config.model.embedding_size = 300
+  # Word vectors that embeddings begin with: a file, or 'glove'; '': none.
+  config.model.pretrained_embeddings = ''
   config.model.hidden_size = 256
   config.model.last_hidden_size = 0  # Of a decoder's last layer; 0: the same.
   config.model.num_layers = 1
@@ -70,6 +72,8 @@ def default() -> ml_collections.ConfigDict:
   config.model.prior_components = 50  # Of mixture and vamp.
   config.model.encoder_hidden_size = 0  # 0: as the decoder's.
   config.model.bidirectional_encoder = False
+  # A second language model reads each sentence in reverse, embeddings shared.
+  config.model.both_directions = False
   # A bidirectional decoder would read the words it is asked to predict.
   config.model.bidirectional_decoder = False
   config.model.backend = 'auto'  # Of the recurrence; see ops/recurrence.py.
@@ -341,6 +345,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
   if model.kind == 'sentence_vae':
     for key, value in (
       ('corpus.stream', corpus.stream),
+      ('model.both_directions', model.both_directions),
       ('objective.augmentation', config.objective.augmentation),
       ('objective.activation_penalty', config.objective.activation_penalty),
       ('objective.temporal_penalty', config.objective.temporal_penalty),
@@ -371,6 +376,11 @@ def validate(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       "config.train.select_by = 'reconstruction' is a figure of VAEs. Legal "
       "for a language model: 'nll_per_sentence'."
+    )
+  if corpus.stream and model.both_directions:
+    raise ValueError(
+      'config.model.both_directions = True reads sentences in reverse; streams '
+      'have no end to begin at. Legal with config.corpus.stream: False.'
     )
   if train.pretrain_steps >= train.num_steps:
     raise ValueError(

@@ -75,6 +75,7 @@ def train(
     state, _ = restored
     logging.info('Going on from step %d of %s.', int(state.step), workdir)
   else:
+    state = runs.with_word_vectors(config, state, corpus)
     logging.info('%s', parameter_overview.get_parameter_overview(state.params))
 
   split = corpus.splits['train']

@@ -45,6 +45,7 @@ def build(config: Any, vocab_size: int, head_size: int = 0) -> Model:
     latent_to_output=is_vae and model.latent_to_output,
     output_bias=model.output_bias,
     precision=model.precision,
+    backward_stack=_decoder_stack(config) if model.both_directions else None,
   )
   if not is_vae:
     return decoder

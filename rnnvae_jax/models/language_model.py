@@ -19,6 +19,8 @@ class Reading(NamedTuple):
       differentiated.
     nll: float[B, T], nats per token, 0 where the mask is False; cannot be.
     carry: after each row's last token.
+    backward_nll: float[B, T], nats of the words in reverse order, each given
+      those after it; None of a model that reads forward only.
     outputs: float[B, T, H] of the last recurrent layer, and the same with
       dropout; both mean nothing where the mask is False.
   """
@@ -28,6 +30,7 @@ class Reading(NamedTuple):
   carry: recurrent.Carry
   outputs: jax.Array
   dropped: jax.Array
+  backward_nll: jax.Array | None = None
 
 
 class LanguageModel(nn.Module):
@@ -39,6 +42,11 @@ class LanguageModel(nn.Module):
   away from it (Skip-VAE, Dieng et al., arXiv:1807.04863). `inputless` decoders
   read zeros instead of the previous token, so that z carries all the
   information there is (Bowman et al., arXiv:1511.06349, section 4.2).
+
+  With a `backward_stack` two models share embeddings and output layer: one
+  reads each sentence forward, the other in reverse (a bidirectional language
+  model, Peters et al., arXiv:1802.05365, section 3.1). Their nats are summed in
+  what is minimised; the likelihood is the forward model's.
   """
 
   vocab_size: int
@@ -52,10 +60,13 @@ class LanguageModel(nn.Module):
   latent_to_output: bool = False
   output_bias: bool = True
   precision: str = 'float32'  # See `products.PRECISIONS`.
+  backward_stack: recurrent.Recurrent | feed_forward.FeedForward | None = None
 
   def setup(self):
     self.embedding = nn.Embed(self.vocab_size, self.embedding_size)
     self.recurrent = self.stack.clone(parent=None, name=None)
+    if self.backward_stack is not None:
+      self.backward = self.backward_stack.clone(parent=None, name=None)
     output_size = self.stack.output_size
     if self.latent_to_output:
       output_size += self.latent_size
@@ -115,12 +126,44 @@ class LanguageModel(nn.Module):
       The nats; labels are smoothed, and the teacher is heard, in their total
       alone.
     """
+    if carry is None:
+      carry = self.start(inputs.shape[0], latents)
+    options = rates, keys, token_counts, smoothing, teacher, through_teacher
+    batch = inputs, targets, mask
+    reading = self._read(self.recurrent, batch, latents, carry, *options)
+    if self.backward_stack is None:
+      return reading
+    lengths = jnp.sum(mask, axis=1, keepdims=True)
+    time = jnp.arange(mask.shape[1])[None, :]
+    # All but eos in reverse; what begins and what ends stays.
+    words = jnp.where(time < lengths - 1, lengths - 2 - time, time)
+    backwards = jnp.take_along_axis(targets, words, axis=1)
+    inputs = jnp.concatenate([inputs[:, :1], backwards[:, :-1]], axis=1)
+    zero = self.backward_stack.zero_carry(len(mask))
+    batch = inputs, backwards, mask
+    other = self._read(self.backward, batch, latents, zero, *options)
+    total = reading.total + other.total
+    return reading._replace(total=total, backward_nll=other.nll)
+
+  def _read(
+    self,
+    stack,
+    batch,
+    latents,
+    carry,
+    rates,
+    keys,
+    token_counts,
+    smoothing,
+    teacher,
+    through_teacher,
+  ) -> Reading:
+    """A batch through one stack; see `__call__`."""
+    inputs, targets, mask = batch
     if rates is not None and keys is not None and not self.inputless:
       inputs = noise.drop_words(inputs, rates.word, keys, vocab.UNK)
     x = self._embed(inputs, latents, rates, keys)
-    if carry is None:
-      carry = self.start(inputs.shape[0], latents)
-    carry, outputs = self.recurrent(x, mask, carry, rates, keys)
+    carry, outputs = stack(x, mask, carry, rates, keys)
     dropped = outputs
     if rates is not None and keys is not None:
       dropped = noise.dropout(

@@ -114,7 +114,8 @@ def summarise(values: Values, lengths: np.ndarray) -> dict[str, Any]:
     by the words alone, nll_per_token (nats), bits_per_token, and the estimator.
     For a VAE also elbo (the negative
     one: an upper bound on the nats), reconstruction, kl, and where the KL
-    is the mean of several samples its standard error.
+    is the mean of several samples its standard error. Where a second model
+    reads in reverse, its nll and perplexity.
   """
   sentences, tokens = len(lengths), int(np.sum(lengths, dtype=np.int64))
   is_vae = 'kl' in values
@@ -128,6 +129,10 @@ def summarise(values: Values, lengths: np.ndarray) -> dict[str, Any]:
       summary['kl_standard_error'] = standard_error(values['kl_variance'])
   else:
     nll = float(np.mean(values['nll']))
+  if 'backward_nll' in values:
+    backward = float(np.mean(values['backward_nll']))
+    summary['backward_nll_per_sentence'] = backward
+    summary['backward_perplexity'] = perplexity(backward, sentences, tokens)
   words = max(tokens - sentences, 1)
   return summary | {
     'nll_per_sentence': nll,

@@ -15,7 +15,7 @@ import optax
 
 from rnnvae_jax import config_lib, data
 from rnnvae_jax.baselines import ngrams
-from rnnvae_jax.data import batches
+from rnnvae_jax.data import batches, word_vectors
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.training import (
   checkpoints,
@@ -178,6 +178,37 @@ def open_run(config: ml_collections.ConfigDict, workdir: str) -> Run:
     f'The run in {workdir!r} has no checkpoint yet: the first is written '
     f'after {config.train.eval_every} steps.'
   )
+
+
+def with_word_vectors(
+  config: Any, state: state_lib.TrainState, corpus: data.Corpus
+) -> state_lib.TrainState:
+  """The first state with its pretrained embeddings, if it is to have some.
+
+  Raises:
+    FileNotFoundError, ImportError, ValueError: see `word_vectors.read`; and
+      vectors of another size than the embeddings.
+  """
+  source, size = config.model.pretrained_embeddings, config.model.embedding_size
+  if not source:
+    return state
+  vectors = word_vectors.read(
+    source, corpus.vocab, corpus.splits['train'].tokens
+  )
+  if vectors.values.shape[1] != size:
+    raise ValueError(
+      f'config.model.embedding_size = {size}: the vectors of {source!r} have '
+      f'{vectors.values.shape[1]} numbers.'
+    )
+  logging.info('%s', vectors.report())
+
+  def replaced(path, leaf):
+    if getattr(path[-1], 'key', '') != 'embedding':
+      return leaf
+    return leaf.at[vectors.rows].set(vectors.values)
+
+  params = jax.tree_util.tree_map_with_path(replaced, state.params)
+  return state.replace(params=params)
 
 
 class Feeding(NamedTuple):

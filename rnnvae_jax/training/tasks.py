@@ -257,7 +257,11 @@ def language_model(model, objective: LanguageObjective) -> Task:
 
   def evaluate(params, batch, key, extras, num_samples, chunk):
     del key, extras, num_samples, chunk  # The likelihood is exact.
-    return {'nll': jnp.sum(reading_of(params, batch).nll, axis=1)}
+    reading = reading_of(params, batch)
+    values = {'nll': jnp.sum(reading.nll, axis=1)}
+    if reading.backward_nll is not None:
+      values['backward_nll'] = jnp.sum(reading.backward_nll, axis=1)
+    return values
 
   return Task(
     init=lambda key: model.init(key, *_arrays(_tiny_batch())),

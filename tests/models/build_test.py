@@ -114,6 +114,8 @@ class BuildTest(parameterized.TestCase):
       'model.feed_forward.window',
       'model.feed_forward.direct',
       'model.last_hidden_size',
+      'model.both_directions',
+      'model.pretrained_embeddings',
       'model.ngrams.order',
       'model.ngrams.smoothing',
       'model.bidirectional_decoder',

@@ -1,0 +1,64 @@
+"""Two independent directions of a language model, embeddings shared."""
+
+from absl.testing import absltest
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnvae_jax import config_lib, models
+from rnnvae_jax.data import vocab
+
+ROWS, TIME, V = 3, 6, 11
+LENGTHS = np.array([6, 3, 1])
+
+
+def configure(both):
+  config = config_lib.default()
+  config.model.kind, config.model.cell = 'language_model', 'lstm'
+  config.model.embedding_size, config.model.hidden_size = 5, 4
+  config.model.both_directions = both
+  return config
+
+
+def batch(words):
+  """Inputs, targets and mask of sentences of these words and eos."""
+  inputs = np.full((ROWS, TIME), vocab.PAD)
+  targets = np.full((ROWS, TIME), vocab.PAD)
+  for row, (sentence, length) in enumerate(zip(words, LENGTHS, strict=True)):
+    sentence = [*sentence[: length - 1], vocab.EOS]
+    targets[row, :length] = sentence
+    inputs[row, :length] = [vocab.BOS, *sentence[:-1]]
+  return tuple(map(jnp.asarray, (inputs, targets, targets != vocab.PAD)))
+
+
+class BothDirectionsTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.model = models.build(configure(True), V)
+    self.words = np.random.default_rng(0).integers(4, V, (ROWS, TIME - 1))
+    self.arrays = batch(self.words)
+    self.params = self.model.init(jax.random.key(0), *self.arrays)
+
+  def one(self, stack, arrays):
+    """A model of one direction with the weights of a stack."""
+    weights = dict(self.params['params'])
+    weights['recurrent'] = weights[stack]
+    weights.pop('backward')
+    model = models.build(configure(False), V)
+    return model.apply({'params': weights}, *arrays)
+
+  def test_each_is_a_model_of_its_own_order(self):
+    reading = self.model.apply(self.params, *self.arrays)
+    forward = self.one('recurrent', self.arrays)
+    lengths = LENGTHS - 1
+    reverse = [w[:n][::-1] for w, n in zip(self.words, lengths, strict=True)]
+    backward = self.one('backward', batch(reverse))
+    np.testing.assert_allclose(reading.nll, forward.nll, rtol=1e-6)
+    np.testing.assert_allclose(reading.backward_nll, backward.nll, rtol=1e-6)
+    np.testing.assert_allclose(
+      reading.total, forward.total + backward.total, rtol=1e-6
+    )
+
+
+if __name__ == '__main__':
+  absltest.main()
