@@ -38,6 +38,7 @@ SCALARS = (
   'dropout.recurrent',
   'dropout.weight',
   'dropout.word',
+  'dropout.word_type',
   'objective.free_bits',
   'objective.kl_anneal_steps',
   'objective.kl_cycles',
@@ -70,7 +71,7 @@ class _Member(NamedTuple):
 
   number: int  # Which trial.
   config: Any
-  schedule: batches.Schedule
+  schedule: batches.Schedule | batches.StreamSchedule
   start: int  # The population's step at which the trial's step is 0.
 
 
@@ -93,9 +94,15 @@ def train(
 
   Raises:
     ValueError: two configs differ in more than `SCALARS`, and the keys are
-      listed; or the backend is cuDNN, which cannot be batched.
+      listed; the backend is cuDNN, which cannot be batched; or windows of a
+      stream are of drawn lengths, which seeds draw differently.
   """
   _check_alike(configs)
+  if configs[0].corpus.stream and configs[0].train.unroll_spread:
+    raise ValueError(
+      f'config.train.unroll_spread = {configs[0].train.unroll_spread}: the '
+      'members of a population read windows of one length. Legal: 0.'
+    )
   config = configs[0].copy_and_resolve_references()
   if config.model.backend == 'auto':
     config.model.backend = 'fused'  # cuDNN knows no `vmap`.
@@ -109,14 +116,15 @@ def train(
   }
   scalars_of = functools.partial(optimizers.hyperparameters, dropping=dropping)
   split = corpus.splits['train']
-  buckets = runs.train_buckets(config, split)
-  device_split = batches.put(split)
+  feeding = runs.feeding(config, split)
+  device_split = feeding.schedule.put(split)
   advance = make_population_step(
     task,
     tx,
-    buckets,
+    feeding.buckets,
     config.optimizer.schedule,
     config.objective.kl_schedule,
+    gather=feeding.gather,
   )
   validate = _make_validation(config, task, corpus.splits['valid'])
   per_call = config.train.steps_per_call
@@ -127,10 +135,7 @@ def train(
     len(configs),
   )
 
-  make_schedule = lambda seed: batches.Schedule(
-    split.lengths, buckets, config.train.batch_size, seed
-  )
-  epoch = make_schedule(0).steps_per_epoch
+  epoch = feeding.schedule.steps_per_epoch
   waiting = deque(enumerate(configs))
   results: list[Result | None] = [None] * len(configs)
   best: dict[int, tuple[dict[str, Any], Any]] = {}
@@ -142,7 +147,8 @@ def train(
       for slot in range(size):
         if members[slot] is None and waiting:
           number, trial = waiting.popleft()
-          members[slot] = _Member(number, trial, make_schedule(trial.seed), now)
+          schedule = runs.feeding(trial, split).schedule
+          members[slot] = _Member(number, trial, schedule, now)
           fresh = state_lib.create(task, tx, trial.seed)
           scalars = scalars_of(trial)
           states = _put(states, slot, fresh, size)

@@ -32,6 +32,16 @@ SETTING = {'start': 0.2, 'end': 1.0, 'steps': 24, 'cycles': 2}
 
 
 class AnnealTest(parameterized.TestCase):
+  def test_the_staircase_is_that_of_zaremba_s_epochs(self):
+    # Its code: decay ** max(epoch + 1 - constant epochs, 0), from epoch 0 on.
+    every, constant = 7, 4
+    for step in range(70):
+      got = schedules.staircase(
+        step, start=constant * every, every=every, factor=0.5
+      )
+      want = 0.5 ** max(step // every + 1 - constant, 0)
+      self.assertAlmostEqual(float(got), want)
+
   def test_every_kind_has_a_table(self):
     self.assertCountEqual(schedules.KINDS, TABLE)
 

@@ -1,5 +1,6 @@
 """Text read as one stream: windows, a carried state, truncated gradients."""
 
+import dataclasses
 import itertools
 
 from absl.testing import absltest, parameterized
@@ -13,6 +14,7 @@ from rnnvae_jax.data import batches, vocab
 from rnnvae_jax.training import (
   evaluation,
   optimizers,
+  population,
   runs,
   tasks,
 )
@@ -183,20 +185,7 @@ class EvaluationTest(parameterized.TestCase):
     got = evaluate(state.params, state.extras, jax.random.key(0))['nll']
     for number in (0, 5):
       alone = data.split_of([split.sentence(number)])
-      alone = data.Split(
-        *[
-          getattr(alone, f)
-          for f in (
-            'tokens',
-            'offsets',
-            'lengths',
-            'num_truncated',
-            'num_empty',
-            'labels',
-          )
-        ],
-        bos=vocab.EOS,
-      )
+      alone = dataclasses.replace(alone, bos=vocab.EOS)
       read = evaluation.make_stream_evaluator(task, alone, rows=1, window=3)
       wanted = read(state.params, state.extras, None)['nll']
       np.testing.assert_allclose(got[number], wanted[0], rtol=1e-6)
@@ -294,6 +283,134 @@ class TrainingTest(parameterized.TestCase):
       all(a != b for a, b in itertools.pairwise([*again[:7], *again[7:]]))
     )
     self.assertNotEqual(again[:7], again[7:])
+
+  def test_a_population_is_its_members(self):
+    split = make_split()
+    corpus = data.Corpus('stream', 'mikolov', None, {'train': split})
+    corpus.splits['valid'] = make_split(31)
+    windows = runs.feeding(make_config(), split).schedule.steps_per_epoch
+    configs = [
+      make_config(
+        **{
+          'train.num_steps': windows,
+          'train.eval_every': windows,
+          'train.steps_per_call': 1,
+          'optimizer.learning_rate': rate,
+          'seed': seed,
+        }
+      )
+      for rate, seed in ((0.3, 0), (0.1, 2))
+    ]
+    corpus = dataclasses.replace(corpus, vocab=range(V))
+    for config, result in zip(
+      configs, population.train(configs, corpus), strict=True
+    ):
+      task, tx, _ = make_state(config)
+      state = state_lib.create(task, tx, config.seed)
+      state, _ = train(config, split, windows, state=state)
+      evaluate = runs.make_validator(config, task, corpus.splits['valid'])
+      values = evaluate(state.params, state.extras, None)
+      wanted = np.mean(values['nll'])
+      np.testing.assert_allclose(
+        result.best['nll_per_sentence'], wanted, rtol=1e-5
+      )
+    drawn = make_config(**{'train.unroll_spread': 1})
+    with self.assertRaisesRegex(ValueError, 'windows of one length'):
+      population.train([drawn], corpus)
+
+  def test_a_frozen_teacher_is_a_copy_of_some_steps_ago(self):
+    split = make_split()
+    config = make_config(
+      **{'objective.augmentation': 0.5, 'objective.teacher_interval': 3}
+    )
+    _, _, state = make_state(config)
+    of_params = lambda params: params['params']['embedding']['embedding']
+    tables, taught = [], []
+    for step in range(7):
+      tables.append(np.asarray(of_params(state.params)))
+      state, _ = train(config, split, step + 1, state=state, first=step)
+      taught.append(np.asarray(state.extras['teacher']))
+    for step, table in enumerate(taught):
+      np.testing.assert_array_equal(table, tables[step - step % 3])
+    self.assertGreater(np.max(np.abs(tables[3] - tables[0])), 1e-3)
+
+  @parameterized.parameters(True, False)
+  def test_the_augmented_loss_is_the_paper_s(self, stopped):
+    split = make_split()
+    config = make_config(
+      **{
+        'objective.augmentation': 0.5,
+        'objective.teacher_temperature': 4.0,
+        'objective.teacher_stop_gradient': stopped,
+        'model.tied_embeddings': True,
+        'model.output_bias': False,
+        'model.embedding_size': 6,
+      }
+    )
+    task, _, state = make_state(config)
+    feeding = runs.feeding(config, split)
+    (starts,) = feeding.schedule.steps(0, 1).rows
+    text = feeding.schedule.put(split)
+    batch = batches.gather_windows(
+      text, jnp.asarray(starts), feeding.buckets[0]
+    )
+
+    def wanted(params):
+      reading = task.read(params, batch)
+      table = params['params']['embedding']['embedding']
+      logits = reading.outputs @ table.T
+      own = jnp.take_along_axis(
+        jax.nn.log_softmax(logits), batch['targets'][:, :, None], axis=-1
+      )
+      taught = table[batch['targets']] @ table.T
+      if stopped:
+        taught = jax.lax.stop_gradient(taught)
+      taught = jax.nn.log_softmax(taught / 4.0)
+      surplus = taught - jax.nn.log_softmax(logits / 4.0)
+      divergence = jnp.sum(jnp.exp(taught) * surplus, axis=-1)
+      return jnp.sum(0.5 * 4.0 * divergence - own[:, :, 0]) / B
+
+    of_loss = lambda params: task.loss(
+      params,
+      batch,
+      optimizers.hyperparameters(config),
+      jax.random.key(0),
+      state.extras,
+    )[0]
+    for got, want in zip(
+      jax.tree.leaves(jax.value_and_grad(of_loss)(state.params)),
+      jax.tree.leaves(jax.value_and_grad(wanted)(state.params)),
+      strict=True,
+    ):
+      np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5)
+
+  def test_the_teacher_s_temperature_goes_straight_to_its_end(self):
+    config = make_config(
+      **{
+        'objective.augmentation': 0.5,
+        'objective.teacher_temperature': 10.0,
+        'objective.final_teacher_temperature': 2.0,
+        'train.num_steps': 40,
+      }
+    )
+    scalars = optimizers.hyperparameters(config)
+    for step, wanted in ((0, 10.0), (10, 8.0), (40, 2.0)):
+      now = step_lib.at_step(scalars, jnp.int32(step), 'constant', 'constant')
+      self.assertAlmostEqual(float(now.teacher_temperature), wanted, places=5)
+
+  def test_weight_decay_is_added_to_the_gradients(self):
+    split = make_split()
+    _, _, state = make_state(make_config())
+    plain, _ = train(make_config(), split, 1)
+    decayed, _ = train(make_config(**{'optimizer.weight_decay': 0.1}), split, 1)
+    jax.tree.map(
+      lambda start, a, b: np.testing.assert_allclose(
+        np.asarray(a) - b, 0.3 * 0.1 * start, atol=2e-7
+      ),
+      state.params,
+      plain.params,
+      decayed.params,
+    )
 
   def test_penalties_are_means_over_features_of_real_tokens(self):
     split = make_split()
