@@ -86,7 +86,7 @@ _STRENGTHS = {
 
 def get_config(tail: str = ''):
   arg = config_lib.parse_arg(
-    tail, row='ae_free_bits', strength=0.0, epochs=20, tiny=False
+    tail, row='ae_free_bits', strength=0.0, epochs=24, tiny=False
   )
   config_lib.check_row(arg.row, ROWS)
   config = config_lib.default()
@@ -106,8 +106,13 @@ def get_config(tail: str = ''):
   config.dropout.embedding = 0.5
   config.dropout.output = 0.5
 
-  config.optimizer.name = 'adam'
-  config.optimizer.learning_rate = 1e-3
+  # Plain gradient descent and small first weights, as published; in the place
+  # of halving the rate on plateaus a cosine, which ends when it should.
+  config.model.init_scale = 0.01
+  config.model.embedding_init_scale = 0.1
+  config.model.lstm.forget_bias = 0.0
+  config.optimizer.name = 'sgd'
+  config.optimizer.learning_rate = 1.0
   config.optimizer.schedule = 'cosine'
   config.train.num_steps = arg.epochs * _EPOCH
   config.train.eval_every = _EPOCH
@@ -141,12 +146,11 @@ def _set_row(config, row: str, strength: float) -> None:
       objective.kl_anneal_steps = config.train.num_steps
     case 'aggressive':
       config.train.inner_steps = 99
-      config.optimizer.name = 'sgd'
-      config.optimizer.learning_rate = 1.0
     case 'ae_free_bits':
       objective.free_bits = strength / model.latent_size
       objective.free_bits_per = 'sentence_latent'
       objective.kl_start = 0.0
+      config.optimizer.learning_rate = 0.5
       config.train.pretrain_steps = 8 * _EPOCH
       config.train.num_steps += config.train.pretrain_steps
     case 'batch_norm':
