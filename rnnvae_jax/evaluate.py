@@ -133,12 +133,16 @@ def table(results: dict[str, dict[str, Any]]) -> rich_table.Table:
     if any(row in values for values in results.values()):
       shown.add_row(
         _label(row, first),
-        *(
-          form.format(values[row]) if row in values else '-'
-          for values in results.values()
-        ),
+        *(_cell(values, row, form) for values in results.values()),
       )
   return shown
+
+
+def _cell(values: dict[str, Any], row: str, form: str) -> str:
+  if row not in values:
+    return '-'
+  # A file has no infinity: null stands for it.
+  return 'inf' if values[row] is None else form.format(values[row])
 
 
 def _label(row: str, values: dict[str, Any]) -> str:

@@ -215,12 +215,17 @@ def _add(
   _write(kept)
 
 
-def _spread(values: Sequence[float]) -> dict[str, float | None]:
-  """Mean and standard deviation over seeds; of one seed there is none."""
-  several = len(values) > 1
+def _spread(values: Sequence[float | None]) -> dict[str, float | None]:
+  """Mean and standard deviation over seeds; of one seed there is none.
+
+  None stands for infinity, of which there is no deviation either.
+  """
+  finite = [v for v in values if v is not None and np.isfinite(v)]
+  whole = len(finite) == len(values)
+  several = whole and len(values) > 1
   return {
-    'mean': float(np.mean(values)),
-    'std': float(np.std(values, ddof=1)) if several else None,
+    'mean': float(np.mean(finite)) if whole else None,
+    'std': float(np.std(finite, ddof=1)) if several else None,
     'seeds': len(values),
   }
 
@@ -282,17 +287,13 @@ def _section(table: Mapping[str, Any]) -> str:
       continue
     ours = row.get('ours', {})
     cells = [_cell(row['published'], ours, metric) for metric in metrics]
-    minutes = f'{row["wall_seconds"] / 60:.0f}' if ours else ''
+    minutes = f'{row["wall_seconds"] / 60:.2g}' if ours else ''
     commit = f'`{_short(row["commit"])}`' if ours and row['commit'] else ''
     lines.append(_line([f'`{name}`', *cells, row['source'], minutes, commit]))
   lines += [
     f'\n`{name}`: {row["note"]}' for name, row in rows.items() if 'note' in row
   ]
-  commands = [
-    f'{row["command"]}  # {row["device"]}'
-    for row in rows.values()
-    if 'ours' in row
-  ]
+  commands = _commands(rows)
   if idle:
     lines += [
       '',
@@ -301,6 +302,20 @@ def _section(table: Mapping[str, Any]) -> str:
   if commands:
     lines += ['', '```', *commands, '```']
   return '\n'.join([*lines, ''])
+
+
+def _commands(rows: Mapping[str, Any]) -> list[str]:
+  """What made the rows, with where; rows that share one of each are joined."""
+  together: dict[tuple[str, ...], list[str]] = {}
+  for name, row in rows.items():
+    if 'ours' in row:
+      parts = row['command'].partition(f'--rows={name}')
+      key = parts[0], parts[1] and '--rows=', parts[2], row['device']
+      together.setdefault(key, []).append(name)
+  return [
+    f'{before}{option}{",".join(names) if option else ""}{after}  # {device}'
+    for (before, option, after, device), names in together.items()
+  ]
 
 
 def _plot(table: Mapping[str, Any], path: pathlib.Path) -> bool:
@@ -369,7 +384,7 @@ def _cell(published, ours, metric: str) -> str:
   if metric not in ours:
     return theirs
   value = ours[metric]
-  text = f'{value["mean"]:.2f}'
+  text = 'inf' if value['mean'] is None else f'{value["mean"]:.2f}'
   if value['std'] is not None:
     text += f' ± {value["std"]:.2f}'
   return f'{theirs or "-"} / {text}'

@@ -40,6 +40,39 @@ def get_config(tail=''):
 """
 
 
+class RenderTest(absltest.TestCase):
+  def test_infinite_figures_are_null_in_a_file_and_inf_in_a_table(self):
+    spread = reproduce._spread([float('inf'), 3.0])
+    self.assertEqual(spread, {'mean': None, 'std': None, 'seeds': 2})
+    self.assertEqual(spread, reproduce._spread([None, 3.0]))
+    cell = reproduce._cell({'m': 'inf'}, {'m': spread}, 'm')
+    self.assertEqual(cell, 'inf / inf')
+    spread = reproduce._spread([2.0, 4.0])
+    self.assertEqual(spread, {'mean': 3.0, 'std': 2.0**0.5, 'seeds': 2})
+
+  def test_commands_that_differ_in_the_row_alone_are_one(self):
+    row = lambda name, device: {
+      'command': f'run --rows={name} --seeds=1',
+      'device': device,
+      'ours': {},
+    }
+    rows = {
+      'a': row('a', 'cpu'),
+      'b': row('b', 'gpu'),
+      'c': row('c', 'cpu'),
+      'd': {'published': {}},
+      'e': {'command': 'by hand', 'device': 'cpu', 'ours': {}},
+    }
+    self.assertEqual(
+      reproduce._commands(rows),
+      [
+        'run --rows=a,c --seeds=1  # cpu',
+        'run --rows=b --seeds=1  # gpu',
+        'by hand  # cpu',
+      ],
+    )
+
+
 class ReproduceTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()

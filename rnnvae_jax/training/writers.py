@@ -95,8 +95,22 @@ class Writer:
 
 
 def write_json(path: str, value: Any) -> None:
-  """Writes `value` as indented JSON; see `write_text`."""
-  write_text(path, json.dumps(value, indent=2) + '\n')
+  """Writes `value` as indented JSON; see `write_text`.
+
+  JSON knows no infinity: such numbers become null.
+  """
+  text = json.dumps(_finite(value), indent=2, allow_nan=False)
+  write_text(path, text + '\n')
+
+
+def _finite(value: Any) -> Any:
+  if isinstance(value, dict):
+    return {key: _finite(item) for key, item in value.items()}
+  if isinstance(value, list | tuple):
+    return [_finite(item) for item in value]
+  return (
+    None if isinstance(value, float) and not math.isfinite(value) else value
+  )
 
 
 def write_text(path: str, text: str) -> None:

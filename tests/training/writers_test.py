@@ -127,6 +127,11 @@ class WriteTextTest(absltest.TestCase):
       self.assertEqual(file.read(), 'néw\n')
     self.assertEqual(os.listdir(self.folder), ['samples.txt'])
 
+  def test_json_has_null_for_infinity(self):
+    writers.write_json(self.path, {'a': (float('inf'), 1.0)})
+    with open(self.path, encoding='utf-8') as file:
+      self.assertEqual(json.load(file), {'a': [None, 1.0]})
+
   def test_json_comes_back(self):
     value = {'b': [1, 2.5, None], 'a': {'é': True}}
     writers.write_json(self.path, value)
