@@ -7,7 +7,7 @@ token are array operations over all n-grams at once.
 
 from collections.abc import Sequence
 import os
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 import zipfile
 
 import jax
@@ -20,28 +20,6 @@ SMOOTHINGS = ('modified_kneser_ney', 'kneser_ney', 'maximum_likelihood')
 
 # A discount of no mass at all would leave none for what was not seen.
 _LEAST_DISCOUNT = 0.05
-
-
-class Scorer(Protocol):
-  """What gives text a probability, and writes it."""
-
-  vocab_size: int
-
-  def log_probs(self, ids: np.ndarray) -> np.ndarray:
-    """Nats of each token, given those before it in its sentence.
-
-    Args:
-      ids: int[N], sentences one after the other, each ended by eos; text
-        without eos is one long sentence.
-
-    Returns:
-      float64[N], -inf where the model says that a token is impossible.
-    """
-    ...
-
-  def sample(self, key: jax.Array, length: int) -> np.ndarray:
-    """One sentence: int[<= length], ended by eos unless that came too late."""
-    ...
 
 
 class Order(NamedTuple):
@@ -72,6 +50,7 @@ class NGrams:
   Attributes:
     orders: from 1 to n; none: the uniform distribution.
     vocab_size: V.
+    context_size: n - 1, at least 1.
     possible: bool[V], what can be predicted at all.
   """
 
@@ -79,6 +58,7 @@ class NGrams:
     self.orders = tuple(orders)
     self.possible = possible
     self.vocab_size = len(possible)
+    self.context_size = max(len(self.orders) - 1, 1)
 
   @classmethod
   def fit(
@@ -91,7 +71,7 @@ class NGrams:
     """Counts.
 
     Args:
-      ids: int[N], see `Scorer.log_probs`.
+      ids: int[N], see `scorer.Scorer`.
       vocab_size: V.
       order: n, of the longest n-grams; 0 is the uniform distribution.
       smoothing: one of `SMOOTHINGS`.
@@ -134,7 +114,7 @@ class NGrams:
     return cls(orders, possible)
 
   def log_probs(self, ids: np.ndarray) -> np.ndarray:
-    """See `Scorer.log_probs`.
+    """See `scorer.Scorer`.
 
     Raises:
       ValueError: ids out of range.
@@ -156,15 +136,7 @@ class NGrams:
       return np.log(total[real])
 
   def next_log_probs(self, contexts: np.ndarray) -> np.ndarray:
-    """What may come next.
-
-    Args:
-      contexts: int[B, M], the last M tokens, BOS where the sentence begins and
-        PAD before it; more than n - 1 of them change nothing.
-
-    Returns:
-      float64[B, V], nats; each row's probabilities sum to 1.
-    """
+    """See `scorer.Scorer`."""
     rows = len(contexts)
     total = np.tile(self.possible / self.possible.sum(), (rows, 1))
     for length, order in enumerate(self.orders):
@@ -187,7 +159,7 @@ class NGrams:
       return np.log(total)
 
   def sample(self, key: jax.Array, length: int) -> np.ndarray:
-    """See `Scorer.sample`."""
+    """See `scorer.Scorer`."""
     draws = np.asarray(jax.random.uniform(key, (length,)), np.float64)
     # All of the sentence is context: what is too long changes nothing.
     context = np.full((1, length + 1), vocab.PAD)

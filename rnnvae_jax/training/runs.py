@@ -161,7 +161,7 @@ def open_run(config: ml_collections.ConfigDict, workdir: str) -> Run:
   vocab = vocab_lib.Vocabulary.load(_path(workdir, 'vocab.json'))
   if config.model.kind == 'ngrams':
     counts = ngrams.NGrams.load(_path(workdir, 'ngrams.npz'))
-    return Run(config, vocab, tasks.counted(counts), {}, {}, 'counts')
+    return Run(config, vocab, tasks.scored(counts), {}, {}, 'counts')
   task = tasks.build(config, len(vocab))
   tx = optimizers.build(config)
   abstract = state_lib.abstract(task, tx)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnvae_jax import models
-from rnnvae_jax.baselines import ngrams
+from rnnvae_jax.baselines import scorer as scorer_lib
 from rnnvae_jax.data import vocab
 from rnnvae_jax.objectives import (
   free_bits,
@@ -104,7 +104,7 @@ def build(config: Any, vocab_size: int) -> Task:
   """The task that a config describes, if it is one of gradients.
 
   Raises:
-    ValueError: it is a count model's; see `counted`.
+    ValueError: it is a count model's; see `scored`.
   """
   model, objective = config.model, config.objective
 
@@ -143,13 +143,12 @@ def build(config: Any, vocab_size: int) -> Task:
   return as_configured(task)
 
 
-def counted(counts: ngrams.NGrams) -> Task:
-  """A count model, which has no parameters: it is called back on the host."""
-  width = max(len(counts.orders) - 1, 1)
+def scored(scorer: scorer_lib.Scorer) -> Task:
+  """A model without parameters, which is called back on the host."""
 
   def nats(targets, mask):
     rows = zip(np.asarray(targets), np.asarray(mask), strict=True)
-    totals = [-np.sum(counts.log_probs(ids[real])) for ids, real in rows]
+    totals = [-np.sum(scorer.log_probs(ids[real])) for ids, real in rows]
     return np.array(totals, np.float32)
 
   def evaluate(params, batch, key, extras, num_samples, chunk):
@@ -159,14 +158,14 @@ def counted(counts: ngrams.NGrams) -> Task:
     return {'nll': jax.pure_callback(nats, shape, *arrays)}
 
   def next_log_probs(contexts):
-    logits = counts.next_log_probs(np.asarray(contexts)).astype(np.float32)
+    logits = scorer.next_log_probs(np.asarray(contexts)).astype(np.float32)
     # Where all that is possible is forbidden, anything is better than nothing.
     return np.maximum(logits, _LEAST_LOG_PROB)
 
   def step(params, contexts, tokens, latents):
     del params, latents
     contexts = jnp.concatenate([contexts[:, 1:], tokens[:, None]], axis=1)
-    shape = (len(tokens), counts.vocab_size)
+    shape = (len(tokens), scorer.vocab_size)
     logits = jax.pure_callback(
       next_log_probs, jax.ShapeDtypeStruct(shape, jnp.float32), contexts
     )
@@ -180,7 +179,9 @@ def counted(counts: ngrams.NGrams) -> Task:
     initial_extras=dict,
     loss=untrained,
     evaluate=evaluate,
-    start=lambda params, rows, latents: jnp.full((rows, width), vocab.PAD),
+    start=lambda params, rows, latents: jnp.full(
+      (rows, scorer.context_size), vocab.PAD
+    ),
     step=step,
     metrics=metrics.LanguageModelMetrics,
   )
