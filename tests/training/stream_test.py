@@ -41,7 +41,6 @@ def make_config(**settings):
   config.model.kind = 'language_model'
   config.model.cell = 'lstm'
   config.model.embedding_size, config.model.hidden_size = 7, 6
-  config.model.num_layers = 2
   config.corpus.stream = True
   config.optimizer.name, config.optimizer.clip_norm = 'sgd', 0.0
   config.optimizer.learning_rate = 0.3
@@ -258,18 +257,17 @@ class TrainingTest(parameterized.TestCase):
         'dropout.locked': True,
       }
     )
-    whole, losses = train(config, split, 12)
     fused, of_fused = train(config, split, 12, per_call=3)
-    np.testing.assert_allclose(of_fused, losses, rtol=1e-5)
+    if not spread:
+      _, losses = train(config, split, 12)
+      np.testing.assert_allclose(of_fused, losses, rtol=1e-5)
     part, _ = train(config, split, 6, per_call=3)
     resumed, _ = train(config, split, 12, per_call=3, state=part, first=6)
-    for other, same in ((fused, resumed),):
-      jax.tree.map(
-        np.testing.assert_array_equal,
-        jax.device_get((other.params, other.extras)),
-        jax.device_get((same.params, same.extras)),
-      )
-    self.assertEqual(int(whole.step), 12)
+    jax.tree.map(
+      np.testing.assert_array_equal,
+      jax.device_get((fused.params, fused.extras)),
+      jax.device_get((resumed.params, resumed.extras)),
+    )
 
   def test_masks_are_constant_within_a_window_and_new_in_the_next(self):
     split = make_split()
