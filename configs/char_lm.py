@@ -55,7 +55,7 @@ def get_config(tail: str = ''):
     config.train.unroll = 128
     config.train.num_steps = 2_400  # About 20 epochs.
     config.train.eval_every = 120
-    config.evaluate.batch_size = 32
+    config.train.validation_rows = 32
 
   config_lib.apply(config, arg)
   return config

@@ -74,7 +74,6 @@ def get_config(tail: str = ''):
   config.optimizer.learning_rate = 1.0
   config.train.batch_size = 20
   config.train.unroll = 35
-  config.evaluate.batch_size = 10
 
   {'awd_lstm': _awd, 'regularised': _regularised}.get(arg.row, _zaremba)(
     config, arg

@@ -7,7 +7,8 @@ Rows are a size and a loss: `vd` is an LSTM with variational dropout, `al` adds
 the augmented loss, `re` ties the embeddings, `real` does both. Rates of the
 paper's settings (0.7, 0.5, 0.35) are read as those of keeping. The published
 runs share one mask between a layer's state and the next layer's input; here
-each has its own.
+each has its own. Embedded words are dropped as every layer's inputs are; the
+dropping of whole word types, which the paper has none of, is off.
 """
 
 from rnnvae_jax import config_lib
@@ -87,7 +88,6 @@ def get_config(tail: str = ''):
   config.train.unroll = 35
   config.train.num_steps = epochs * _EPOCH
   config.train.eval_every = _EPOCH
-  config.evaluate.batch_size = 10
 
   config_lib.apply(config, arg)
   return config

@@ -12,8 +12,10 @@ from rich import table as rich_table
 
 from rnnvae_jax import data
 from rnnvae_jax.analysis import activations, agreement, gradients
+from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.training import runs, writers
 
+_MARKS = {vocab_lib.UNK: '\N{REPLACEMENT CHARACTER}', vocab_lib.EOS: '\n'}
 _ROWS = 256  # Sentences whose agreement is tested at a time.
 
 
@@ -29,25 +31,28 @@ def trace(config: Any, workdir: str) -> dict[str, Any]:
     ValueError: not a language model of characters or bytes.
   """
   run = runs.open_run(config, workdir)
-  if run.task.read is None or run.vocab.kind == 'word':
+  is_recurrent = (
+    run.task.read is not None and config.model.cell != 'feed_forward'
+  )
+  if not is_recurrent or run.vocab.kind == 'word':
     raise ValueError(
       'A trace is of recurrent language models of characters or bytes, such as '
       f'configs/char_lm.py; this run has config.model.kind = '
-      f'{config.model.kind!r} and {run.vocab.kind}s.'
+      f'{config.model.kind!r}, config.model.cell = {config.model.cell!r} and '
+      f'{run.vocab.kind}s.'
     )
   settings = config.trace
   if settings.input:
     text = '\n'.join(data.read_lines(settings.input))
-    tokens = run.vocab.encode(list(text))
+    rules = data.protocols.PROTOCOLS[f'{run.vocab.kind}s']
+    tokens = run.vocab.encode(rules.tokenise(text))
   else:
     split = runs.build_corpus(config, run.vocab).splits['valid']
     tokens = split.tokens
   tokens = tokens[: settings.length]
-  text = ''.join(run.vocab.tokens[i] for i in tokens)
-  if len(text) != len(tokens):
-    raise ValueError(
-      'The text has characters that the vocabulary of this run does not know.'
-    )
+  # One character each, so that text and traces keep step.
+  spelt = dict(enumerate(run.vocab.tokens)) | _MARKS
+  text = ''.join(spelt[i] for i in tokens.tolist())
   names, traces = _states(run, tokens)
   ranked = activations.ranking(
     traces, activations.properties(text), settings.units

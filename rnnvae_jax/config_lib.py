@@ -153,6 +153,8 @@ def default() -> ml_collections.ConfigDict:
   config.train.batch_size = 32  # Of a stream: rows read side by side.
   config.train.unroll = 35  # Of a stream: tokens of a window of a row.
   config.train.unroll_spread = 0  # Deviation of drawn lengths; 0: all equal.
+  # Of a stream: rows that validation reads it by, each from a state of zeros.
+  config.train.validation_rows = 10
   # Padded lengths, one compiled branch each; 0: as fits the platform.
   config.train.num_buckets = 0
   config.train.steps_per_call = 10  # Updates fused into one program call.
@@ -264,6 +266,9 @@ def apply(
   if arg.corpus:
     is_name = arg.corpus in corpora.NAMES
     config.corpus.name = arg.corpus if is_name else os.path.abspath(arg.corpus)
+    # These have no test split of their own.
+    if os.path.isfile(arg.corpus) or arg.corpus == 'tiny_shakespeare':
+      config.evaluate.split = 'valid'
   if arg.tiny:
     _shrink(config, default_corpus=not arg.corpus)
 
@@ -346,6 +351,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     for key, value in (
       ('corpus.stream', corpus.stream),
       ('model.both_directions', model.both_directions),
+      ('model.last_hidden_size', model.last_hidden_size),
       ('objective.augmentation', config.objective.augmentation),
       ('objective.activation_penalty', config.objective.activation_penalty),
       ('objective.temporal_penalty', config.objective.temporal_penalty),
@@ -377,6 +383,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
       "config.train.select_by = 'reconstruction' is a figure of VAEs. Legal "
       "for a language model: 'nll_per_sentence'."
     )
+  _check_ignored(config)
   if corpus.stream and model.both_directions:
     raise ValueError(
       'config.model.both_directions = True reads sentences in reverse; streams '
@@ -411,6 +418,63 @@ def validate(config: ml_collections.ConfigDict) -> None:
         'that many steps. Nearest legal value: '
         f'{max(multiple - rest, train.steps_per_call)}.'
       )
+
+
+# By condition, prefixes of keys that would then be read by nothing.
+_IGNORED = (
+  (
+    "config.model.kind = 'ngrams' is counted, not trained",
+    lambda config: config.model.kind == 'ngrams',
+    (
+      'dropout.',
+      'objective.',
+      'optimizer.',
+      'model.both_directions',
+      'model.pretrained_embeddings',
+    ),
+  ),
+  (
+    "config.model.cell = 'feed_forward' has one layer and no state",
+    lambda config: config.model.cell == 'feed_forward',
+    (
+      'model.num_layers',
+      'model.last_hidden_size',
+      'model.backend',
+      'dropout.hidden',
+      'dropout.recurrent',
+      'dropout.weight',
+    ),
+  ),
+  (
+    'config.corpus.stream = False has no windows',
+    lambda config: not config.corpus.stream,
+    ('train.unroll_spread',),
+  ),
+  (
+    'config.objective.augmentation = 0 has no teacher',
+    lambda config: not config.objective.augmentation,
+    ('objective.teacher_', 'objective.final_teacher_'),
+  ),
+  (
+    'config.objective.teacher_interval > 0 teaches with a copy',
+    lambda config: config.objective.teacher_interval > 0,
+    ('objective.teacher_stop_gradient',),
+  ),
+)
+
+
+def _check_ignored(config) -> None:
+  """Raises ValueError for a key that is set, but that nothing would read."""
+  ours, defaults = flatten(config), flatten(default())
+  for because, holds, prefixes in _IGNORED:
+    if not holds(config):
+      continue
+    for key, value in ours.items():
+      if key.startswith(prefixes) and value != defaults[key]:
+        raise ValueError(
+          f'config.{key} = {value!r} would change nothing: {because}. '
+          f'Legal: {defaults[key]!r}.'
+        )
 
 
 def _check_combination(config) -> None:
@@ -540,6 +604,7 @@ _RANGES = (
   ('train.batch_size', 1, None),
   ('train.unroll', 1, None),
   ('train.unroll_spread', 0, None),
+  ('train.validation_rows', 1, None),
   ('train.num_buckets', 0, None),
   ('train.steps_per_call', 1, None),
   ('train.eval_every', 1, None),

@@ -65,7 +65,7 @@ def evaluate_split(
     'corpus': corpus.name,
     'protocol': corpus.protocol,
     'state': 'carried' if carried else 'reset at each sentence',
-    **evaluation.summarise(values, split.lengths),
+    **evaluation.summarise(values, split.lengths, split.ends),
     'truncated': split.num_truncated,
     'checkpoint': run.checkpoint,
     'seed': run.config.seed,
@@ -150,7 +150,11 @@ def _label(row: str, values: dict[str, Any]) -> str:
   bound = ' (bound: ELBO)' if values['estimator'] == 'elbo' else ' (exact)'
   return {
     'nll_per_sentence': f'nll{bound}',
-    'perplexity': f'perplexity, eos counted{bound}',
+    'perplexity': (
+      'perplexity'
+      + (', eos counted' if 'perplexity_without_eos' in values else '')
+      + bound
+    ),
     'perplexity_without_eos': f'perplexity, words only{bound}',
     'backward_nll_per_sentence': 'nll, words in reverse',
     'backward_perplexity': 'perplexity, words in reverse',

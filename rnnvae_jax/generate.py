@@ -120,7 +120,8 @@ def prior_samples(
   latents = _prior_latents(run, count, 'prior')
   if temperature is None:
     temperature = run.config.generate.temperature
-  return decode(run, latents, temperature, forbid_unk)
+  prime = run.config.generate.prime
+  return decode(run, latents, temperature, forbid_unk, prime)
 
 
 def posterior(run: runs.Run, split: data.Split) -> jax.Array:
@@ -154,12 +155,13 @@ def decode(
   latents: jax.Array,
   temperature: float,
   forbid_unk: bool | None = None,
+  prime: str = '',
 ) -> list[np.ndarray]:
   """The ids of a sentence for each z float[N, Z]; Z is 0 for a language model.
 
   At temperature 0 greedy, or by beam search with `generate.beam_size` beams. A
-  sentence cut at `generate.max_length`, which does not count what it is primed
-  with, has no eos.
+  sentence cut at `generate.max_length`, which does not count the `prime` that
+  all of them begin with, has no eos.
   """
   generate = run.config.generate
   if forbid_unk is None:
@@ -176,11 +178,11 @@ def decode(
   forbidden[vocab_lib.UNK] = forbid_unk
   if run.config.corpus.stream and run.vocab.kind != 'word':
     forbidden[vocab_lib.EOS] = True  # Which the text has none of.
-  prime = run.vocab.encode(_protocol(run).tokenise(generate.prime))
-  if vocab_lib.UNK in prime:
-    logging.warning('Of %r some is not in the vocabulary.', generate.prime)
+  begun = run.vocab.encode(_protocol(run).tokenise(prime))
+  if vocab_lib.UNK in begun:
+    logging.warning('Of %r some is not in the vocabulary.', prime)
   bos = data.begin_mark(run.vocab, run.config.corpus.stream)
-  marked = np.concatenate([[bos], prime])
+  marked = np.concatenate([[bos], begun])
 
   @functools.partial(jax.jit, static_argnames='max_length')
   def decode_rows(params, rows, latents, settings, max_length):
@@ -234,7 +236,7 @@ def decode(
     for ids, length in zip(
       np.asarray(tokens)[:count], np.asarray(lengths)[:count], strict=True
     ):
-      sentences.append(np.concatenate([prime, ids[:length]]))
+      sentences.append(np.concatenate([begun, ids[:length]]))
   return sentences
 
 

@@ -49,10 +49,17 @@ def judge(config: Any, workdir: str) -> dict[str, Any]:
     generate_config.max_length, config.corpus.max_length
   )
   generate_config.posterior_sample = False
+  generate_config.prime = ''
   run = runs.open_run(config, workdir)
+  if config.corpus.stream and run.vocab.kind != 'word':
+    raise ValueError(
+      f'Judged are sentences; this run is of a stream of {run.vocab.kind}s, '
+      'which has none.'
+    )
   corpus = runs.build_corpus(config, run.vocab)
   samples = data.split_of(
-    generate.prior_samples(run, num_samples, 1.0, forbid_unk=False)
+    generate.prior_samples(run, num_samples, 1.0, forbid_unk=False),
+    data.begin_mark(run.vocab, config.corpus.stream),
   )
   words = _words(run.vocab, samples)
   training = _words(run.vocab, corpus.splits['train'])
@@ -68,8 +75,7 @@ def judge(config: Any, workdir: str) -> dict[str, Any]:
     'novelty': overlap.novelty(words, training),
   }
   if run.task.latents is not None:
-    name = 'test' if split_name == 'all' else split_name
-    split = corpus.splits[name]
+    split = corpus.splits.get(split_name) or _held_out(corpus)
     ids = generate.decode(
       run, generate.posterior(run, split), 0.0, forbid_unk=False
     )
@@ -106,7 +112,7 @@ def perplexities(
   figures = {}
   for name, read, scored in (
     ('forward', corpus.splits['train'], samples),
-    ('reverse', samples, corpus.splits.get('test', corpus.splits['valid'])),
+    ('reverse', samples, _held_out(corpus)),
   ):
     splits = {'train': read, 'valid': corpus.splits['valid'], 'test': scored}
     text = data.Corpus(corpus.name, corpus.protocol, corpus.vocab, splits)
@@ -118,6 +124,10 @@ def perplexities(
     summary = evaluation.summarise(values, scored.lengths)
     figures[f'{name}_perplexity'] = summary['perplexity']
   return figures | {'critic_steps': config.judge.critic_steps}
+
+
+def _held_out(corpus: data.Corpus) -> data.Split:
+  return corpus.splits.get('test', corpus.splits['valid'])
 
 
 def _words(vocab: vocab_lib.Vocabulary, split: data.Split) -> list[list[str]]:

@@ -5,7 +5,7 @@
 
 Every mode but train, gradients and reproduce needs only the --workdir of a run:
 the config and vocabulary saved there are used. --config.KEY=VALUE overrides a
-key in any mode but these two.
+key in any mode but gradients and reproduce.
 """
 
 import logging as python_logging
@@ -136,6 +136,11 @@ def _run() -> None:
     )
     return
   if mode == 'gradients':
+    overrides = config_flags.get_override_values(flags.FLAGS['config'])
+    if overrides:
+      raise app.UsageError(
+        f'--config.{next(iter(overrides))}: gradients read no config.'
+      )
     analyse.gradient_flow(workdir)
     return
   config = runs.load_config(workdir)

@@ -152,7 +152,7 @@ def make_validation(config: Any, task: tasks.Task, split: data.Split):
   def validate(state: state_lib.TrainState) -> dict[str, Any]:
     key = jax.random.key(config.seed)
     values = evaluate(optimizers.evaluated(state), state.extras, key)
-    summary = evaluation.summarise(values, split.lengths)
+    summary = evaluation.summarise(values, split.lengths, split.ends)
     if task.latents is not None:
       group = config.evaluate.mutual_information_group
       summary |= evaluation.summarise_latents(values, group)
@@ -175,7 +175,7 @@ def _report(config, state, summary, writer, bar):
     },
   )
   line = f'step {step}: valid '
-  if summary['sentences'] == 1:  # A stream in which nothing ends.
+  if 'perplexity_without_eos' not in summary:  # Nothing ends.
     line += f'{summary["nll_per_token"]:.4f} nats a token'
   else:
     line += f'{summary["nll_per_sentence"]:.3f} nats a sentence'

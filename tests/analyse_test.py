@@ -63,11 +63,13 @@ class AnalyseTest(absltest.TestCase):
       self.assertRegex(best[0]['unit'], r'layer 0 [hc]\[\d+\]')
     with open(os.path.join(workdir, 'trace.html')) as file:
       self.assertIn('if (a ==', file.read())
+    # What the vocabulary does not know has a place as well.
     config.trace.input = os.path.join(self.root, 'strange.txt')
     with open(config.trace.input, 'w') as file:
-      file.write('a \N{GREEK SMALL LETTER ALPHA} b\n')
-    with self.assertRaisesRegex(ValueError, 'does not know'):
-      analyse.trace(config, workdir)
+      file.write('if (\N{GREEK SMALL LETTER ALPHA}) "b"\nc\n')
+    self.quietly(analyse.trace, config, workdir)
+    with open(os.path.join(workdir, 'trace.html')) as file:
+      self.assertIn(r'if (\ufffd) \"b\"\nc', file.read())
     with self.assertRaisesRegex(ValueError, 'models of words'):
       analyse.agree(config, workdir)
 

@@ -120,6 +120,49 @@ class ValidateTest(parameterized.TestCase):
     self.assertIn(f'Did you mean {nearest!r}?', message)
 
   @parameterized.parameters(
+    ({'model.kind': 'ngrams'}, 'dropout.output', 0.5),
+    ({'model.kind': 'ngrams'}, 'model.both_directions', True),
+    ({'model.cell': 'feed_forward'}, 'model.num_layers', 2),
+    ({'model.cell': 'feed_forward'}, 'dropout.recurrent', 0.5),
+    ({'model.cell': 'feed_forward'}, 'model.backend', 'scan'),
+    ({}, 'train.unroll_spread', 5),
+    ({}, 'objective.teacher_interval', 3),
+    ({}, 'objective.final_teacher_temperature', 3.0),
+    (
+      {'objective.augmentation': 0.5, 'objective.teacher_interval': 3},
+      'objective.teacher_stop_gradient',
+      False,
+    ),
+  )
+  def test_a_key_that_nothing_would_read_is_refused(self, base, key, value):
+    base = {'model.kind': 'language_model'} | base
+    message = self.error(**base, **{key: value})
+    self.assertStartsWith(message, f'config.{key} = {value!r} would change')
+
+  @parameterized.parameters(
+    ('corpus.stream', True),
+    ('objective.augmentation', 0.5),
+    ('objective.activation_penalty', 1.0),
+    ('objective.temporal_penalty', 1.0),
+    ('model.both_directions', True),
+    ('model.last_hidden_size', 5),
+  )
+  def test_what_is_of_language_models_is_refused_for_vaes(self, key, value):
+    message = self.error(**{key: value})
+    self.assertStartsWith(message, f'config.{key} = {value} is for language')
+
+  def test_a_stream_cannot_be_read_in_reverse(self):
+    message = self.error(
+      model__kind='language_model',
+      corpus__stream=True,
+      model__both_directions=True,
+    )
+    self.assertIn('no end to begin at', message)
+
+  def test_a_vae_needs_a_state(self):
+    self.assertIn('no state', self.error(model__cell='feed_forward'))
+
+  @parameterized.parameters(
     ('corpus.max_length', 1, 'at least 2'),
     ('model.hidden_size', 0, 'at least 1'),
     ('model.num_layers', -1, 'at least 1'),
@@ -294,7 +337,7 @@ class DifferencesTest(absltest.TestCase):
       for key in ours
       if not config_lib.differences(ours, {**ours, key: 'changed'})
     ]
-    looks = ('evaluate.', 'generate.', 'judge.', 'data.')
+    looks = ('evaluate.', 'generate.', 'judge.', 'trace.', 'data.')
     self.assertEqual(changed, [key for key in ours if key.startswith(looks)])
 
 

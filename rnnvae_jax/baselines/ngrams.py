@@ -52,11 +52,18 @@ class NGrams:
     vocab_size: V.
     context_size: n - 1, at least 1.
     possible: bool[V], what can be predicted at all.
+    bos: what is read before a sentence.
   """
 
-  def __init__(self, orders: Sequence[Order], possible: np.ndarray):
+  def __init__(
+    self,
+    orders: Sequence[Order],
+    possible: np.ndarray,
+    bos: int = vocab.BOS,
+  ):
     self.orders = tuple(orders)
     self.possible = possible
+    self.bos = bos
     self.vocab_size = len(possible)
     self.context_size = max(len(self.orders) - 1, 1)
 
@@ -67,6 +74,7 @@ class NGrams:
     vocab_size: int,
     order: int,
     smoothing: str = 'modified_kneser_ney',
+    bos: int = vocab.BOS,
   ) -> 'NGrams':
     """Counts.
 
@@ -75,6 +83,7 @@ class NGrams:
       vocab_size: V.
       order: n, of the longest n-grams; 0 is the uniform distribution.
       smoothing: one of `SMOOTHINGS`.
+      bos: what is read before a sentence; of text without eos a token of it.
 
     Raises:
       ValueError: an unknown smoothing, a negative order, ids out of range, or
@@ -94,7 +103,7 @@ class NGrams:
     possible[[vocab.PAD, vocab.BOS]] = False
     # Text without end marks, such as a stream of characters, never ends.
     possible[vocab.EOS] = bool(np.any(ids == vocab.EOS))
-    grams = _distinct(ids, vocab_size, order)
+    grams = _distinct(ids, vocab_size, order, bos)
     is_kneser_ney = smoothing != 'maximum_likelihood'
     orders = []
     for number, gram in enumerate(grams):
@@ -111,7 +120,7 @@ class NGrams:
       orders.append(
         _order(gram.keys, contexts, counts, discounts, num_contexts)
       )
-    return cls(orders, possible)
+    return cls(orders, possible, bos)
 
   def log_probs(self, ids: np.ndarray) -> np.ndarray:
     """See `scorer.Scorer`.
@@ -120,7 +129,7 @@ class NGrams:
       ValueError: ids out of range.
     """
     _check_ids(ids, self.vocab_size)
-    marked, real = _with_begins(ids)
+    marked, real = _with_begins(ids, self.bos)
     total = self.possible[marked] / self.possible.sum()
     # Of the k tokens up to the one before each: their number, -1 if unseen.
     context = np.zeros(len(marked), np.int64)
@@ -131,7 +140,7 @@ class NGrams:
       total = np.where(known, own + order.rest[context] * total, total)
       # The context of the next order ends one token earlier.
       context = np.concatenate([[-1], number[:-1]])
-      context[marked == vocab.BOS] = -1
+      context[~real] = -1
     with np.errstate(divide='ignore'):
       return np.log(total[real])
 
@@ -163,7 +172,7 @@ class NGrams:
     draws = np.asarray(jax.random.uniform(key, (length,)), np.float64)
     # All of the sentence is context: what is too long changes nothing.
     context = np.full((1, length + 1), vocab.PAD)
-    context[0, -1] = vocab.BOS
+    context[0, -1] = self.bos
     sentence = []
     for draw in draws:
       below = np.cumsum(np.exp(self.next_log_probs(context)[0]))
@@ -183,7 +192,7 @@ class NGrams:
       for name in Order._fields
     }
     with open(partial, 'wb') as file:
-      np.savez(file, possible=self.possible, **arrays)
+      np.savez(file, possible=self.possible, bos=self.bos, **arrays)
     os.replace(partial, path)
 
   @classmethod
@@ -201,7 +210,7 @@ class NGrams:
           Order(*(arrays[f'{name}_{number}'] for name in Order._fields))
           for number in range(count)
         ]
-        return cls(orders, arrays['possible'])
+        return cls(orders, arrays['possible'], int(arrays['bos']))
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
       raise ValueError(f'{os.fspath(path)} is damaged: {error}.') from error
 
@@ -225,8 +234,11 @@ class _Grams(NamedTuple):
   begins: np.ndarray  # bool[N], whether its first token begins a sentence.
 
 
-def _distinct(ids: np.ndarray, vocab_size: int, order: int) -> list[_Grams]:
-  marked, _ = _with_begins(ids)
+def _distinct(
+  ids: np.ndarray, vocab_size: int, order: int, bos: int
+) -> list[_Grams]:
+  """Those of each order, as far as there are any."""
+  marked, real = _with_begins(ids, bos)
   grams: list[_Grams] = []
   # Number of the k-gram that ends at each place, -1 where there is none.
   number = np.zeros(len(marked), np.int64)
@@ -234,18 +246,19 @@ def _distinct(ids: np.ndarray, vocab_size: int, order: int) -> list[_Grams]:
     before = np.zeros_like(number)
     if length > 1:
       before = np.concatenate([[-1], number[:-1]])
-      before[marked == vocab.BOS] = -1
+      before[~real] = -1
     places = np.flatnonzero(before >= 0)
-    keys, first, inverse, counts = np.unique(
+    if not len(places):
+      break
+    keys, first, inverse = np.unique(
       before[places] * vocab_size + marked[places],
       return_index=True,
       return_inverse=True,
-      return_counts=True,
     )
     place = places[first]
+    # Begin marks are contexts, but nothing that is predicted.
+    counts = np.bincount(inverse, real[places], len(keys)).astype(np.int64)
     if length == 1:
-      # Begin marks are contexts, but nothing that is predicted.
-      counts = np.where(keys == vocab.BOS, 0, counts)
       begins = np.zeros(len(keys), bool)
     else:
       begins = marked[place - length + 1] == vocab.BOS
@@ -279,12 +292,12 @@ def _discounts(counts: np.ndarray, modified: bool) -> np.ndarray:
   return np.clip(values, _LEAST_DISCOUNT, [1, 2, 3])
 
 
-def _with_begins(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """The text with BOS before each sentence, and which places were in it."""
+def _with_begins(ids: np.ndarray, bos: int) -> tuple[np.ndarray, np.ndarray]:
+  """The text with `bos` before each sentence, and which places were in it."""
   starts = np.flatnonzero(np.concatenate([[True], ids[:-1] == vocab.EOS]))
   if not len(ids):
     starts = starts[:0]
-  marked = np.insert(ids, starts, vocab.BOS).astype(np.int64)
+  marked = np.insert(ids, starts, bos).astype(np.int64)
   real = np.ones(len(marked), bool)
   real[starts + np.arange(len(starts))] = False
   return marked, real

@@ -53,6 +53,11 @@ class Split:
   def __len__(self) -> int:
     return len(self.lengths)
 
+  @property
+  def ends(self) -> bool:
+    """Whether EOS is behind each sentence."""
+    return bool(self.tokens[-1] == vocab_lib.EOS)
+
   def sentence(self, i: int) -> np.ndarray:
     """The ids of sentence i: int32[lengths[i]]."""
     return self.tokens[self.offsets[i] :][: self.lengths[i]]
@@ -272,7 +277,9 @@ def begin_mark(vocab: vocab_lib.Vocabulary, stream: bool) -> int:
   return vocab_lib.EOS if line_end == vocab_lib.UNK else line_end
 
 
-def split_of(sentences: Sequence[np.ndarray]) -> Split:
+def split_of(
+  sentences: Sequence[np.ndarray], bos: int = vocab_lib.BOS
+) -> Split:
   """Sentences of ids as a split; EOS is put behind those that lack it."""
   whole = [
     ids
@@ -283,7 +290,7 @@ def split_of(sentences: Sequence[np.ndarray]) -> Split:
   lengths = np.array([len(ids) for ids in whole], np.int32)
   ends = np.cumsum(lengths, dtype=np.int32)
   tokens = np.concatenate(whole).astype(np.int32)
-  return Split(tokens, ends - lengths, lengths, 0, 0, {})
+  return Split(tokens, ends - lengths, lengths, 0, 0, {}, bos)
 
 
 def _encode(

@@ -6,6 +6,7 @@ package of the extra `glove`.
 """
 
 import dataclasses
+import functools
 import os
 
 import numpy as np
@@ -60,7 +61,7 @@ def read(
     ImportError: the package is not installed.
     ValueError: the file holds no vectors, or none of these words.
   """
-  words, values = _from_package() if source == PACKAGE else _from_file(source)
+  words, values = _load(source)
   row_of = {word: row for row, word in enumerate(words)}
   spellings = vocab.tokens[len(vocab_lib.SPECIALS) :]
   rows, places, exact = [], [], 0
@@ -85,6 +86,11 @@ def read(
     len(spellings) - len(rows),
     float(np.mean(np.isin(tokens, rows))),
   )
+
+
+@functools.lru_cache(maxsize=1)  # It takes half a minute, and is asked twice.
+def _load(source: str):
+  return _from_package() if source == PACKAGE else _from_file(source)
 
 
 def _from_file(path: str):

@@ -144,13 +144,16 @@ def initialised(config: Any, params: Any, key: jax.Array) -> Any:
   """Parameters as they begin: `params`, or uniform ones if so configured.
 
   The published recipes of Zaremba et al. and of many text VAEs draw everything,
-  biases included, from one interval around 0.
+  biases included, from one interval around 0. A mixture prior is no such
+  weight: components that begin alike would stay so.
   """
   scale = config.model.init_scale
   of_embedding = config.model.embedding_init_scale or scale
 
   def draw(number_and_path, leaf):
     number, path = number_and_path
+    if path[-1] in sentence_vae.PRIOR_PARAMETERS:
+      return leaf
     bound = of_embedding if 'embedding' in path else scale
     if not bound:
       return leaf

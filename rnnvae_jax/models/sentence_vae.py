@@ -10,6 +10,7 @@ from rnnvae_jax.models import language_model, recurrent
 from rnnvae_jax.ops import products
 
 PRIORS = ('standard', 'mixture', 'vamp')
+PRIOR_PARAMETERS = ('prior_logits', 'prior_outputs', 'pseudo_sentences')
 # Words of a pseudo-sentence of the VampPrior.
 _PSEUDO_LENGTH = 10
 

@@ -128,7 +128,7 @@ def drop_word_types(
 
 
 def drop_weights(
-  params: Any, rate: jax.Array | None, key: jax.Array, within: str
+  params: Any, rate: jax.Array | None, key: jax.Array, *within: str
 ) -> Any:
   """Parameters whose recurrent kernels lose elements with probability `rate`.
 
@@ -139,7 +139,7 @@ def drop_weights(
     params: a tree of parameters.
     rate: float[], in [0, 1), or None.
     key: key[], of the update.
-    within: name of the modules whose 'recurrent_kernel's are meant.
+    *within: names of the modules whose 'recurrent_kernel's are meant.
 
   Returns:
     The tree with those leaves replaced.
@@ -149,7 +149,7 @@ def drop_weights(
 
   def drop(path, leaf):
     names = [getattr(part, 'key', '') for part in path]
-    if within not in names or names[-1] != 'recurrent_kernel':
+    if not set(within) & set(names) or names[-1] != 'recurrent_kernel':
       return leaf
     number = zlib.crc32('/'.join(names).encode()) & 0x7FFFFFFF
     keep = jax.random.bernoulli(

@@ -31,6 +31,7 @@ def make_evaluator(
   in the split's order, so that sums over them do not depend on the batches.
   `report(done, total)` is called as batches finish.
   """
+  batch_size = min(batch_size, len(split))
   buckets = batches.buckets_for(
     split.lengths, batch_size, num_buckets, jax.default_backend()
   )
@@ -101,12 +102,15 @@ def make_stream_evaluator(
   return evaluate
 
 
-def summarise(values: Values, lengths: np.ndarray) -> dict[str, Any]:
+def summarise(
+  values: Values, lengths: np.ndarray, ends: bool = True
+) -> dict[str, Any]:
   """The bound or likelihood of a split, from the values of its sentences.
 
   Args:
     values: from an evaluator.
     lengths: int[N], tokens, eos counted.
+    ends: whether sentences have eos; a stream of characters has none.
 
   Returns:
     sentences, tokens, nll_per_sentence (nats), perplexity = exp(Σ nats / Σ
@@ -133,11 +137,13 @@ def summarise(values: Values, lengths: np.ndarray) -> dict[str, Any]:
     backward = float(np.mean(values['backward_nll']))
     summary['backward_nll_per_sentence'] = backward
     summary['backward_perplexity'] = perplexity(backward, sentences, tokens)
-  words = max(tokens - sentences, 1)
+  if ends:
+    words = max(tokens - sentences, 1)
+    of_words = perplexity(nll, sentences, words)
+    summary['perplexity_without_eos'] = of_words
   return summary | {
     'nll_per_sentence': nll,
     'perplexity': perplexity(nll, sentences, tokens),
-    'perplexity_without_eos': perplexity(nll, sentences, words),
     'nll_per_token': nll * sentences / tokens,
     'bits_per_token': nll * sentences / tokens / math.log(2),
     'estimator': 'elbo' if is_vae else 'exact',

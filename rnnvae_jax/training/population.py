@@ -150,6 +150,7 @@ def train(
           schedule = runs.feeding(trial, split).schedule
           members[slot] = _Member(number, trial, schedule, now)
           fresh = state_lib.create(task, tx, trial.seed)
+          fresh = runs.with_word_vectors(trial, fresh, corpus)
           scalars = scalars_of(trial)
           states = _put(states, slot, fresh, size)
           hyperparameters = _put(hyperparameters, slot, scalars, size)

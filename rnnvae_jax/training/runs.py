@@ -54,7 +54,8 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> data.Corpus:
 
   Raises:
     ValueError: the folder holds a run with another config or another
-      vocabulary; the differing keys are listed.
+      vocabulary; the differing keys are listed. Or text, windows or word
+      vectors do not fit the config.
   """
   path = _path(workdir, 'config.json')
   ours = config_lib.flatten(config)
@@ -66,6 +67,9 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> data.Corpus:
         'or the config it was begun with:\n  ' + '\n  '.join(differing)
       )
   corpus = build_corpus(config)
+  if config.model.kind != 'ngrams':  # What else could be wrong with them.
+    feeding(config, corpus.splits['train'])
+    _word_vectors(config, corpus)
   vocab_path = _path(workdir, 'vocab.json')
   if os.path.exists(vocab_path):
     saved = vocab_lib.Vocabulary.load(vocab_path)
@@ -115,12 +119,14 @@ def build_corpus(
 def fit_counts(config: Any, workdir: str, corpus: data.Corpus) -> None:
   """Fits a run's count model and saves it."""
   start = time.time()
-  settings = config.model.ngrams
+  settings, vocab = config.model.ngrams, corpus.vocab
   counts = ngrams.NGrams.fit(
     corpus.splits['train'].tokens,
-    len(corpus.vocab),
+    len(vocab),
     settings.order,
     settings.smoothing,
+    # Count models begin each sentence anew, in a stream of words as well.
+    vocab_lib.BOS if vocab.kind == 'word' else corpus.splits['train'].bos,
   )
   counts.save(_path(workdir, 'ngrams.npz'))
   logging.info(
@@ -189,17 +195,9 @@ def with_word_vectors(
     FileNotFoundError, ImportError, ValueError: see `word_vectors.read`; and
       vectors of another size than the embeddings.
   """
-  source, size = config.model.pretrained_embeddings, config.model.embedding_size
-  if not source:
+  vectors = _word_vectors(config, corpus)
+  if vectors is None:
     return state
-  vectors = word_vectors.read(
-    source, corpus.vocab, corpus.splits['train'].tokens
-  )
-  if vectors.values.shape[1] != size:
-    raise ValueError(
-      f'config.model.embedding_size = {size}: the vectors of {source!r} have '
-      f'{vectors.values.shape[1]} numbers.'
-    )
   logging.info('%s', vectors.report())
 
   def replaced(path, leaf):
@@ -209,6 +207,21 @@ def with_word_vectors(
 
   params = jax.tree_util.tree_map_with_path(replaced, state.params)
   return state.replace(params=params)
+
+
+def _word_vectors(config, corpus) -> word_vectors.Vectors | None:
+  source, size = config.model.pretrained_embeddings, config.model.embedding_size
+  if not source:
+    return None
+  vectors = word_vectors.read(
+    source, corpus.vocab, corpus.splits['train'].tokens
+  )
+  if vectors.values.shape[1] != size:
+    raise ValueError(
+      f'config.model.embedding_size = {size}: the vectors of {source!r} have '
+      f'{vectors.values.shape[1]} numbers.'
+    )
+  return vectors
 
 
 class Feeding(NamedTuple):
@@ -246,16 +259,15 @@ def train_buckets(config: Any, split: data.Split) -> tuple[batches.Bucket, ...]:
 def make_validator(config: Any, task: tasks.Task, split: data.Split):
   """The evaluator that training validates with: one posterior sample.
 
-  A stream is read by `config.evaluate.batch_size` rows: an approximation, each
-  row beginning with a state of zeros.
+  A stream is read by `config.train.validation_rows`: an approximation, each row
+  beginning with a state of zeros.
   """
-  batch_size = config.evaluate.batch_size
   if config.corpus.stream:
-    return _stream_evaluator(config, task, split, batch_size)
+    return _stream_evaluator(config, task, split, config.train.validation_rows)
   return evaluation.make_evaluator(
     task,
     split,
-    batch_size=batch_size,
+    batch_size=config.evaluate.batch_size,
     num_buckets=config.evaluate.num_buckets,
     num_samples=1,
     chunk=1,

@@ -164,6 +164,8 @@ def scored(scorer: scorer_lib.Scorer) -> Task:
 
   def step(params, contexts, tokens, latents):
     del params, latents
+    # Behind the end of a sentence another one begins.
+    tokens = jnp.where(tokens == vocab.EOS, vocab.BOS, tokens)
     contexts = jnp.concatenate([contexts[:, 1:], tokens[:, None]], axis=1)
     shape = (len(tokens), scorer.vocab_size)
     logits = jax.pure_callback(
@@ -224,7 +226,7 @@ def language_model(model, objective: LanguageObjective) -> Task:
     rates = hyperparameters.dropout
     teacher, changed = teach(params, hyperparameters, extras)
     reading = reading_of(
-      noise.drop_weights(params, rates.weight, key, 'recurrent'),
+      noise.drop_weights(params, rates.weight, key, 'recurrent', 'backward'),
       batch,
       carried(batch, extras),
       rates=rates,

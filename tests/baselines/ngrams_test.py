@@ -137,6 +137,24 @@ class NGramsTest(parameterized.TestCase):
     np.testing.assert_allclose(np.exp(scores[:3]), [3 / 6, 3 / 7, 2 / 5])
     self.assertEqual(scores[3], -np.inf)
 
+  def test_orders_longer_than_every_sentence_add_nothing(self):
+    longest = ngrams.NGrams.fit(TEXT, V, 5)  # bos, A, B, C, A, end is 6 long.
+    more = ngrams.NGrams.fit(TEXT, V, 9)
+    self.assertLen(more.orders, 6)
+    again = ngrams.NGrams.fit(TEXT, V, 6)
+    np.testing.assert_array_equal(more.log_probs(TEXT), again.log_probs(TEXT))
+    self.assertLen(longest.orders, 5)
+
+  def test_a_stream_begins_behind_one_of_its_own_tokens(self):
+    stream = TEXT[TEXT != vocab.EOS]
+    model = ngrams.NGrams.fit(stream, V, 3, bos=B)
+    scores = model.log_probs(stream[:1])
+    wanted = model.next_log_probs(np.array([[vocab.PAD, B]]))[0, stream[0]]
+    np.testing.assert_allclose(scores, wanted, rtol=1e-12)
+    # It is a token like others: one more context, not one more event.
+    grams = ngrams._distinct(stream, V, 1, B)[0]
+    self.assertEqual(grams.counts.sum(), len(stream))
+
   def test_the_uniform_model_s_perplexity_is_the_number_of_words(self):
     model = ngrams.NGrams.fit(TEXT, V, 0)
     np.testing.assert_allclose(np.exp(-model.log_probs(TEXT).mean()), V - 2)

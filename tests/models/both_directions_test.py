@@ -7,6 +7,7 @@ import numpy as np
 
 from rnnvae_jax import config_lib, models
 from rnnvae_jax.data import vocab
+from rnnvae_jax.ops import noise
 
 ROWS, TIME, V = 3, 6, 11
 LENGTHS = np.array([6, 3, 1])
@@ -58,6 +59,21 @@ class BothDirectionsTest(absltest.TestCase):
     np.testing.assert_allclose(
       reading.total, forward.total + backward.total, rtol=1e-6
     )
+
+
+class WeightDropTest(absltest.TestCase):
+  def test_falls_on_both(self):
+    model = models.build(configure(True), V)
+    arrays = batch(np.full((ROWS, TIME - 1), 5))
+    params = model.init(jax.random.key(0), *arrays)
+    dropped = noise.drop_weights(
+      params, jnp.float32(0.5), jax.random.key(1), 'recurrent', 'backward'
+    )
+    for stack in ('recurrent', 'backward'):
+      layer = dropped['params'][stack]['layer_0']
+      zeros = np.mean(np.asarray(layer['cell']['recurrent_kernel']) == 0)
+      # Three standard deviations of 64 draws.
+      self.assertAlmostEqual(zeros, 0.5, delta=3 * 0.5 / 8)
 
 
 if __name__ == '__main__':

@@ -168,6 +168,13 @@ class BuildTest(parameterized.TestCase):
     same = models.initialised(configure(), params, key)
     jax.tree.map(np.testing.assert_array_equal, same, params)
 
+  def test_components_of_a_prior_do_not_begin_alike(self):
+    config = configure(model__init_scale=0.2, model__prior='mixture')
+    params = {'prior_outputs': jnp.ones((3, 4)), 'kernel': jnp.ones((3, 4))}
+    drawn = models.initialised(config, params, jax.random.key(1))
+    np.testing.assert_array_equal(drawn['prior_outputs'], 1.0)
+    self.assertLess(np.max(drawn['kernel']), 0.2)
+
   @parameterized.parameters(False, True)
   def test_locked_dropout_is_that_of_all_dropout(self, locked):
     model = models.build(configure(dropout__locked=locked), VOCAB)
