@@ -257,6 +257,9 @@ _TITLES = {
   'elbo': '-ELBO',
   'reconstruction': 'reconstruction',
   'kl': 'KL',
+  'nll_per_token': 'NLL a token',
+  'bits_per_token': 'bits a token',
+  'reset_perplexity': 'perplexity, state reset',
   'iwae_nll': 'IW NLL',
   'iwae_perplexity': 'IW perplexity',
   'mutual_information': 'MI',
@@ -384,7 +387,8 @@ def _cell(published, ours, metric: str) -> str:
   if metric not in ours:
     return theirs
   value = ours[metric]
-  text = 'inf' if value['mean'] is None else f'{value["mean"]:.2f}'
+  digits = 4 if metric.endswith('_per_token') else 2
+  text = 'inf' if value['mean'] is None else f'{value["mean"]:.{digits}f}'
   if value['std'] is not None:
-    text += f' ± {value["std"]:.2f}'
+    text += f' ± {value["std"]:.{digits}f}'
   return f'{theirs or "-"} / {text}'

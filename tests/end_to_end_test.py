@@ -598,6 +598,7 @@ class TrainingTest(absltest.TestCase):
     self.assertEqual(read_metrics(workdir)[-1]['step'], 6)
     run('--mode=sample', f'--workdir={workdir}')
 
+  @pytest.mark.slow
   def test_without_progress_the_rate_decays_and_then_the_run_stops(self):
     workdir = os.path.join(root(), 'stalled')
     command = (

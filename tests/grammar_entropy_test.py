@@ -2,12 +2,14 @@
 
 from absl.testing import absltest
 import numpy as np
+import pytest
 
 from rnnvae_jax import config_lib, evaluate, train
 from rnnvae_jax.data import grammar
 
 
 class GrammarEntropyTest(absltest.TestCase):
+  @pytest.mark.slow
   def test_a_small_gru_is_within_two_percent_of_the_entropy(self):
     config = config_lib.default()
     config.corpus.name = 'grammar'

@@ -2,12 +2,14 @@
 
 from absl.testing import absltest
 import numpy as np
+import pytest
 
 from rnnvae_jax import config_lib, data, judge
 from rnnvae_jax.training import runs
 
 
 class CriticsTest(absltest.TestCase):
+  @pytest.mark.slow
   def test_read_as_well_as_they_could_have_learnt_to(self):
     config = config_lib.default()
     config.corpus.name = 'grammar'

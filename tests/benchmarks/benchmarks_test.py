@@ -9,6 +9,7 @@ from unittest import mock
 from absl.testing import absltest, flagsaver, parameterized
 import jax
 import numpy as np
+import pytest
 import torch
 
 from benchmarks import (
@@ -101,6 +102,7 @@ def ending_with_bias(bias: float):
 
 class ScriptsTest(parameterized.TestCase):
   @parameterized.parameters(*SCRIPTS)
+  @pytest.mark.slow
   def test_reports_ours_peers_ratios_and_environment(
     self, script, sizes, names
   ):
@@ -234,6 +236,7 @@ class RecipeTest(absltest.TestCase):
 
 
 class ScalingTest(absltest.TestCase):
+  @pytest.mark.slow
   def test_every_run_is_a_population_that_learns(self):
     run = scaling.make_run(B=2, T=3, H=4, V=9, N=2)
     before, after = run(0), [run(0) for _ in range(9)][-1]

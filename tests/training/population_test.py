@@ -7,6 +7,7 @@ import tempfile
 from absl.testing import absltest, parameterized
 import jax
 import numpy as np
+import pytest
 
 from rnnvae_jax import config_lib, train
 from rnnvae_jax.training import population, runs
@@ -71,7 +72,7 @@ class PopulationTest(parameterized.TestCase):
       report=lambda number, _: cls.reported.append(number),
     )
 
-  @parameterized.parameters(0, 1, 2, 3)
+  @parameterized.parameters(0, 3)
   def test_a_trial_is_the_run_of_its_config(self, number):
     workdir = self.create_tempdir().full_path
     train.train(self.configs[number], workdir)
@@ -99,6 +100,7 @@ class PopulationTest(parameterized.TestCase):
   def test_the_early_stopped_one_did_fewer_steps(self):
     self.assertLess(self.results[3].steps, self.configs[3].train.num_steps)
 
+  @pytest.mark.slow
   def test_the_number_of_slots_is_found_from_the_memory(self):
     (result,) = population.train([self.configs[1]], self.corpus)
     np.testing.assert_allclose(

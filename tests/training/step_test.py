@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from rnnvae_jax import config_lib, data
 from rnnvae_jax.data import batches, vocab
@@ -602,6 +603,7 @@ class InnerStepsTest(absltest.TestCase):
     got = self.step(7, explores=False)
     chex.assert_trees_all_close(got, self.step(0, True), rtol=1e-6, atol=1e-7)
 
+  @pytest.mark.slow
   def test_more_of_them_move_the_encoder_further(self):
     start = self.state.params['params']
     distance = lambda params: float(
