@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import harness, ours
+from rnnvae_jax.analysis import plots
 from rnnvae_jax.data import batches, vocab
 from rnnvae_jax.training import optimizers, population, tasks
 from rnnvae_jax.training import state as state_lib
@@ -112,12 +113,7 @@ def measure(axis: str) -> dict[str, Any]:
 
 def draw(figures: dict[str, dict[str, Any]], path: str) -> None:
   """One panel a size, both axes logarithmic."""
-  import matplotlib
-
-  matplotlib.use('agg')
-  from matplotlib import pyplot
-
-  figure, panels = pyplot.subplots(
+  figure, panels = plots.pyplot().subplots(
     1, len(figures), figsize=(3 * len(figures), 3), sharey=True
   )
   for panel, (axis, values) in zip(panels, figures.items(), strict=True):
@@ -129,7 +125,7 @@ def draw(figures: dict[str, dict[str, Any]], path: str) -> None:
     panel.set_title(f'exponent {values["exponent"]:.2f}')
   panels[0].set_ylabel('ms a step')
   figure.tight_layout()
-  figure.savefig(path, dpi=120)
+  plots.save(figure, path)
 
 
 def main(_) -> None:

@@ -11,7 +11,7 @@ from rich import console as rich_console
 from rich import table as rich_table
 
 from rnnvae_jax import data
-from rnnvae_jax.analysis import activations, agreement, gradients
+from rnnvae_jax.analysis import activations, agreement, gradients, plots
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.training import runs, writers
 
@@ -44,8 +44,7 @@ def trace(config: Any, workdir: str) -> dict[str, Any]:
   settings = config.trace
   if settings.input:
     text = '\n'.join(data.read_lines(settings.input))
-    rules = data.protocols.PROTOCOLS[f'{run.vocab.kind}s']
-    tokens = run.vocab.encode(rules.tokenise(text))
+    tokens = run.vocab.encode(runs.protocol(run).tokenise(text))
   else:
     split = runs.build_corpus(config, run.vocab).splits['valid']
     tokens = split.tokens
@@ -120,18 +119,13 @@ def agree(config: Any, workdir: str) -> list[dict[str, float]]:
 
   @jax.jit
   def last_log_probs(params, tokens):
-    rows = len(tokens)
-    carry = run.task.start(params, rows, None)
-
     def step(loop, token):
       carry, _ = loop
       return run.task.step(params, carry, token, None), None
 
-    shape = jax.eval_shape(
-      lambda: run.task.step(params, carry, tokens[:, 0], None)[1]
-    )
-    loop = carry, jnp.zeros(shape.shape, shape.dtype)
-    (_, logits), _ = jax.lax.scan(step, loop, tokens.T)
+    start = run.task.start(params, len(tokens), None), None
+    first, _ = step(start, tokens[:, 0])
+    (_, logits), _ = jax.lax.scan(step, first, tokens[:, 1:].T)
     return jax.nn.log_softmax(logits, axis=-1)
 
   def log_odds(items: list[agreement.Item]) -> np.ndarray:
@@ -168,7 +162,7 @@ def agree(config: Any, workdir: str) -> list[dict[str, float]]:
 
 
 def _plot_agreement(measured, path: str) -> None:
-  pyplot = _pyplot()
+  pyplot = plots.pyplot()
   figure, axes = pyplot.subplots(figsize=(7, 4.5), layout='constrained')
   for between in sorted({group['between'] for group in measured}):
     of = [group for group in measured if group['between'] == between]
@@ -192,8 +186,7 @@ def _plot_agreement(measured, path: str) -> None:
   axes.set_ylabel('log-odds of the right verb, nats')
   axes.set_title('Subject-verb agreement; labels: share of right verbs')
   axes.legend()
-  figure.savefig(path, dpi=120)
-  pyplot.close(figure)
+  plots.save(figure, path)
 
 
 _RADII = (0.9, 1.0, 1.1)
@@ -256,7 +249,7 @@ def gradient_flow(workdir: str) -> dict[str, Any]:
 
 
 def _plot_gradients(result, path: str) -> None:
-  pyplot = _pyplot()
+  pyplot = plots.pyplot()
   figure, (left, right) = pyplot.subplots(
     1, 2, figsize=(12, 5), layout='constrained'
   )
@@ -292,14 +285,4 @@ def _plot_gradients(result, path: str) -> None:
   right.set_title('What clipping does: length no longer sets the step')
   right.grid(alpha=0.3)
   right.legend(fontsize=8)
-  figure.savefig(path, dpi=120)
-  pyplot.close(figure)
-
-
-def _pyplot():
-  import matplotlib
-
-  matplotlib.use('agg')
-  from matplotlib import pyplot
-
-  return pyplot
+  plots.save(figure, path)

@@ -55,7 +55,7 @@ def evaluate_split(
   sentence) and sums are taken over sentences in the split's order.
   """
   settings, split = run.config.evaluate, corpus.splits[name]
-  carried = run.config.corpus.stream and run.task.read is not None
+  carried = runs.carries_state(run)
   start = time.time()
   run_split = runs.make_evaluator(run, split)
   key = jax.random.key(run.config.seed)

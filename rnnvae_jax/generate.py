@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnvae_jax import data
-from rnnvae_jax.data import batches, corpora, protocols
+from rnnvae_jax.data import batches
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.ops import noise, sampling
 from rnnvae_jax.training import runs, tasks, writers
@@ -178,7 +178,7 @@ def decode(
   forbidden[vocab_lib.UNK] = forbid_unk
   if run.config.corpus.stream and run.vocab.kind != 'word':
     forbidden[vocab_lib.EOS] = True  # Which the text has none of.
-  begun = run.vocab.encode(_protocol(run).tokenise(prime))
+  begun = run.vocab.encode(runs.protocol(run).tokenise(prime))
   if vocab_lib.UNK in begun:
     logging.warning('Of %r some is not in the vocabulary.', prime)
   bos = data.begin_mark(run.vocab, run.config.corpus.stream)
@@ -298,7 +298,7 @@ def _read(run: runs.Run) -> data.Split:
   source = run.config.generate.input
   split = data.encode_lines(
     data.read_lines(source),
-    _protocol(run).name,
+    runs.protocol(run).name,
     run.vocab,
     run.config.corpus.max_length,
     run.config.corpus.stream,
@@ -314,12 +314,6 @@ def _read(run: runs.Run) -> data.Split:
   return split
 
 
-def _protocol(run: runs.Run) -> protocols.Protocol:
-  corpus = run.config.corpus
-  name = corpus.protocol or corpora.default_protocol(corpus.name)
-  return protocols.PROTOCOLS[name]
-
-
 def _texts(run: runs.Run, split: data.Split) -> Iterable[str]:
   for start, length in zip(split.offsets, split.lengths, strict=True):
     yield _text(run, split.tokens[start : start + length])
@@ -330,7 +324,7 @@ def _spelt(run: runs.Run, sentences: Iterable[np.ndarray]) -> list[str]:
 
 
 def _text(run: runs.Run, ids) -> str:
-  return _protocol(run).join(run.vocab.decode(ids))
+  return runs.protocol(run).join(run.vocab.decode(ids))
 
 
 def _write(config: Any, lines: Iterable[str]) -> None:

@@ -20,6 +20,7 @@ from absl import logging
 import numpy as np
 
 from rnnvae_jax import config_lib, data, errors, evaluate, train
+from rnnvae_jax.analysis import plots
 from rnnvae_jax.training import environment, runs, writers
 
 CONFIGS = pathlib.Path('configs')
@@ -336,12 +337,7 @@ def _plot(table: Mapping[str, Any], path: pathlib.Path) -> bool:
       curves.setdefault(control, []).append(at)
   if not curves:
     return False
-  import matplotlib
-
-  matplotlib.use('agg')
-  from matplotlib import pyplot
-
-  figure, axes = pyplot.subplots(figsize=(8, 6), layout='constrained')
+  figure, axes = plots.pyplot().subplots(figsize=(8, 6), layout='constrained')
   markers = 'osv^D<>pX*'
   for number, (control, points) in enumerate(curves.items()):
     xs, ys, strengths = zip(*sorted(points), strict=True)
@@ -361,8 +357,7 @@ def _plot(table: Mapping[str, Any], path: pathlib.Path) -> bool:
   axes.set_title(f'{table["table"]}: lower left is better')
   axes.grid(alpha=0.3)
   axes.legend()
-  figure.savefig(path, dpi=120)
-  pyplot.close(figure)
+  plots.save(figure, str(path))
   return True
 
 

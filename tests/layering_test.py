@@ -36,7 +36,14 @@ LAYERS = {
   'analysis': {'models'},
   'analyse': {'analysis', 'data', 'training'},
   'judge': {'analysis', 'config_lib', 'data', 'generate', 'training'},
-  'reproduce': {'config_lib', 'data', 'evaluate', 'train', 'training'},
+  'reproduce': {
+    'analysis',
+    'config_lib',
+    'data',
+    'evaluate',
+    'train',
+    'training',
+  },
   'main': {
     'analyse',
     'config_lib',

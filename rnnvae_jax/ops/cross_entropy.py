@@ -138,8 +138,8 @@ def _backward(options, grads, cotangents):
   if isinstance(total, jax.custom_derivatives.SymbolicZero):
     total = jnp.float32(0)
   d_hidden, d_kernel, d_bias, *d_table = (grad * total for grad in grads)
-  # Of a teacher with a gradient: its temperature and weight are constants.
-  d_teacher = Teacher(*d_table, None, None) if d_table else None  # type: ignore
+  zero = jnp.float32(0)  # A teacher's temperature and weight are constants.
+  d_teacher = Teacher(d_table[0], zero, zero) if d_table else None
   return None, d_teacher, d_hidden, d_kernel, d_bias, None, None
 
 

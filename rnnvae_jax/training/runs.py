@@ -15,7 +15,7 @@ import optax
 
 from rnnvae_jax import config_lib, data
 from rnnvae_jax.baselines import ngrams
-from rnnvae_jax.data import batches, word_vectors
+from rnnvae_jax.data import batches, corpora, protocols, word_vectors
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.training import (
   checkpoints,
@@ -186,6 +186,13 @@ def open_run(config: ml_collections.ConfigDict, workdir: str) -> Run:
   )
 
 
+def protocol(run: Run) -> protocols.Protocol:
+  """How the run's text became tokens."""
+  corpus = run.config.corpus
+  name = corpus.protocol or corpora.default_protocol(corpus.name)
+  return protocols.PROTOCOLS[name]
+
+
 def with_word_vectors(
   config: Any, state: state_lib.TrainState, corpus: data.Corpus
 ) -> state_lib.TrainState:
@@ -290,9 +297,9 @@ def take_validation(
   """The state after a validation.
 
   The best so far, the rate's decay, the beginning of averaging and the end of
-  the encoder's own updates; while an
-  autoencoder is pretrained none of these, and at its end a new decoder, whose
-  optimiser begins anew (Li et al., arXiv:1909.00868).
+  the encoder's own updates; while an autoencoder is pretrained none of these,
+  and at its end a new decoder, whose optimiser begins anew (Li et al.,
+  arXiv:1909.00868).
   """
   pretrain_steps = config.train.pretrain_steps
   if step < pretrain_steps:
@@ -333,13 +340,18 @@ def has_stalled(config: Any, state: state_lib.TrainState) -> bool:
   return bool(patience) and waited >= patience
 
 
+def carries_state(run: Run) -> bool:
+  """Whether it reads a text as one stream; count models never do."""
+  return run.config.corpus.stream and run.task.read is not None
+
+
 def make_evaluator(run: Run, split: data.Split):
   """The evaluator of a split with the run's evaluation settings.
 
   A neural model of a stream reads it in one row, so that every token is given
   all of the text before it.
   """
-  if run.config.corpus.stream and run.task.read is not None:
+  if carries_state(run):
     return _stream_evaluator(run.config, run.task, split, rows=1)
   return make_sentence_evaluator(run, split)
 
