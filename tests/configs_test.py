@@ -208,6 +208,7 @@ class DeadKeysTest(parameterized.TestCase):
     )
 
   @parameterized.parameters(*RUN)
+  @pytest.mark.slow
   def test_runs_at_tiny_in_every_mode(self, name):
     _, written = run_tiny(name)
     self.assertEqual(written['evaluate']['test']['sentences'], 6)
@@ -224,6 +225,7 @@ class DeadKeysTest(parameterized.TestCase):
       self.assertIn('is a language model', written['reconstruct'])
       self.assertIn('is a language model', written['interpolate'])
 
+  @pytest.mark.slow
   def test_no_key_is_read_by_no_run(self):
     # Rows whose model or text no other config has.
     others = ('char_lm', ''), ('ptb_ngram', ''), ('ptb_lm', 'row=feed_forward')
