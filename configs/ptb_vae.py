@@ -150,7 +150,6 @@ def _set_row(config, row: str, strength: float) -> None:
       objective.free_bits = strength / model.latent_size
       objective.free_bits_per = 'sentence_latent'
       objective.kl_start = 0.0
-      config.optimizer.learning_rate = 0.5
       config.train.pretrain_steps = 8 * _EPOCH
       config.train.num_steps += config.train.pretrain_steps
     case 'batch_norm':
