@@ -22,6 +22,7 @@ ROWS = {
   'kneser_ney_7': {'published': {}, 'source': 'none'},
 }
 COLUMNS = 'valid_bits_per_token', 'valid_nll_per_token'
+PLOT = 'minutes', 'valid_nll_per_token'
 
 
 def get_config(tail: str = ''):

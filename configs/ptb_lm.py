@@ -46,6 +46,7 @@ COLUMNS = (
   'test_perplexity',
   'test_reset_perplexity',
 )
+PLOT = 'minutes', 'valid_perplexity'
 
 # By size: units, initial weights, dropping, unrolled, epochs at the first rate,
 # epochs in all, factor of each epoch's decay, clipping.

@@ -40,6 +40,7 @@ ROWS = {
   }
   for row, (valid, test) in _PUBLISHED.items()
 }
+PLOT = 'minutes', 'valid_perplexity'
 # By size: units, dropping, clipping, epochs, when the rate begins to decay, and
 # by what each epoch.
 _SIZES = {

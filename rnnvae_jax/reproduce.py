@@ -3,13 +3,15 @@
 A table is a config file with two things more: `PROTOCOL`, a line on what its
 figures have in common, and `ROWS`, by name the published figures of each row
 and their source; `get_config('row=NAME')` is a row's config. `COLUMNS` may name
-more metrics to be shown, `PLOT` two to be drawn against each other. Its data
-lie in `benchmarks/results/tables/`, a JSON file a table, from which RESULTS.md
-is written anew. Every seed of a row is a run of its own in the given folder:
+more metrics to be shown, `PLOT` two to be drawn against each other, of which
+the first may be `minutes`, those of training. Its data lie in
+`benchmarks/results/tables/`, a JSON file a table, from which RESULTS.md is
+written anew. Every seed of a row is a run of its own in the given folder:
 what is finished is not done again, what was stopped goes on.
 """
 
 from collections.abc import Mapping, Sequence
+import json
 import os
 import pathlib
 import runpy
@@ -20,7 +22,7 @@ from absl import logging
 import numpy as np
 
 from rnnvae_jax import config_lib, data, errors, evaluate, train
-from rnnvae_jax.analysis import plots
+from rnnvae_jax.analysis import tables
 from rnnvae_jax.training import environment, runs, writers
 
 CONFIGS = pathlib.Path('configs')
@@ -78,7 +80,7 @@ def reproduce(
         break
       results.append(result)
     if results:
-      _add(table, defined, row, results)
+      _add(table, defined, row, results, _curve(folder, defined))
 
 
 def load(table: str) -> dict[str, Any]:
@@ -89,14 +91,14 @@ def load(table: str) -> dict[str, Any]:
   """
   path = CONFIGS / f'{table}.py'
   if not path.is_file():
-    tables = sorted(
+    legal = sorted(
       path.stem for path in CONFIGS.glob('*.py') if 'ROWS =' in path.read_text()
     )
-    if not tables:
+    if not legal:
       raise ValueError(
         f'No tables in {CONFIGS.resolve()}: run this in the project folder.'
       )
-    raise ValueError(errors.unknown('--table', table, tables))
+    raise ValueError(errors.unknown('--table', table, legal))
   return runpy.run_path(str(path))
 
 
@@ -190,8 +192,9 @@ def _add(
   defined: Mapping[str, Any],
   row: str,
   results: Sequence[Mapping[str, Any]],
+  curve: Sequence[tuple[float, float]],
 ) -> None:
-  """Puts a row's figures into the table."""
+  """Puts a row's figures, and a run's curve, into the table."""
   kept = _kept(table, defined)
   before = kept['rows'][row].get('ours', {})
   if any(value['seeds'] > len(results) for value in before.values()):
@@ -213,7 +216,38 @@ def _add(
     ),
     'environment': last,
   }
+  if curve:
+    kept['rows'][row]['curve'] = curve
   _write(kept)
+
+
+def _curve(
+  workdir: str, defined: Mapping[str, Any]
+) -> list[tuple[float, float]]:
+  """What validations said after how many minutes of training, if it is drawn.
+
+  A validation, a stop or whatever else takes ten times as long as a call of
+  the step counts as one call.
+  """
+  x, y = defined.get('PLOT', ('', ''))
+  path = pathlib.Path(workdir, 'metrics.jsonl')
+  if x != 'minutes' or not path.exists():
+    return []
+  records = [json.loads(line) for line in path.read_text().splitlines()]
+  calls = [record for record in records if 'train/loss' in record]
+  if len(calls) < 2:
+    return []
+  seconds = np.diff([call['time'] for call in calls])
+  usual = np.median(seconds)
+  seconds[seconds > 10 * usual] = usual
+  steps = [call['step'] for call in calls]
+  after = dict(zip(steps, [usual, *(usual + np.cumsum(seconds))], strict=True))
+  name = y.replace('_', '/', 1)  # Of its split.
+  return [
+    (round(after[record['step']] / 60, 2), round(record[name], 4))
+    for record in records
+    if name in record
+  ]
 
 
 def _spread(values: Sequence[float | None]) -> dict[str, float | None]:
@@ -236,9 +270,9 @@ def render() -> None:
   parts = [_HEADER]
   for path in sorted(TABLES.glob('*.json')):
     table = runs.read_json(str(path))
-    parts.append(_section(table))
+    parts.append(tables.section(table))
     picture = path.with_suffix('.png')
-    if 'plot' in table and _plot(table, picture):
+    if 'plot' in table and tables.plot(table, picture):
       parts.append(f'![{path.stem}]({picture})\n')
   writers.write_text(str(RESULTS), '\n'.join(parts))
 
@@ -252,138 +286,3 @@ after it: means over seeds with their standard deviation, where there are
 several. Nats a sentence unless named otherwise. What has no figure of ours is
 not measured.
 """
-_TITLES = {
-  'nll_per_sentence': 'NLL',
-  'perplexity': 'perplexity',
-  'elbo': '-ELBO',
-  'reconstruction': 'reconstruction',
-  'kl': 'KL',
-  'nll_per_token': 'NLL a token',
-  'bits_per_token': 'bits a token',
-  'reset_perplexity': 'perplexity, state reset',
-  'iwae_nll': 'IW NLL',
-  'iwae_perplexity': 'IW perplexity',
-  'mutual_information': 'MI',
-  'mutual_information_batch': 'MI in batches',
-  'active_units': 'active units',
-}
-
-
-def _section(table: Mapping[str, Any]) -> str:
-  """A table as Markdown: what any of its rows has published, and ours."""
-  rows = table['rows']
-  published = [metric for row in rows.values() for metric in row['published']]
-  metrics = list(dict.fromkeys([*published, *table.get('columns', ())]))
-  columns = ['row', *map(_title, metrics), 'source', 'minutes', 'commit']
-  lines = [
-    f'## {table["table"]}\n',
-    f'{table["protocol"]}\n',
-    _line(columns),
-    _line(['---'] * len(columns)),
-  ]
-  idle = [
-    name
-    for name, row in rows.items()
-    if not row['published'] and 'ours' not in row
-  ]
-  for name, row in rows.items():
-    if name in idle:
-      continue
-    ours = row.get('ours', {})
-    cells = [_cell(row['published'], ours, metric) for metric in metrics]
-    minutes = f'{row["wall_seconds"] / 60:.2g}' if ours else ''
-    commit = f'`{_short(row["commit"])}`' if ours and row['commit'] else ''
-    lines.append(_line([f'`{name}`', *cells, row['source'], minutes, commit]))
-  lines += [
-    f'\n`{name}`: {row["note"]}' for name, row in rows.items() if 'note' in row
-  ]
-  commands = _commands(rows)
-  if idle:
-    lines += [
-      '',
-      'Not measured yet: ' + ', '.join(f'`{x}`' for x in idle) + '.',
-    ]
-  if commands:
-    lines += ['', '```', *commands, '```']
-  return '\n'.join([*lines, ''])
-
-
-def _commands(rows: Mapping[str, Any]) -> list[str]:
-  """What made the rows, with where; rows that share one of each are joined."""
-  together: dict[tuple[str, ...], list[str]] = {}
-  for name, row in rows.items():
-    if 'ours' in row:
-      parts = row['command'].partition(f'--rows={name}')
-      key = parts[0], parts[1] and '--rows=', parts[2], row['device']
-      together.setdefault(key, []).append(name)
-  return [
-    f'{before}{option}{",".join(names) if option else ""}{after}  # {device}'
-    for (before, option, after, device), names in together.items()
-  ]
-
-
-def _plot(table: Mapping[str, Any], path: pathlib.Path) -> bool:
-  """One figure against another; a curve for each control over its strength.
-
-  Returns:
-    Whether there was anything to draw.
-  """
-  x, y = table['plot']
-  curves: dict[str, list[tuple[float, float, str]]] = {}
-  for name, row in table['rows'].items():
-    if {x, y} <= set(row.get('ours', {})):
-      control, _, strength = name.rpartition('_')
-      at = (row['ours'][x]['mean'], row['ours'][y]['mean'], strength)
-      curves.setdefault(control, []).append(at)
-  if not curves:
-    return False
-  figure, axes = plots.pyplot().subplots(figsize=(8, 6), layout='constrained')
-  markers = 'osv^D<>pX*'
-  for number, (control, points) in enumerate(curves.items()):
-    xs, ys, strengths = zip(*sorted(points), strict=True)
-    marker = markers[number % len(markers)]
-    axes.plot(xs, ys, marker=marker, label=control.replace('_', ' '))
-    for point in zip(strengths, xs, ys, strict=True):
-      axes.annotate(
-        point[0],
-        point[1:],
-        xytext=(4, 4),
-        textcoords='offset points',
-        fontsize=7,
-      )
-  axes.set_xlabel(f'{_title(x)}, nats a sentence')
-  axes.set_ylabel(f'{_title(y)}, nats a sentence')
-  # Points of equal negative ELBO lie on lines of slope -1.
-  axes.set_title(f'{table["table"]}: lower left is better')
-  axes.grid(alpha=0.3)
-  axes.legend()
-  plots.save(figure, str(path))
-  return True
-
-
-def _title(metric: str) -> str:
-  split, _, name = metric.partition('_')
-  return f'{split} {_TITLES.get(name, name)}'
-
-
-def _short(commit: str) -> str:
-  """Its first digits, and whether files differed from it."""
-  number, _, dirty = commit.partition('-')
-  return number[:8] + (f'-{dirty}' if dirty else '')
-
-
-def _line(cells: Sequence[str]) -> str:
-  return '| ' + ' | '.join(cells) + ' |'
-
-
-def _cell(published, ours, metric: str) -> str:
-  """'published / ours ± deviation (seeds)', as far as there are any."""
-  theirs = str(published[metric]) if metric in published else ''
-  if metric not in ours:
-    return theirs
-  value = ours[metric]
-  digits = 4 if metric.endswith('_per_token') else 2
-  text = 'inf' if value['mean'] is None else f'{value["mean"]:.{digits}f}'
-  if value['std'] is not None:
-    text += f' ± {value["std"]:.{digits}f}'
-  return f'{theirs or "-"} / {text}'

@@ -40,37 +40,31 @@ def get_config(tail=''):
 """
 
 
-class RenderTest(absltest.TestCase):
-  def test_infinite_figures_are_null_in_a_file_and_inf_in_a_table(self):
+class FiguresTest(absltest.TestCase):
+  def test_infinite_figures_are_null_in_a_file(self):
     spread = reproduce._spread([float('inf'), 3.0])
     self.assertEqual(spread, {'mean': None, 'std': None, 'seeds': 2})
     self.assertEqual(spread, reproduce._spread([None, 3.0]))
-    cell = reproduce._cell({'m': 'inf'}, {'m': spread}, 'm')
-    self.assertEqual(cell, 'inf / inf')
     spread = reproduce._spread([2.0, 4.0])
     self.assertEqual(spread, {'mean': 3.0, 'std': 2.0**0.5, 'seeds': 2})
 
-  def test_commands_that_differ_in_the_row_alone_are_one(self):
-    row = lambda name, device: {
-      'command': f'run --rows={name} --seeds=1',
-      'device': device,
-      'ours': {},
-    }
-    rows = {
-      'a': row('a', 'cpu'),
-      'b': row('b', 'gpu'),
-      'c': row('c', 'cpu'),
-      'd': {'published': {}},
-      'e': {'command': 'by hand', 'device': 'cpu', 'ours': {}},
-    }
-    self.assertEqual(
-      reproduce._commands(rows),
-      [
-        'run --rows=a,c --seeds=1  # cpu',
-        'run --rows=b --seeds=1  # gpu',
-        'by hand  # cpu',
-      ],
-    )
+  def test_a_curve_is_over_the_time_of_training_alone(self):
+    # Ten steps a second; a validation of 30 s, and a stop of an hour.
+    times = {10: 1.0, 20: 2.0, 30: 33.0, 40: 34.0, 50: 3_635.0, 60: 3_636.0}
+    lines = [
+      {'step': step, 'time': time, 'train/loss': 1.0}
+      for step, time in times.items()
+    ]
+    lines.insert(2, {'step': 20, 'time': 32.0, 'valid/perplexity': 9.0})
+    lines.append({'step': 60, 'time': 3_640.0, 'valid/perplexity': 8.0})
+    folder = self.create_tempdir()
+    folder.create_file('metrics.jsonl', '\n'.join(map(json.dumps, lines)))
+    defined = {'PLOT': ('minutes', 'valid_perplexity')}
+    curve = reproduce._curve(folder.full_path, defined)
+    self.assertEqual(curve, [(0.03, 9.0), (0.1, 8.0)])
+    self.assertEqual(reproduce._curve(folder.full_path, {}), [])
+    folder = self.create_tempdir().full_path  # That of a count model.
+    self.assertEqual(reproduce._curve(folder, defined), [])
 
 
 class ReproduceTest(parameterized.TestCase):

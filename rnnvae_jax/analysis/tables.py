@@ -1,0 +1,180 @@
+"""Tables of figures, published and measured: as Markdown, and drawn."""
+
+from collections.abc import Mapping, Sequence
+import pathlib
+from typing import Any
+
+from rnnvae_jax.analysis import plots
+
+_TITLES = {
+  'nll_per_sentence': 'NLL',
+  'perplexity': 'perplexity',
+  'elbo': '-ELBO',
+  'reconstruction': 'reconstruction',
+  'kl': 'KL',
+  'nll_per_token': 'NLL a token',
+  'bits_per_token': 'bits a token',
+  'reset_perplexity': 'perplexity, state reset',
+  'iwae_nll': 'IW NLL',
+  'iwae_perplexity': 'IW perplexity',
+  'mutual_information': 'MI',
+  'mutual_information_batch': 'MI in batches',
+  'active_units': 'active units',
+}
+
+
+def section(table: Mapping[str, Any]) -> str:
+  """A table as Markdown: what any of its rows has published, and ours."""
+  rows = table['rows']
+  published = [metric for row in rows.values() for metric in row['published']]
+  metrics = list(dict.fromkeys([*published, *table.get('columns', ())]))
+  columns = ['row', *map(_title, metrics), 'source', 'minutes', 'commit']
+  lines = [
+    f'## {table["table"]}\n',
+    f'{table["protocol"]}\n',
+    _line(columns),
+    _line(['---'] * len(columns)),
+  ]
+  idle = [
+    name
+    for name, row in rows.items()
+    if not row['published'] and 'ours' not in row
+  ]
+  for name, row in rows.items():
+    if name in idle:
+      continue
+    ours = row.get('ours', {})
+    cells = [_cell(row['published'], ours, metric) for metric in metrics]
+    minutes = f'{row["wall_seconds"] / 60:.2g}' if ours else ''
+    commit = f'`{_short(row["commit"])}`' if ours and row['commit'] else ''
+    lines.append(_line([f'`{name}`', *cells, row['source'], minutes, commit]))
+  lines += [
+    f'\n`{name}`: {row["note"]}' for name, row in rows.items() if 'note' in row
+  ]
+  commands = _commands(rows)
+  if idle:
+    lines += [
+      '',
+      'Not measured yet: ' + ', '.join(f'`{x}`' for x in idle) + '.',
+    ]
+  if commands:
+    lines += ['', '```', *commands, '```']
+  return '\n'.join([*lines, ''])
+
+
+def _commands(rows: Mapping[str, Any]) -> list[str]:
+  """What made the rows, with where; rows that share one of each are joined."""
+  together: dict[tuple[str, ...], list[str]] = {}
+  for name, row in rows.items():
+    if 'ours' in row:
+      parts = row['command'].partition(f'--rows={name}')
+      key = parts[0], parts[1] and '--rows=', parts[2], row['device']
+      together.setdefault(key, []).append(name)
+  return [
+    f'{before}{option}{",".join(names) if option else ""}{after}  # {device}'
+    for (before, option, after, device), names in together.items()
+  ]
+
+
+def plot(table: Mapping[str, Any], path: pathlib.Path) -> bool:
+  """Draws one figure against another, or one over the minutes of training.
+
+  Returns:
+    Whether there was anything to draw.
+  """
+  x, y = table['plot']
+  axes_of = {y} if x == 'minutes' else {x, y}
+  measured = {
+    name: row
+    for name, row in table['rows'].items()
+    if axes_of <= _finite(row.get('ours', {}))
+  }
+  if not measured:
+    return False
+  figure, axes = plots.pyplot().subplots(figsize=(8, 6), layout='constrained')
+  if x == 'minutes':
+    _draw_training(axes, measured, y)
+  else:
+    _draw_trade(axes, measured, x, y)
+  axes.set_ylabel(_title(y))
+  axes.set_title(f'{table["table"]}: lower is better')
+  axes.grid(alpha=0.3)
+  axes.legend()
+  plots.save(figure, str(path))
+  return True
+
+
+def _draw_training(axes, rows, y: str) -> None:
+  """A row's validations; dotted where it ended as published; count models."""
+  lowest = []
+  for number, (name, row) in enumerate(rows.items()):
+    color, final = f'C{number}', row['ours'][y]['mean']
+    if 'curve' not in row:  # A count model, which has no steps.
+      axes.axhline(final, color=color, linestyle='--', label=name)
+      continue
+    minutes, values = zip(*row['curve'], strict=True)
+    axes.plot(minutes, values, color=color, marker='.', label=name)
+    lowest.append(min(values))
+    if y in row['published']:
+      published = row['published'][y]
+      axes.axhline(published, color=color, linestyle=':')
+      lowest.append(published)
+  if lowest:  # Not the fall from the first guess.
+    axes.set_ylim(top=1.6 * min(lowest))
+  axes.set_xlabel('minutes of training (dotted: the published end)')
+
+
+def _draw_trade(axes, rows, x: str, y: str) -> None:
+  """A curve for each control over its strength, which ends a row's name."""
+  curves: dict[str, list[tuple[float, float, str]]] = {}
+  for name, row in rows.items():
+    control, _, strength = name.rpartition('_')
+    at = (row['ours'][x]['mean'], row['ours'][y]['mean'], strength)
+    curves.setdefault(control, []).append(at)
+  markers = 'osv^D<>pX*'
+  for number, (control, points) in enumerate(curves.items()):
+    xs, ys, strengths = zip(*sorted(points), strict=True)
+    marker = markers[number % len(markers)]
+    axes.plot(xs, ys, marker=marker, label=control.replace('_', ' '))
+    for point in zip(strengths, xs, ys, strict=True):
+      axes.annotate(
+        point[0],
+        point[1:],
+        xytext=(4, 4),
+        textcoords='offset points',
+        fontsize=7,
+      )
+  axes.set_xlabel(_title(x))
+
+
+def _finite(figures: Mapping[str, Any]) -> set[str]:
+  """Which of them are no infinity, which null stands for."""
+  return {name for name, value in figures.items() if value['mean'] is not None}
+
+
+def _title(metric: str) -> str:
+  split, _, name = metric.partition('_')
+  return f'{split} {_TITLES.get(name, name)}'
+
+
+def _short(commit: str) -> str:
+  """Its first digits, and whether files differed from it."""
+  number, _, dirty = commit.partition('-')
+  return number[:8] + (f'-{dirty}' if dirty else '')
+
+
+def _line(cells: Sequence[str]) -> str:
+  return '| ' + ' | '.join(cells) + ' |'
+
+
+def _cell(published, ours, metric: str) -> str:
+  """'published / ours ± deviation (seeds)', as far as there are any."""
+  theirs = str(published[metric]) if metric in published else ''
+  if metric not in ours:
+    return theirs
+  value = ours[metric]
+  digits = 4 if metric.endswith('_per_token') else 2
+  text = 'inf' if value['mean'] is None else f'{value["mean"]:.{digits}f}'
+  if value['std'] is not None:
+    text += f' ± {value["std"]:.{digits}f}'
+  return f'{theirs or "-"} / {text}'

@@ -1,0 +1,97 @@
+"""Tables say what was measured and what was not, and draw the same."""
+
+import pathlib
+
+from absl.testing import absltest
+
+from rnnvae_jax.analysis import plots, tables
+
+
+def measured(published, curve=None, **figures):
+  row = {
+    'published': published,
+    'source': 'nowhere',
+    'ours': {
+      name: {'mean': value, 'std': None, 'seeds': 1}
+      for name, value in figures.items()
+    },
+    'command': 'run --rows=a',
+    'device': 'cpu',
+    'wall_seconds': 90,
+    'commit': '0123456789-dirty',
+  }
+  return row if curve is None else row | {'curve': curve}
+
+
+TABLE = {
+  'table': 'toy',
+  'protocol': 'A toy.',
+  'plot': ['minutes', 'valid_perplexity'],
+  'rows': {
+    'lstm': measured(
+      {'valid_perplexity': 7.5}, [[1, 99.0], [2, 8.0]], valid_perplexity=8.0
+    ),
+    'unseen': {'published': {'test_perplexity': 5.0}, 'source': 'a paper'},
+    'ngrams': measured({}, valid_perplexity=9.0),
+    'endless': measured({}, valid_perplexity=None),
+    'idle': {'published': {}, 'source': 'none'},
+  },
+}
+
+
+class SectionTest(absltest.TestCase):
+  def test_published_stands_before_ours(self):
+    lines = tables.section(TABLE).splitlines()
+    row = '| `lstm` | 7.5 / 8.00 |  | nowhere | 1.5 | `01234567-dirty` |'
+    self.assertIn(row, lines)
+    self.assertIn('| `unseen` |  | 5.0 | a paper |  |  |', lines)
+    self.assertIn('Not measured yet: `idle`.', lines)
+
+  def test_null_is_infinite(self):
+    self.assertIn('| `endless` | - / inf |', tables.section(TABLE))
+
+  def test_commands_that_differ_in_the_row_alone_are_one(self):
+    row = lambda name, device: {
+      'command': f'run --rows={name} --seeds=1',
+      'device': device,
+      'ours': {},
+    }
+    rows = {
+      'a': row('a', 'cpu'),
+      'b': row('b', 'gpu'),
+      'c': row('c', 'cpu'),
+      'd': {'published': {}},
+      'e': {'command': 'by hand', 'device': 'cpu', 'ours': {}},
+    }
+    self.assertEqual(
+      tables._commands(rows),
+      [
+        'run --rows=a,c --seeds=1  # cpu',
+        'run --rows=b --seeds=1  # gpu',
+        'by hand  # cpu',
+      ],
+    )
+
+
+class PlotTest(absltest.TestCase):
+  def test_training_is_a_curve_and_where_it_ended_as_published(self):
+    _, axes = plots.pyplot().subplots()
+    rows = {name: TABLE['rows'][name] for name in ('lstm', 'ngrams')}
+    tables._draw_training(axes, rows, 'valid_perplexity')
+    curve, published, counts = axes.get_lines()
+    self.assertEqual(list(curve.get_ydata()), [99.0, 8.0])
+    self.assertEqual(set(published.get_ydata()), {7.5})
+    self.assertEqual(set(counts.get_ydata()), {9.0})
+    self.assertAlmostEqual(axes.get_ylim()[1], 12.0)
+    plots.pyplot().close()
+
+  def test_says_whether_there_was_anything_to_draw(self):
+    path = pathlib.Path(self.create_tempdir().full_path, 'toy.png')
+    self.assertTrue(tables.plot(TABLE, path))
+    self.assertTrue(path.exists())
+    rows = {'idle': TABLE['rows']['idle']}
+    self.assertFalse(tables.plot(TABLE | {'rows': rows}, path))
+
+
+if __name__ == '__main__':
+  absltest.main()
