@@ -86,7 +86,7 @@ _STRENGTHS = {
 
 def get_config(tail: str = ''):
   arg = config_lib.parse_arg(
-    tail, row='ae_free_bits', strength=0.0, epochs=24, tiny=False
+    tail, row='ae_free_bits', strength=0.0, epochs=32, tiny=False
   )
   config_lib.check_row(arg.row, ROWS)
   config = config_lib.default()
@@ -107,12 +107,13 @@ def get_config(tail: str = ''):
   config.dropout.output = 0.5
 
   # Plain gradient descent and small first weights, as published; in the place
-  # of halving the rate on plateaus a cosine, which ends when it should.
+  # of halving a rate of 1 on plateaus twice that and a cosine, which ends when
+  # it should.
   config.model.init_scale = 0.01
   config.model.embedding_init_scale = 0.1
   config.model.lstm.forget_bias = 0.0
   config.optimizer.name = 'sgd'
-  config.optimizer.learning_rate = 1.0
+  config.optimizer.learning_rate = 2.0
   config.optimizer.schedule = 'cosine'
   config.train.num_steps = arg.epochs * _EPOCH
   config.train.eval_every = _EPOCH
@@ -121,7 +122,7 @@ def get_config(tail: str = ''):
 
   config.objective.kl_schedule = 'linear'
   config.objective.kl_start = 0.1
-  config.objective.kl_anneal_steps = config.train.num_steps // 2
+  config.objective.kl_anneal_steps = min(10, arg.epochs // 2) * _EPOCH
 
   _set_row(config, arg.row, arg.strength or _STRENGTHS.get(arg.row, 0.0))
   config_lib.apply(config, arg)
