@@ -28,11 +28,17 @@ def get_config(tail: str = ''):
   config.corpus.max_length = 200
   config.model.embedding_size = 512
   config.model.hidden_size = 1_024
-  epochs = config.train.num_steps // config.train.eval_every
-  pretraining = config.train.pretrain_steps // config.train.eval_every
-  config.train.eval_every = _EPOCH
-  config.train.num_steps = epochs * _EPOCH
-  config.train.pretrain_steps = pretraining * _EPOCH
-  annealing = config.objective.kl_anneal_steps // _BASE['_EPOCH']
-  config.objective.kl_anneal_steps = annealing * _EPOCH
+  # What counts epochs counts longer ones.
+  train, objective, optimizer = config.train, config.objective, config.optimizer
+  train.eval_every = _EPOCH
+  train.num_steps = _longer(train.num_steps)
+  train.pretrain_steps = _longer(train.pretrain_steps)
+  objective.kl_anneal_steps = _longer(objective.kl_anneal_steps)
+  optimizer.decay_start = _longer(optimizer.decay_start)
+  optimizer.decay_every = _longer(optimizer.decay_every)
   return config
+
+
+def _longer(steps: int) -> int:
+  """As many epochs of documents as they are of `ptb_vae`'s sentences."""
+  return steps * _EPOCH // _BASE['_EPOCH']

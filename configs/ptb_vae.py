@@ -86,7 +86,7 @@ _STRENGTHS = {
 
 def get_config(tail: str = ''):
   arg = config_lib.parse_arg(
-    tail, row='ae_free_bits', strength=0.0, epochs=32, tiny=False
+    tail, row='ae_free_bits', strength=0.0, epochs=30, tiny=False
   )
   config_lib.check_row(arg.row, ROWS)
   config = config_lib.default()
@@ -106,15 +106,16 @@ def get_config(tail: str = ''):
   config.dropout.embedding = 0.5
   config.dropout.output = 0.5
 
-  # Plain gradient descent and small first weights, as published; in the place
-  # of halving a rate of 1 on plateaus twice that and a cosine, which ends when
-  # it should.
+  # Plain gradient descent and small first weights, as published; the rate is
+  # halved five times as well, but in the last third instead of on plateaus.
   config.model.init_scale = 0.01
   config.model.embedding_init_scale = 0.1
   config.model.lstm.forget_bias = 0.0
   config.optimizer.name = 'sgd'
-  config.optimizer.learning_rate = 2.0
-  config.optimizer.schedule = 'cosine'
+  config.optimizer.learning_rate = 1.0
+  config.optimizer.decay_start = 2 * arg.epochs // 3 * _EPOCH
+  config.optimizer.decay_every = arg.epochs * _EPOCH // 15
+  config.optimizer.decay_factor = 0.5
   config.train.num_steps = arg.epochs * _EPOCH
   config.train.eval_every = _EPOCH
   config.evaluate.iw_samples = 500
