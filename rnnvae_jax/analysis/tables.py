@@ -144,7 +144,8 @@ def _draw_trade(axes, rows, x: str, y: str) -> None:
         textcoords='offset points',
         fontsize=7,
       )
-  axes.set_xlabel(_title(x))
+  # Points of equal negative ELBO lie on lines of slope -1.
+  axes.set_xlabel(f'{_title(x)} (both in nats a sentence: left is better, too)')
 
 
 def _finite(figures: Mapping[str, Any]) -> set[str]:
