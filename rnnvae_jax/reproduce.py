@@ -230,7 +230,7 @@ def _curve(
   the step counts as one call.
   """
   x, y = defined.get('PLOT', ('', ''))
-  path = pathlib.Path(workdir, 'metrics.jsonl')
+  path = pathlib.Path(workdir, writers.METRICS_FILE)
   if x != 'minutes' or not path.exists():
     return []
   records = [json.loads(line) for line in path.read_text().splitlines()]

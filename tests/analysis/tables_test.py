@@ -49,6 +49,8 @@ class SectionTest(absltest.TestCase):
 
   def test_null_is_infinite(self):
     self.assertIn('| `endless` | - / inf |', tables.section(TABLE))
+    figure = {'m': {'mean': None, 'std': None, 'seeds': 2}}
+    self.assertEqual(tables._cell({'m': 'inf'}, figure, 'm'), 'inf / inf')
 
   def test_commands_that_differ_in_the_row_alone_are_one(self):
     row = lambda name, device: {

@@ -74,6 +74,14 @@ class PopulationTest(parameterized.TestCase):
 
   @parameterized.parameters(0, 3)
   def test_a_trial_is_the_run_of_its_config(self, number):
+    self.check_trial(number)
+
+  @parameterized.parameters(1, 2)
+  @pytest.mark.slow
+  def test_so_is_every_other(self, number):
+    self.check_trial(number)
+
+  def check_trial(self, number):
     workdir = self.create_tempdir().full_path
     train.train(self.configs[number], workdir)
     with open(os.path.join(workdir, 'metrics.jsonl')) as file:

@@ -246,9 +246,19 @@ class TrainingTest(parameterized.TestCase):
     )
 
   def test_several_steps_a_call_and_a_restart_change_nothing(self):
+    config, of_fused = self.check_restart(spread=0)
+    _, losses = train(config, make_split(), 12)
+    np.testing.assert_allclose(of_fused, losses, rtol=1e-5)
+
+  @pytest.mark.slow
+  def test_a_restart_changes_nothing_where_windows_are_drawn(self):
+    self.check_restart(spread=1)
+
+  def check_restart(self, spread):
     split = make_split()
     config = make_config(
       **{
+        'train.unroll_spread': spread,
         'dropout.output': 0.3,
         'dropout.word_type': 0.2,
         'dropout.weight': 0.2,
@@ -256,8 +266,6 @@ class TrainingTest(parameterized.TestCase):
       }
     )
     fused, of_fused = train(config, split, 12, per_call=3)
-    _, losses = train(config, split, 12)
-    np.testing.assert_allclose(of_fused, losses, rtol=1e-5)
     part, _ = train(config, split, 6, per_call=3)
     resumed, _ = train(config, split, 12, per_call=3, state=part, first=6)
     jax.tree.map(
@@ -265,6 +273,7 @@ class TrainingTest(parameterized.TestCase):
       jax.device_get((fused.params, fused.extras)),
       jax.device_get((resumed.params, resumed.extras)),
     )
+    return config, of_fused
 
   def test_masks_are_constant_within_a_window_and_new_in_the_next(self):
     split = make_split()
