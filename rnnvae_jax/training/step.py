@@ -39,7 +39,8 @@ def make_update(
     kl_schedule: likewise.
     inner_steps: updates of the encoder alone that come before one of the
       decoder alone, at most, while `state.selection.explores`; 0: all
-      parameters at once, always. They are of plain gradient descent.
+      parameters at once, always. They are of plain gradient descent, on
+      batches from the whole corpus, which must not be a stream of parts.
     gather: makes a batch of `rows`; see `batches`.
 
   Returns:
@@ -99,7 +100,12 @@ def make_update(
     """
     size = batch[0].shape[0]
     order = jnp.argsort(corpus.lengths)
-    last = max(order.shape[0] // size, 1)
+    blanks = jnp.full(-order.shape[0] % size, batches.BLANK)
+    others = jnp.concatenate([order, blanks]).reshape(-1, size)
+    longest = jnp.max(
+      jnp.where(others == batches.BLANK, 0, corpus.lengths[others]), axis=1
+    )
+    bucket_of = jnp.searchsorted(lengths, longest)
 
     def more(loop):
       number, going, *_ = loop
@@ -108,14 +114,10 @@ def make_update(
     def one(loop):
       number, _, params, nats, tokens, before = loop
       inner_key = jax.random.fold_in(key, number + 1)
-      place = jax.random.randint(inner_key, (), 0, last)
-      chosen = order[(place * size + jnp.arange(size)) % order.shape[0]]
-      longest = jnp.max(corpus.lengths[chosen])
+      place = jax.random.randint(inner_key, (), 0, len(others))
       rows, bucket = (
-        jnp.where(number == 0, own, of_other)
-        for own, of_other in zip(
-          batch, (chosen, jnp.searchsorted(lengths, longest)), strict=True
-        )
+        jnp.where(number == 0, own, of_all[place])
+        for own, of_all in zip(batch, (others, bucket_of), strict=True)
       )
       (loss, (sums, _)), grads, _ = gradients(
         corpus, now, inner_key, state.extras, params, rows, bucket

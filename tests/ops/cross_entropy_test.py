@@ -145,8 +145,11 @@ class LinearCrossEntropyTest(parameterized.TestCase):
   def test_more_rows_than_promised_are_no_number(self):
     options = cross_entropy.Options(row_counts=(5, 9))
     for real, poisoned in ((9, False), (10, True)):
-      total, nll, *_ = compiled(options)(*arguments(real=real))
+      total, nll, *grads = compiled(options)(*arguments(real=real))
       self.assertEqual(np.isnan(total), poisoned)
+      for grad in grads:
+        self.assertEqual(np.all(np.isnan(grad)), poisoned)
+        self.assertEqual(np.any(np.isnan(grad)), poisoned)
       self.assertEqual(np.all(np.isnan(nll)), poisoned)
 
   @parameterized.parameters(((5, 5),), ((9, 5),), ((0, 5),), ((5, ROWS + 1),))

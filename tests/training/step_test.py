@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
 from rnnvae_jax import config_lib, data
 from rnnvae_jax.data import batches, vocab
@@ -525,6 +524,38 @@ class AtStepTest(parameterized.TestCase):
     ]
     np.testing.assert_allclose(got, want, rtol=4 * EPS)
 
+  def test_schedules_begin_once_the_autoencoder_is_pretrained(self):
+    config = make_config(
+      **{
+        'objective.kl_start': 0.25,
+        'objective.kl_anneal_steps': 20,
+        'objective.mmd_weight': 3.0,
+        'train.pretrain_steps': 10,
+        'train.num_steps': 50,
+        'optimizer.decay_every': 20,
+        'optimizer.decay_start': 20,
+        'optimizer.decay_factor': 0.5,
+      },
+    )
+    hyperparameters = optimizers.hyperparameters(config)
+    plain = hyperparameters.replace(pretrain_steps=jnp.float32(0))
+    at = lambda of, step: step_lib.at_step(
+      of, jnp.int32(step), 'linear', 'linear'
+    )
+    for step in (0, 9):
+      now = at(hyperparameters, step)
+      for name in ('kl_weight', 'target_rate', 'mmd_weight'):
+        self.assertEqual(getattr(now, name), 0.0, name)
+      self.assertEqual(now.learning_rate, at(plain, 0).learning_rate)
+    for step in (10, 20, 45):
+      chex.assert_trees_all_equal(
+        at(hyperparameters, step).replace(pretrain_steps=jnp.float32(0)),
+        at(plain, step - 10),
+      )
+    self.assertEqual(at(hyperparameters, 10).kl_weight, 0.25)
+    self.assertEqual(at(hyperparameters, 10).target_rate, 50.0)
+    self.assertEqual(at(hyperparameters, 10).mmd_weight, 3.0)
+
   def test_leaves_the_others_as_they_are(self):
     hyperparameters = optimizers.hyperparameters(make_config())
     now = step_lib.at_step(hyperparameters, jnp.int32(3), 'cosine', 'linear')
@@ -603,16 +634,105 @@ class InnerStepsTest(absltest.TestCase):
     got = self.step(7, explores=False)
     chex.assert_trees_all_close(got, self.step(0, True), rtol=1e-6, atol=1e-7)
 
-  @pytest.mark.slow
-  def test_more_of_them_move_the_encoder_further(self):
-    start = self.state.params['params']
-    distance = lambda params: float(
-      optax.tree.norm(
-        jax.tree.map(jnp.subtract, params['encoder'], start['encoder'])
-      )
+
+def count_loss(params, batch, hyperparameters, key, extras):
+  """A loss that writes down which sentences it was of.
+
+  `seen` goes up by 1 for each of them at rate 1, `tokens` by theirs, `calls` by
+  1; it falls until `calls` is `turn`, which is carried in the KL weight.
+  """
+  del key
+  encoder = params['params']['encoder']
+  real = batch['index'] >= 0
+  tokens = jnp.sum(batch['mask'], dtype=jnp.float32)
+  up = -jnp.sum(jnp.where(real, encoder['seen'][batch['index']], 0.0))
+  up -= encoder['tokens'] * tokens + encoder['calls']
+  value = jnp.abs(encoder['calls'] - hyperparameters.kl_weight) * tokens
+  value = jax.lax.stop_gradient(value / jnp.sum(batch['weights']))
+  sums = {
+    'reconstruction': tokens,
+    'tokens': tokens,
+    'sentences': jnp.sum(batch['weights']),
+  }
+  return up - jax.lax.stop_gradient(up) + value, (sums, extras)
+
+
+class InnerBatchesTest(parameterized.TestCase):
+  """Which batches the inner loop reads, and when it ends."""
+
+  def params(self, inner_steps, turn, lengths=LENGTHS, batch_size=4):
+    """`encoder`, after one update with at most so many inner ones."""
+    task = tasks.Task(
+      **{
+        **vars(toy_task()),
+        'loss': count_loss,
+        'init': lambda key: {
+          'params': {
+            'encoder': {
+              'seen': jnp.zeros(len(lengths)),
+              'tokens': jnp.float32(0),
+              'calls': jnp.float32(0),
+            }
+          }
+        },
+      }
     )
-    few, many = (distance(self.step(count, True)) for count in (2, 12))
-    self.assertGreater(many, 2 * few)
+    config = make_config(
+      **{
+        'optimizer.name': 'sgd',
+        'optimizer.learning_rate': 1.0,
+        'optimizer.clip_norm': 0.0,
+        'objective.kl_weight': turn,
+      }
+    )
+    tx = optimizers.build(config)
+    buckets = batches.buckets_for(lengths, batch_size, 2, 'gpu')
+    train_step = step_lib.make_train_step(
+      task, tx, buckets, 'constant', 'constant', inner_steps
+    )
+    ends = np.cumsum(lengths)
+    split = data.Split(
+      np.full(ends[-1], 5, 'i4'), (ends - lengths).astype('i4'), lengths, 0, 0,
+      {},
+    )  # fmt: skip
+    schedule = batches.Schedule(lengths, buckets, batch_size, seed=0)
+    self.own = schedule.steps(0, 1)
+    state, *_ = train_step(
+      state_lib.create(task, tx, 0),
+      batches.put(split),
+      *map(jnp.asarray, self.own),
+      optimizers.hyperparameters(config),
+    )
+    return jax.device_get(state.params['params']['encoder'])
+
+  @parameterized.parameters(
+    (7, 1e3, 7),  # As many as are allowed, while it falls.
+    (60, 1e3, 60),
+    (60, 0.0, 30),  # It rose between the first check and the second.
+    (100, 25.0, 45),  # In the second it turned, in the third it rose.
+  )
+  def test_goes_on_while_the_loss_falls_at_every_fifteenth(
+    self, inner_steps, turn, calls
+  ):
+    self.assertEqual(self.params(inner_steps, turn)['calls'], calls)
+
+  def test_reads_its_own_batch_and_then_any_of_sentences_sorted_by_length(self):
+    encoder = self.params(60, 1e3)
+    own = np.isin(np.arange(len(LENGTHS)), self.own.rows)
+    others = encoder['seen'] - own
+    order = np.argsort(LENGTHS, kind='stable')
+    groups = order[:4], order[4:8], order[8:]
+    counts = [set(others[group].tolist()) for group in groups]
+    for count in counts:
+      self.assertLen(count, 1)  # All of a batch together.
+      self.assertGreater(min(count), 0)
+    self.assertEqual(sum(map(min, counts)), 59)
+    # None is cut off by a bucket that is too short for it.
+    self.assertEqual(encoder['tokens'], np.sum(encoder['seen'] * LENGTHS))
+
+  def test_fewer_sentences_than_a_batch_has_rows_are_not_read_twice(self):
+    encoder = self.params(7, 1e3, LENGTHS[:5], batch_size=8)
+    np.testing.assert_array_equal(encoder['seen'], 7)
 
 
 if __name__ == '__main__':

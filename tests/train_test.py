@@ -1,0 +1,97 @@
+"""The loop over rows whose state is more than parameters: resumed, resident."""
+
+import functools
+import json
+import os
+import runpy
+from unittest import mock
+
+from absl.testing import absltest, parameterized
+import jax
+import numpy as np
+import pytest
+
+from rnnvae_jax import config_lib, train
+from rnnvae_jax.training import checkpoints, optimizers, runs, tasks
+from rnnvae_jax.training import state as state_lib
+
+pytestmark = pytest.mark.usefixtures('compile_once')
+
+
+def row_config(row):
+  path = os.path.join('configs', 'ptb_vae.py')
+  config = runpy.run_path(path)['get_config'](f'row={row},tiny')
+  config.train.num_buckets = config.evaluate.num_buckets = 1
+  config_lib.validate(config)
+  return config
+
+
+def final_state(config, workdir):
+  """All arrays of the latest checkpoint, as bytes."""
+  vocab = runs.vocab_lib.Vocabulary.load(os.path.join(workdir, 'vocab.json'))
+  task = tasks.build(config, len(vocab))
+  abstract = state_lib.abstract(task, optimizers.build(config))
+  saved = checkpoints.Checkpoints(
+    runs.checkpoint_dir(workdir), vocab.content_hash
+  )
+  state, step = saved.restore(abstract, 'latest')
+  assert step == config.train.num_steps
+  is_key = lambda x: jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key)
+  return [
+    np.asarray(jax.random.key_data(x) if is_key(x) else x).tobytes()
+    for x in jax.tree.leaves(state)
+  ]
+
+
+def metrics(workdir):
+  with open(os.path.join(workdir, 'metrics.jsonl')) as file:
+    lines = [json.loads(line) for line in file]
+  return [{k: v for k, v in line.items() if k != 'time'} for line in lines]
+
+
+class KilledAtValidation(Exception):
+  pass
+
+
+@pytest.mark.slow
+class RowsTest(parameterized.TestCase):
+  @parameterized.parameters(
+    'aggressive',
+    'ae_free_bits',  # Its decoder is reset at the first validation.
+    'batch_norm',
+    'lagrangian',
+  )
+  def test_killed_and_resumed_it_is_the_same_bit_for_bit(self, row):
+    config = row_config(row)
+    whole, killed = (self.create_tempdir().full_path for _ in range(2))
+    train.train(config, whole)
+    take, calls = runs.take_validation, []
+
+    def killing(*args):
+      calls.append(args)
+      if len(calls) == 2:
+        raise KilledAtValidation
+      return take(*args)
+
+    with (
+      mock.patch.object(runs, 'take_validation', killing),
+      self.assertRaises(KilledAtValidation),
+    ):
+      train.train(config, killed)
+    train.train(config, killed)
+    self.assertEqual(final_state(config, killed), final_state(config, whole))
+    self.assertEqual(metrics(killed), metrics(whole))
+
+  def test_inner_loops_read_all_sentences_however_small_the_device(self):
+    folders = [self.create_tempdir().full_path for _ in range(2)]
+    for folder, share in zip(folders, (1.0, 0.0), strict=True):
+      config = row_config('aggressive')
+      config.data.device_share = share
+      train.train(config, folder)
+    first, second = map(functools.partial(final_state, config), folders)
+    self.assertEqual(first, second)
+    self.assertEqual(*map(metrics, folders))
+
+
+if __name__ == '__main__':
+  absltest.main()
