@@ -3,11 +3,11 @@ r"""Document-level LSTM VAE of Yahoo and Yelp (He et al., arXiv:1901.05534).
   python -m rnnvae_jax.main --config=configs/documents_vae.py:path/to/yahoo ...
   python -m rnnvae_jax.main --config=configs/documents_vae.py:DIR,labelled ...
 
-A folder with yahoo.train.txt, yahoo.valid.txt and yahoo.test.txt (or train.txt
-...), tokens separated by spaces, as the text-VAE versions of both corpora have
-them (100,000 / 10,000 / 10,000 documents); `labelled` where each line begins
-with a label and a tab. LSTM 1,024, embeddings 512, z 32, dropout .5; rows as in
-ptb_vae.py.
+A folder has to be named, with yahoo.train.txt, yahoo.valid.txt and
+yahoo.test.txt (or train.txt ...), tokens separated by spaces, as the text-VAE
+versions of both corpora have them (100,000 / 10,000 / 10,000 documents);
+`labelled` where each line begins with a label and a tab. LSTM 1,024, embeddings
+512, z 32, dropout .5; rows as in ptb_vae.py.
 """
 
 import os
@@ -22,6 +22,8 @@ def get_config(tail: str = ''):
   labelled = 'labelled' in parts
   config = _BASE['get_config'](','.join(p for p in parts if p != 'labelled'))
   config.corpus.labelled = labelled
+  if config.corpus.name == 'ptb' and 'ptb' not in parts:
+    config.corpus.name = ''  # Which is refused: it has no default.
   if config.train.eval_every != _BASE['_EPOCH']:  # Tiny.
     return config
   config.corpus.vocab_size = 20_000

@@ -15,6 +15,7 @@ from rnnvae_jax import config_lib
 
 _BASE = runpy.run_path(os.path.join(os.path.dirname(__file__), 'ptb_vae.py'))
 _EPOCHS = 8
+_SAMPLES = 50
 _STRENGTHS = {
   'beta': (0.2, 0.4, 0.7, 1.0),
   'free_bits': (2.0, 4.0, 8.0, 12.0),
@@ -29,7 +30,8 @@ _STRENGTHS = {
 }
 
 PROTOCOL = (
-  'Penn Treebank, protocol `mikolov`, model and evaluation as in `ptb_vae`, '
+  'Penn Treebank, protocol `mikolov`, model and evaluation as in `ptb_vae` but '
+  f'with {_SAMPLES} posterior samples a sentence, '
   f'{_EPOCHS} epochs (`ae_free_bits` after 8 more as an autoencoder); a row is '
   'a control and its strength: the weight of the KL term, a rate in nats, the '
   'deviation of posterior means, the weight of the MMD, the share of words '
@@ -60,5 +62,5 @@ def get_config(tail: str = ''):
   rest = [part for part in parts if not part.startswith('row=')]
   row = [f'row={control}', f'strength={strength}', f'epochs={_EPOCHS}']
   config = _BASE['get_config'](','.join([*row, *rest]))
-  config.evaluate.iw_samples = min(config.evaluate.iw_samples, 50)
+  config.evaluate.iw_samples = min(config.evaluate.iw_samples, _SAMPLES)
   return config

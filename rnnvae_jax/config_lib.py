@@ -347,7 +347,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
       'An encoder may be bidirectional: config.model.bidirectional_encoder.'
     )
   _check_ranges(config)
-  if model.kind == 'sentence_vae':
+  if _is_vae(config):
     for key, value in (
       ('corpus.stream', corpus.stream),
       ('model.both_directions', model.both_directions),
@@ -420,6 +420,10 @@ def validate(config: ml_collections.ConfigDict) -> None:
       )
 
 
+def _is_vae(config) -> bool:
+  return config.model.kind == 'sentence_vae'
+
+
 # By condition, prefixes of keys that would then be read by nothing.
 _IGNORED = (
   (
@@ -449,6 +453,43 @@ _IGNORED = (
     'config.corpus.stream = False has no windows',
     lambda config: not config.corpus.stream,
     ('train.unroll_spread',),
+  ),
+  (
+    'config.model.num_layers = 1 has nothing between layers',
+    lambda config: config.model.num_layers == 1,
+    ('dropout.hidden',),
+  ),
+  *(
+    (
+      f'config.{name} is none of {", ".join(kinds)}',
+      lambda config, name=name, kinds=kinds: (
+        _is_vae(config) and flatten(config)[name] not in kinds
+      ),
+      keys,
+    )
+    for name, kinds, keys in (
+      (
+        'objective.kl_schedule',
+        tuple(kind for kind in schedules.KINDS if kind != 'constant'),
+        ('objective.kl_start', 'objective.kl_anneal_steps'),
+      ),
+      ('objective.kl_schedule', ('cyclical',), ('objective.kl_cycles',)),
+      (
+        'objective.rate_control',
+        tuple(kind for kind in rate_control.KINDS if kind != 'none'),
+        ('objective.target_rate', 'objective.rate_control_speed'),
+      ),
+      ('model.posterior', ('batch_norm',), ('model.posterior_scale',)),
+      ('model.posterior', ('committed',), ('model.committed_rate',)),
+      ('model.posterior', ('planar',), ('model.flow_layers',)),
+      ('model.posterior', ('von_mises_fisher',), ('model.concentration',)),
+      ('model.prior', ('mixture', 'vamp'), ('model.prior_components',)),
+    )
+  ),
+  (
+    'config.model.inputless = True reads no words',
+    lambda config: _is_vae(config) and config.model.inputless,
+    ('dropout.word',),
   ),
   (
     'config.objective.augmentation = 0 has no teacher',
@@ -483,8 +524,34 @@ def _check_combination(config) -> None:
   optimizer = config.optimizer
   monte_carlo = model.prior != 'standard' or model.posterior == 'planar'
   is_sphere = model.posterior == 'von_mises_fisher'
+  is_normalised = model.posterior == 'batch_norm'
   controls = objective.rate_control != 'none'
   for wrong, message in (
+    (
+      objective.kl_schedule != 'constant' and not objective.kl_anneal_steps,
+      f'config.objective.kl_schedule = {objective.kl_schedule!r} takes '
+      'config.objective.kl_anneal_steps: at least 1.',
+    ),
+    (
+      is_sphere and model.latent_size < 2,
+      "config.model.posterior = 'von_mises_fisher' wants config.model."
+      'latent_size >= 2: a direction needs a plane.',
+    ),
+    (
+      is_normalised and config.train.batch_size < 2,
+      "config.model.posterior = 'batch_norm' wants config.train.batch_size >= "
+      '2: of one sentence every mean is 0.',
+    ),
+    (
+      is_normalised and not model.posterior_scale,
+      "config.model.posterior = 'batch_norm' wants config.model."
+      'posterior_scale > 0: else every mean is 0.',
+    ),
+    (
+      config.train.inner_steps > 0 and config.train.pretrain_steps > 0,
+      'config.train.inner_steps and config.train.pretrain_steps: an '
+      'autoencoder needs no encoder that runs ahead. Set one of them to 0.',
+    ),
     (
       objective.free_bits > 0 and controls,
       'config.objective.free_bits and config.objective.rate_control both hold '
@@ -518,7 +585,7 @@ def _check_combination(config) -> None:
     ),
     (
       (config.train.inner_steps > 0 or optimizer.average_patience > 0)
-      and model.posterior == 'batch_norm',
+      and is_normalised,
       "config.model.posterior = 'batch_norm' with config.train.inner_steps or "
       'config.optimizer.average_patience: its running statistics would be '
       'those of other weights. Set these to 0.',

@@ -140,6 +140,28 @@ class ValidateTest(parameterized.TestCase):
     self.assertStartsWith(message, f'config.{key} = {value!r} would change')
 
   @parameterized.parameters(
+    ({}, 'dropout.hidden', 0.5),
+    ({}, 'objective.kl_start', 0.1),
+    ({}, 'objective.kl_anneal_steps', 5_000),
+    (
+      {'objective.kl_schedule': 'linear', 'objective.kl_anneal_steps': 9},
+      'objective.kl_cycles',
+      4,
+    ),
+    ({}, 'objective.target_rate', 5.0),
+    ({}, 'objective.rate_control_speed', 0.5),
+    ({'model.posterior': 'committed'}, 'model.posterior_scale', 0.5),
+    ({}, 'model.committed_rate', 5.0),
+    ({}, 'model.flow_layers', 2),
+    ({}, 'model.concentration', 30.0),
+    ({}, 'model.prior_components', 9),
+    ({'model.inputless': True}, 'dropout.word', 0.3),
+  )
+  def test_nor_does_a_vae_accept_it(self, base, key, value):
+    message = self.error(**base, **{key: value})
+    self.assertStartsWith(message, f'config.{key} = {value!r} would change')
+
+  @parameterized.parameters(
     ('corpus.stream', True),
     ('objective.augmentation', 0.5),
     ('objective.activation_penalty', 1.0),
@@ -244,6 +266,27 @@ class ValidateTest(parameterized.TestCase):
         'model.posterior': 'batch_norm',
       },
       'running statistics',
+    ),
+    ({'objective.kl_schedule': 'linear'}, 'kl_anneal_steps: at least 1'),
+    (
+      {'model.posterior': 'von_mises_fisher', 'model.latent_size': 1},
+      'a direction needs a plane',
+    ),
+    (
+      {'model.posterior': 'batch_norm', 'train.batch_size': 1},
+      'of one sentence every mean is 0',
+    ),
+    (
+      {'model.posterior': 'batch_norm', 'model.posterior_scale': 0.0},
+      'posterior_scale > 0',
+    ),
+    (
+      {
+        'train.inner_steps': 9,
+        'optimizer.name': 'sgd',
+        'train.pretrain_steps': 500,
+      },
+      'no encoder that runs ahead',
     ),
     ({'train.pretrain_steps': 30}, 'Nearest legal value: 0'),
     ({'train.pretrain_steps': 10_000}, 'leaves nothing of'),

@@ -33,6 +33,12 @@ NAMES = tuple(_PROTOCOLS)
 
 def check_name(name_or_folder: str) -> None:
   """Raises ValueError for what is neither a corpus nor a folder."""
+  if not name_or_folder:
+    raise ValueError(
+      'This config wants a corpus, after its colon or as config.corpus.name: a '
+      'folder with train.txt, valid.txt and test.txt, a text file, or one of '
+      f'{", ".join(NAMES)}.'
+    )
   if name_or_folder not in NAMES and not os.path.exists(name_or_folder):
     raise ValueError(
       errors.unknown('config.corpus.name', name_or_folder, NAMES)
