@@ -112,6 +112,7 @@ _ROWS = (
   ('iwae_standard_error', '{:.4f}'),
   ('iwae_perplexity', '{:.2f}'),
   ('mutual_information', '{:.3f}'),
+  ('mutual_information_standard_error', '{:.3f}'),
   ('mutual_information_ceiling', '{:.3f}'),
   ('mutual_information_batch', '{:.3f}'),
   ('mutual_information_batch_ceiling', '{:.3f}'),
@@ -169,6 +170,7 @@ def _label(row: str, values: dict[str, Any]) -> str:
     'iwae_nll': 'nll (importance-weighted bound)',
     'iwae_perplexity': 'perplexity, eos counted (importance-weighted)',
     'mutual_information': 'mutual information, whole split',
+    'mutual_information_standard_error': '  standard error, of the samples',
     'mutual_information_ceiling': '  at most',
     'mutual_information_batch': 'mutual information, groups of '
     f'{values.get("mutual_information_batch_size")}',

@@ -32,13 +32,14 @@ def judge(config: Any, workdir: str) -> dict[str, Any]:
 
   Returns:
     What is written into judged.json. Of `judge.num_samples` sentences drawn at
-    temperature 1, unk allowed: self_bleu (of the first of them), distinct_1 to
-    distinct_3, novelty, mean_length. For a VAE reconstruction_bleu, of the
-    whole split `evaluate.split`, from posterior means, greedily or by beam
-    search. With `judge.critic_steps` forward_perplexity (a language model
-    trained on the training split reads the samples: fluency) and
-    reverse_perplexity (one trained on the samples reads the test split, or
-    else the validation split: coverage), both of Zhao et al., arXiv:1706.04223.
+    temperature 1, unk allowed, nothing cut off: self_bleu (of the first of
+    them), distinct_1 to distinct_3, novelty, mean_length in words. For a VAE
+    reconstruction_bleu, of the whole split `evaluate.split`, from posterior
+    means, greedily or by beam search. With `judge.critic_steps`
+    forward_perplexity (a language model trained on the training split reads
+    the samples: fluency) and reverse_perplexity (one trained on the samples
+    reads the test split, or else the validation split: coverage), both of Zhao
+    et al., arXiv:1706.04223.
   """
   settings, split_name = config.judge, config.evaluate.split
   num_samples, critic_steps = settings.num_samples, settings.critic_steps
@@ -48,6 +49,7 @@ def judge(config: Any, workdir: str) -> dict[str, Any]:
   generate_config.max_length = max(
     generate_config.max_length, config.corpus.max_length
   )
+  generate_config.top_k, generate_config.top_p = 0, 1.0
   generate_config.posterior_sample = False
   generate_config.prime = ''
   run = runs.open_run(config, workdir)
@@ -68,7 +70,7 @@ def judge(config: Any, workdir: str) -> dict[str, Any]:
     'protocol': corpus.protocol,
     'checkpoint': run.checkpoint,
     'samples': len(words),
-    'mean_length': float(np.mean(samples.lengths)),
+    'mean_length': float(np.mean([len(sentence) for sentence in words])),
     'self_bleu': overlap.self_bleu(words[:_SELF_BLEU]),
     'self_bleu_sentences': min(len(words), _SELF_BLEU),
     **{f'distinct_{n}': overlap.distinct(words, n) for n in (1, 2, 3)},
@@ -82,6 +84,8 @@ def judge(config: Any, workdir: str) -> dict[str, Any]:
     judged['reconstruction_bleu'] = overlap.bleu(
       _words(run.vocab, data.split_of(ids)), _words(run.vocab, split)
     )
+    judged['beam_size'] = generate_config.beam_size
+    judged['length_penalty'] = generate_config.length_penalty
   if critic_steps:
     judged |= perplexities(config, corpus, samples)
   writers.write_json(os.path.join(workdir, 'judged.json'), judged)
@@ -96,6 +100,9 @@ def perplexities(
 
   By GRU language models of one recipe, that have read `corpus`' training split
   and the samples; eos counted.
+
+  Raises:
+    FloatingPointError: a critic diverged before its first validation.
   """
   critic = config_lib.default()
   critic.seed = config.seed
@@ -107,7 +114,6 @@ def perplexities(
   critic.optimizer.learning_rate = 2e-3
   critic.optimizer.schedule = 'cosine'
   critic.train.num_steps = config.judge.critic_steps
-  critic.train.steps_per_call = 1
   critic.train.eval_every = max(1, config.judge.critic_steps // 10)
   figures = {}
   for name, read, scored in (
@@ -116,10 +122,14 @@ def perplexities(
   ):
     splits = {'train': read, 'valid': corpus.splits['valid'], 'test': scored}
     text = data.Corpus(corpus.name, corpus.protocol, corpus.vocab, splits)
-    (result,) = population.train([critic], text)
+    (result,) = population.train([critic], text, size=1)
+    if result.params is None:
+      raise FloatingPointError(
+        f'The critic of the {name} perplexity diverged: its loss is not finite.'
+      )
     task = tasks.build(critic, len(corpus.vocab))
     values = runs.make_validator(critic, task, scored)(
-      result.params, task.initial_extras(), jax.random.key(critic.seed)
+      result.params, result.extras, jax.random.key(critic.seed)
     )
     summary = evaluation.summarise(values, scored.lengths)
     figures[f'{name}_perplexity'] = summary['perplexity']

@@ -102,6 +102,13 @@ def _run() -> None:
   workdir, mode = _WORKDIR.value, _MODE.value
   if not workdir:
     raise app.UsageError('--workdir is needed: the folder of the run.')
+  of_tables = [
+    name
+    for name in ('table', 'rows', 'seeds', 'budget')
+    if flags.FLAGS[name].present
+  ]
+  if of_tables and mode != 'reproduce':
+    raise app.UsageError(f'--{of_tables[0]} belongs to --mode=reproduce.')
   if mode == 'train':
     path = config_flags.get_config_filename(flags.FLAGS['config'])
     if path == config_lib.__file__:
@@ -117,13 +124,6 @@ def _run() -> None:
     evaluate.evaluate(config, workdir, corpus)
     generate.showcase(config, workdir)
     return
-  of_tables = [
-    name
-    for name in ('table', 'rows', 'seeds', 'budget')
-    if flags.FLAGS[name].present
-  ]
-  if of_tables and mode != 'reproduce':
-    raise app.UsageError(f'--{of_tables[0]} belongs to --mode=reproduce.')
   if mode == 'reproduce':
     overrides = config_flags.get_override_values(flags.FLAGS['config'])
     if overrides:

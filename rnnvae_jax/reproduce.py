@@ -66,7 +66,7 @@ def reproduce(
     if time.time() > deadline:
       logging.info('The budget is spent; %s is left for the next time.', row)
       return
-    results = []
+    results, failed, curve = [], [], []
     for seed in range(seeds):
       config = defined['get_config'](f'row={row}')
       config.seed = seed
@@ -75,12 +75,14 @@ def reproduce(
         result = run(config, folder, deadline)
       except FloatingPointError as error:  # The other rows may do better.
         logging.error('Row %s, seed %d: %s', row, seed, error)
+        failed.append(seed)
         continue
       if result is None:
         break
       results.append(result)
+      curve = _curve(folder, defined)
     if results:
-      _add(table, defined, row, results, _curve(folder, defined))
+      _add(table, defined, row, results, failed, curve)
 
 
 def load(table: str) -> dict[str, Any]:
@@ -192,9 +194,10 @@ def _add(
   defined: Mapping[str, Any],
   row: str,
   results: Sequence[Mapping[str, Any]],
+  failed: Sequence[int],
   curve: Sequence[tuple[float, float]],
 ) -> None:
-  """Puts a row's figures, and a run's curve, into the table."""
+  """Puts a row's figures, which seeds diverged, and a curve into the table."""
   kept = _kept(table, defined)
   before = kept['rows'][row].get('ours', {})
   if any(value['seeds'] > len(results) for value in before.values()):
@@ -208,13 +211,14 @@ def _add(
     },
     'config': f'configs/{table}.py:row={row}',
     'command': f'python -m rnnvae_jax.main --mode=reproduce --table={table} '
-    f'--rows={row} --seeds={len(results)} --workdir=runs/tables',
+    f'--rows={row} --seeds={len(results) + len(failed)} --workdir=runs/tables',
     'commit': last['commit'],
     'device': f'{last["device"]}, {last["cores"]} cores',
     'wall_seconds': round(
       float(np.mean([result['wall_seconds'] for result in results]))
     ),
     'environment': last,
+    'diverged_seeds': list(failed),
   }
   if curve:
     kept['rows'][row]['curve'] = curve

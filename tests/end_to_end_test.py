@@ -15,7 +15,7 @@ import tempfile
 import time
 from unittest import mock
 
-from absl import logging
+from absl import app, logging
 from absl.testing import absltest, flagsaver, parameterized
 import jax
 from jax.experimental.compilation_cache import compilation_cache
@@ -465,6 +465,13 @@ class BadInputTest(parameterized.TestCase):
   def test_a_config_that_cannot_run(self, override, hint):
     message = self.train_error('tiny', f'--config.{override}')
     self.assert_one_line(message, hint)
+
+  @parameterized.parameters('--seeds=2', '--rows=a', '--table=t', '--budget=9')
+  def test_what_is_of_tables_is_not_of_a_run(self, flag):
+    message = f'{flag.split("=")[0]} belongs to --mode=reproduce'
+    with self.assertRaisesRegex(app.UsageError, message):
+      run(*TINY, f'--workdir={self.folder}/run', flag)
+    self.assertFalse(os.path.exists(os.path.join(self.folder, 'run')))
 
   def test_a_config_file_that_is_not_there(self):
     path = os.path.join(self.folder, 'no.py')

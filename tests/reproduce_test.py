@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 import jax
@@ -171,6 +172,42 @@ class ReproduceTest(parameterized.TestCase):
     rows = self.reproduce('lm', 'vae_a_1')['rows']
     self.assertNotIn('ours', rows['lm'])
     self.assertIn('ours', rows['vae_a_1'])
+
+  def test_seeds_that_diverge_are_named_and_left_out(self):
+    finished = [
+      {
+        'metrics': {'test_kl': kl},
+        'wall_seconds': 60.0,
+        'environment': {'commit': 'c', 'device': 'cpu', 'cores': 1},
+      }
+      for kl in (2.0, 4.0)
+    ]
+    folders = []
+
+    def run(config, folder, deadline):
+      del deadline
+      folders.append(folder)
+      if config.seed == 1:
+        raise FloatingPointError('The loss is nan.')
+      if config.seed == 3:  # Out of time.
+        return None
+      return finished[config.seed // 2]
+
+    curve_of = mock.Mock(return_value=[(1.0, 9.0)])
+    with (
+      mock.patch.object(reproduce, 'run', run),
+      mock.patch.object(reproduce, '_curve', curve_of),
+    ):
+      row = self.reproduce('lm', seeds=5)['rows']['lm']
+    self.assertLen(folders, 4)
+    self.assertEqual(row['ours']['test_kl']['mean'], 3.0)
+    self.assertEqual(row['ours']['test_kl']['seeds'], 2)
+    self.assertEqual(row['diverged_seeds'], [1])
+    self.assertIn('--seeds=3 ', row['command'])
+    # Of the last run that was finished.
+    self.assertEqual(curve_of.call_args.args[0], folders[2])
+    text = reproduce.RESULTS.read_text()
+    self.assertIn('`lm`: diverged with seeds [1]', text)
 
   @parameterized.parameters(
     ('toy', ('vae_a_3',), "--rows = 'vae_a_3' is unknown"),

@@ -46,7 +46,10 @@ def self_bleu(sentences: Sequence[Sentence]) -> float:
 def _corpus_bleu(hypotheses, references) -> float:
   import sacrebleu
 
-  join = lambda sentences: [' '.join(sentence) for sentence in sentences]
+  # It splits texts at spaces; no number has one, but a token may be one.
+  numbers: dict[str, int] = {}
+  number = lambda token: str(numbers.setdefault(token, len(numbers)))
+  join = lambda sentences: [' '.join(map(number, x)) for x in sentences]
   score = sacrebleu.corpus_bleu(
     join(hypotheses), list(map(join, references)), tokenize='none', force=True
   )

@@ -51,6 +51,12 @@ def section(table: Mapping[str, Any]) -> str:
   lines += [
     f'\n`{name}`: {row["note"]}' for name, row in rows.items() if 'note' in row
   ]
+  lines += [
+    f'\n`{name}`: diverged with seeds {row["diverged_seeds"]}, which the means '
+    'leave out.'
+    for name, row in rows.items()
+    if row.get('diverged_seeds')
+  ]
   commands = _commands(rows)
   if idle:
     lines += [

@@ -65,6 +65,7 @@ class Family(NamedTuple):
       of Gaussians between whose densities at the sample are the same ratios,
       for estimates of mutual information; None where q(z | x) can only be
       computed at samples of the same x.
+    deviation: standard deviation of each latent under the prior of `kl`.
   """
 
   head_size: int
@@ -81,6 +82,7 @@ class Family(NamedTuple):
   as_gaussian: Callable[..., tuple[jax.Array, ...]] | None = (
     lambda noise, posterior: (posterior.mean, posterior.log_var, noise)
   )
+  deviation: float = 1.0
 
 
 def build(
@@ -339,4 +341,5 @@ def _von_mises_fisher(size: int, concentration: float) -> Family:
     draw_prior=lambda noise: unit(noise[..., 1:]),
     onto_support=unit,
     as_gaussian=as_gaussian,
+    deviation=size**-0.5,
   )

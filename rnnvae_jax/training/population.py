@@ -62,6 +62,7 @@ class Result(NamedTuple):
   config: Any
   best: dict[str, Any]  # The summary of its best validation.
   params: Any  # As they were then, on the host.
+  extras: Any  # What the objective adapted beside them, likewise.
   steps: int  # Updates done.
   failed: bool  # The loss became infinite or no number.
 
@@ -138,7 +139,7 @@ def train(
   epoch = feeding.schedule.steps_per_epoch
   waiting = deque(enumerate(configs))
   results: list[Result | None] = [None] * len(configs)
-  best: dict[int, tuple[dict[str, Any], Any]] = {}
+  best: dict[int, tuple[dict[str, Any], Any, Any]] = {}
   members: list[_Member | None] = [None] * size
   states = hyperparameters = None
   now = 0
@@ -184,18 +185,18 @@ def train(
       if finite[slot] and due:
         state = jax.tree.map(lambda x, slot=slot: x[slot], states)
         summary = validate(state, member.config.seed)
-        params = optimizers.evaluated(state)
+        evaluated = optimizers.evaluated(state), state.extras
         state = runs.take_validation(
           member.config, task, tx, state, summary, steps
         )
         if int(state.selection.best_step) == steps:
-          best[member.number] = summary, jax.device_get(params)
+          best[member.number] = summary, *jax.device_get(evaluated)
         states = _put(states, slot, state, size)
         ended |= runs.has_stalled(member.config, state)
       if ended:
         result = Result(
           member.config,
-          *best.pop(member.number, ({}, None)),
+          *best.pop(member.number, ({}, None, None)),
           steps=steps,
           failed=not finite[slot],
         )

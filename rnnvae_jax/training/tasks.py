@@ -392,11 +392,11 @@ def sentence_vae(
     bound at once, so no encoder pass and no logit is computed twice.
 
     Returns:
-      reconstruction, kl, iwae_nll float[B], nats; posterior_mean float[B, Z];
-      where mutual information can be estimated mean, log_var and noise
-      float[B, Z] for it, of the first sample. Of several samples iwae_variance
-      float[B], over draws of them; where the KL is their mean kl_variance
-      float[B], that of this mean.
+      reconstruction, kl, iwae_nll float[B], nats; posterior_mean float[B, Z],
+      in units of the prior's deviation; where mutual information can be
+      estimated mean, log_var and noise float[B, Z] for it, of the first sample.
+      Of several samples iwae_variance float[B], over draws of them; where the
+      KL is their mean kl_variance float[B], that of this mean.
     """
     keys = noise.row_keys(key, batch['index'])
     posterior = encode(params, batch, extras)
@@ -414,7 +414,7 @@ def sentence_vae(
     values = {
       'reconstruction': jnp.mean(nll, axis=0),
       'iwae_nll': losses.importance_weighted_nll(log_weights),
-      'posterior_mean': family.center(posterior),
+      'posterior_mean': family.center(posterior) / family.deviation,
     }
     if exact_kl is not None:
       values['kl'] = jnp.sum(exact_kl(posterior), axis=-1)

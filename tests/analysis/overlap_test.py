@@ -28,6 +28,10 @@ class BleuTest(absltest.TestCase):
       overlap.bleu([words("a b c don't")], [words("a b c don ' t")]), 60
     )
 
+  def test_a_token_may_be_a_space(self):
+    self.assertLess(overlap.bleu([list('ab cdef')], [list('abcd ef')]), 60)
+    self.assertAlmostEqual(overlap.bleu([list(' a\n ')], [list(' a\n ')]), 100)
+
   def test_wants_a_reference_each(self):
     with self.assertRaisesRegex(ValueError, 'got 1 and 0'):
       overlap.bleu([], [words('a')])

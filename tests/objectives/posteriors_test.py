@@ -77,6 +77,14 @@ class FamilyTest(parameterized.TestCase):
       grads = jax.grad(value)(outputs_of(family, scale))
       self.assertTrue(np.all(np.isfinite(grads)))
 
+  @parameterized.product(kind=posteriors.KINDS, latents=(3, 128))
+  def test_its_prior_has_the_deviation_that_it_names(self, kind, latents):
+    family = build(kind, latents)
+    z = np.float64(family.draw_prior(noise_of(family, rows=4_000)))
+    deviation = np.sqrt(np.mean(np.square(z)))
+    # Of at least 12,000 squares whose own deviation is at most sqrt(2).
+    np.testing.assert_allclose(deviation, family.deviation, rtol=0.04)
+
   def test_an_unknown_one_is_named(self):
     with self.assertRaisesRegex(ValueError, "Did you mean 'planar'"):
       build('planer')

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rnnvae_jax import config_lib, train
-from rnnvae_jax.training import population, runs
+from rnnvae_jax.training import population, runs, tasks
 
 EPS = np.finfo(np.float32).eps
 
@@ -99,6 +99,17 @@ class PopulationTest(parameterized.TestCase):
       min(valid)[0],
       rtol=100 * EPS * result.steps,
     )
+
+  def test_a_result_holds_what_its_validation_evaluated(self):
+    result = self.results[1]
+    config = result.config
+    task = tasks.build(config, len(self.corpus.vocab))
+    validator = runs.make_validator(config, task, self.corpus.splits['valid'])
+    values = validator(
+      result.params, result.extras, jax.random.key(config.seed)
+    )
+    nats = np.mean(values['reconstruction']) + np.mean(values['kl'])
+    self.assertAlmostEqual(nats, result.best['nll_per_sentence'], places=4)
 
   def test_slots_are_refilled_until_all_trials_have_ended(self):
     self.assertCountEqual(self.reported, range(4))
