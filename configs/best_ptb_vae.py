@@ -54,21 +54,21 @@ def get_config(tail: str = ''):
   config.model.cell = 'lstm'
   config.model.embedding_size = 512
   config.model.hidden_size = 512
-  config.model.encoder_hidden_size = 256
   config.model.tied_embeddings = True
-  config.model.latent_size = 32
-  config.model.latent_every_step = True
-  config.model.posterior = 'batch_norm'
-  config.model.posterior_scale = 0.6  # KL at least 32 * 0.6**2 / 2 = 5.8.
   config.model.precision = 'bfloat16'
+  if config.model.kind == 'sentence_vae':
+    config.model.encoder_hidden_size = 256
+    config.model.latent_size = 32
+    config.model.latent_every_step = True
+    config.model.posterior = 'batch_norm'
+    config.model.posterior_scale = 0.6  # KL at least 32 * 0.6**2 / 2 = 5.8.
+    config.objective.kl_schedule = 'linear'
+    config.objective.kl_anneal_steps = 5 * _EPOCH
 
   config.dropout.locked = True
   config.dropout.embedding = 0.4
   config.dropout.output = 0.5
   config.dropout.weight = 0.3
-
-  config.objective.kl_schedule = 'linear'
-  config.objective.kl_anneal_steps = 5 * _EPOCH
 
   config.optimizer.learning_rate = 2e-3
   config.optimizer.schedule = 'cosine'

@@ -59,15 +59,15 @@ def get_config(tail: str = ''):
   config.model.cell = 'lstm'
   config.model.embedding_size = embedding_size
   config.model.hidden_size = hidden_size
-  config.model.latent_size = latent_size or 1
+  if latent_size:
+    config.model.latent_size = latent_size
+    config.objective.kl_schedule = 'sigmoid'
+    config.objective.kl_anneal_steps = 6_300  # Figure 2: midpoint at 3,177.
   config.model.inputless = arg.row.startswith('inputless')
   config.model.precision = 'bfloat16'
   if not config.model.inputless:
     config.dropout.word = 0.38 if latent_size else 0.34
     config.dropout.output = 0.5
-
-  config.objective.kl_schedule = 'sigmoid'
-  config.objective.kl_anneal_steps = 6_300  # Figure 2: midpoint at step 3,177.
 
   config.optimizer.schedule = 'cosine'
   config.train.num_steps = epochs * _EPOCH

@@ -96,12 +96,11 @@ def get_config(tail: str = ''):
   config.corpus.protocol = 'mikolov'
   config.corpus.max_length = 100  # The longest has 83 with eos.
 
-  config.model.kind = 'sentence_vae'
+  is_vae = arg.row != 'lstm_lm'
+  config.model.kind = 'sentence_vae' if is_vae else 'language_model'
   config.model.cell = 'lstm'
   config.model.embedding_size = 256
   config.model.hidden_size = 256
-  config.model.latent_size = 32
-  config.model.latent_every_step = True
   config.model.output_bias = False
   config.model.precision = 'bfloat16'
   config.dropout.embedding = 0.5
@@ -124,23 +123,23 @@ def get_config(tail: str = ''):
   config.evaluate.iw_samples = 500
   config.evaluate.chunk = 10
 
-  config.objective.kl_schedule = 'linear'
-  config.objective.kl_start = 0.1
-  config.objective.kl_anneal_steps = min(10, arg.epochs // 2) * _EPOCH
-
-  _set_row(config, arg.row, arg.strength or _STRENGTHS.get(arg.row, 0.0))
+  if is_vae:
+    config.model.latent_size = 32
+    config.model.latent_every_step = True
+    config.objective.kl_schedule = 'linear'
+    config.objective.kl_start = 0.1
+    config.objective.kl_anneal_steps = min(10, arg.epochs // 2) * _EPOCH
+    _set_control(config, arg.row, arg.strength or _STRENGTHS.get(arg.row, 0.0))
   config_lib.apply(config, arg)
   if arg.tiny and config.train.pretrain_steps:
     config.train.pretrain_steps = config.train.eval_every
   return config
 
 
-def _set_row(config, row: str, strength: float) -> None:
-  """What makes a row differ from the others."""
+def _set_control(config, row: str, strength: float) -> None:
+  """What makes a VAE's row differ from the others."""
   model, objective = config.model, config.objective
   match row:
-    case 'lstm_lm':
-      model.kind = 'language_model'
     case 'autoencoder':
       objective.kl_weight = objective.kl_start = 0.0
       config.train.select_by = 'reconstruction'

@@ -50,10 +50,11 @@ def get_config(tail: str = ''):
   config.evaluate.chunk = 10
 
   model, dropout, objective = config.model, config.dropout, config.objective
-  model.latent_size = 16
-  objective.kl_schedule = 'sigmoid'
-  objective.kl_anneal_steps = config.train.num_steps
-  objective.free_bits_per = 'batch'
+  if arg.row != 'rnn':
+    model.latent_size = 16
+    objective.kl_schedule = 'sigmoid'
+    objective.kl_anneal_steps = config.train.num_steps
+    objective.free_bits_per = 'batch'
   match arg.row:
     case 'rnn':  # By name; its cell is a GRU.
       model.kind = 'language_model'

@@ -19,7 +19,8 @@ PROTOCOL = (
   'Penn Treebank, protocol `mikolov` (82,430 test events, eos counted) as one '
   'stream whose state is carried, each split read in one row. All rows of a '
   'size have one budget: 15 epochs of `small`, 40 of the others (published: '
-  'until convergence). Products in bfloat16.'
+  'until convergence). The augmented loss (`al`, `real`) has gamma .5 and tau '
+  '10, and no gradient goes to the teacher. Products in bfloat16.'
 )
 _PUBLISHED = {
   'small_vd': (92.6, 87.3),

@@ -28,18 +28,19 @@ def trace(config: Any, workdir: str) -> dict[str, Any]:
     By property, its best units with their correlations.
 
   Raises:
-    ValueError: not a language model of characters or bytes.
+    ValueError: not a language model of a stream of characters or bytes.
   """
   run = runs.open_run(config, workdir)
   is_recurrent = (
     run.task.read is not None and config.model.cell != 'feed_forward'
   )
-  if not is_recurrent or run.vocab.kind == 'word':
+  is_stream = config.corpus.stream
+  if not (is_recurrent and is_stream) or run.vocab.kind == 'word':
     raise ValueError(
-      'A trace is of recurrent language models of characters or bytes, such as '
-      f'configs/char_lm.py; this run has config.model.kind = '
-      f'{config.model.kind!r}, config.model.cell = {config.model.cell!r} and '
-      f'{run.vocab.kind}s.'
+      'A trace is of recurrent language models of a stream of characters or '
+      f'bytes, such as configs/char_lm.py; this run has config.model.kind = '
+      f'{config.model.kind!r}, config.model.cell = {config.model.cell!r}, '
+      f'config.corpus.stream = {is_stream} and {run.vocab.kind}s.'
     )
   settings = config.trace
   if settings.input:

@@ -287,13 +287,15 @@ def _shrink(config: ml_collections.ConfigDict, default_corpus: bool) -> None:
   config.corpus.vocab_size = 200
   config.model.embedding_size = 10
   config.model.hidden_size = 14
-  config.model.encoder_hidden_size = 11
   if config.model.last_hidden_size:
     config.model.last_hidden_size = config.model.embedding_size
-  config.model.latent_size = 9
+  if _is_vae(config):
+    config.model.encoder_hidden_size = 11
+    config.model.latent_size = 9
   config.train.num_steps = 12
   config.train.batch_size = 8
-  config.train.num_buckets = 2
+  if not config.corpus.stream:
+    config.train.num_buckets = 2
   config.train.steps_per_call = 3
   config.train.eval_every = 6
   config.evaluate.batch_size = 128
@@ -384,6 +386,13 @@ def validate(config: ml_collections.ConfigDict) -> None:
       "for a language model: 'nll_per_sentence'."
     )
   _check_ignored(config)
+  penalties = ('activation_penalty', 'temporal_penalty')
+  if model.both_directions and any(map(config.objective.get, penalties)):
+    raise ValueError(
+      'config.model.both_directions = True with config.objective.'
+      'activation_penalty or temporal_penalty: these are of one direction. '
+      'Set them to 0.'
+    )
   if corpus.stream and model.both_directions:
     raise ValueError(
       'config.model.both_directions = True reads sentences in reverse; streams '
@@ -438,6 +447,53 @@ _IGNORED = (
     ),
   ),
   (
+    "config.model.kind = 'language_model' has no latents",
+    lambda config: config.model.kind == 'language_model',
+    (
+      'objective.free_bits',
+      'objective.kl_',
+      'objective.mmd_weight',
+      'objective.rate_control',
+      'objective.target_rate',
+      'model.bidirectional_encoder',
+      'model.committed_rate',
+      'model.concentration',
+      'model.encoder_hidden_size',
+      'model.flow_layers',
+      'model.latent_',
+      'model.posterior',
+      'model.prior',
+    ),
+  ),
+  *(
+    (
+      f'config.model.cell is not {" or ".join(map(repr, cells_))}',
+      lambda config, cells_=cells_: config.model.cell not in cells_,
+      (f'model.{options}.',),
+    )
+    for options, cells_ in (
+      ('elman', ('elman',)),
+      ('gru', ('gru',)),
+      ('lstm', ('lstm', 'mlstm')),
+      ('feed_forward', ('feed_forward',)),
+    )
+  ),
+  (
+    "config.model.kind is not 'ngrams'",
+    lambda config: config.model.kind != 'ngrams',
+    ('model.ngrams.',),
+  ),
+  (
+    "config.optimizer.schedule = 'constant' has one rate",
+    lambda config: config.optimizer.schedule == 'constant',
+    ('optimizer.final_learning_rate',),
+  ),
+  (
+    'config.optimizer.decay_every = 0 never decays',
+    lambda config: not config.optimizer.decay_every,
+    ('optimizer.decay_',),
+  ),
+  (
     "config.model.cell = 'feed_forward' has one layer and no state",
     lambda config: config.model.cell == 'feed_forward',
     (
@@ -452,7 +508,12 @@ _IGNORED = (
   (
     'config.corpus.stream = False has no windows',
     lambda config: not config.corpus.stream,
-    ('train.unroll_spread',),
+    ('train.unroll', 'train.validation_rows'),
+  ),
+  (
+    'config.corpus.stream = True has no sentences to be bucketed',
+    lambda config: config.corpus.stream,
+    ('train.num_buckets',),
   ),
   (
     'config.model.num_layers = 1 has nothing between layers',
@@ -488,7 +549,7 @@ _IGNORED = (
   ),
   (
     'config.model.inputless = True reads no words',
-    lambda config: _is_vae(config) and config.model.inputless,
+    lambda config: config.model.inputless,
     ('dropout.word',),
   ),
   (

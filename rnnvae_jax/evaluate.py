@@ -56,6 +56,7 @@ def evaluate_split(
   """
   settings, split = run.config.evaluate, corpus.splits[name]
   carried = runs.carries_state(run)
+  reset = 'reset at each sentence' if split.ends else 'of one text'
   start = time.time()
   run_split = runs.make_evaluator(run, split)
   key = jax.random.key(run.config.seed)
@@ -64,7 +65,7 @@ def evaluate_split(
   summary = {
     'corpus': corpus.name,
     'protocol': corpus.protocol,
-    'state': 'carried' if carried else 'reset at each sentence',
+    'state': 'carried' if carried else reset,
     **evaluation.summarise(values, split.lengths, split.ends),
     'truncated': split.num_truncated,
     'checkpoint': run.checkpoint,

@@ -37,7 +37,7 @@ MODES = {
   'judge': 'BLEU, diversity, novelty of what the model writes -> judged.json',
   'trace': 'what single units of a character model follow -> trace.html',
   'agreement': 'subject-verb agreement of a language model -> agreement.png',
-  'gradients': 'gradient norms through time, of any cell -> gradients.png',
+  'gradients': 'gradient norms through time, Elman and LSTM -> gradients.png',
   'reproduce': "trains and evaluates --table's rows -> RESULTS.md",
 }
 

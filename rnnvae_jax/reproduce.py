@@ -132,16 +132,19 @@ def run(
     'environment': done.get('environment') or environment.describe(),
     'wall_seconds': done.get('wall_seconds', 0.0),
   }
-  start = time.time()
+  start, is_ours = time.time(), True
   try:
     corpus = train.train(config, workdir, deadline)
     if corpus is None:
       return None
     done['metrics'] = _evaluate(config, workdir, corpus)
     return done
+  except ValueError:  # The folder is another run's, whose figures stay.
+    is_ours = False
+    raise
   finally:  # Also when it is stopped: the time counts.
     done['wall_seconds'] += time.time() - start
-    if os.path.isdir(workdir):
+    if is_ours and os.path.isdir(workdir):
       writers.write_json(path, done)
 
 

@@ -7,6 +7,7 @@ import os
 import pathlib
 import runpy
 import tempfile
+from unittest import mock
 
 from absl.testing import absltest
 import numpy as np
@@ -72,6 +73,13 @@ class AnalyseTest(absltest.TestCase):
       self.assertIn(r'if (\ufffd) \"b\"\nc', file.read())
     with self.assertRaisesRegex(ValueError, 'models of words'):
       analyse.agree(config, workdir)
+    opened = analyse.runs.open_run(config, workdir)
+    config.corpus.stream = False  # Lines by themselves.
+    with (
+      mock.patch.object(analyse.runs, 'open_run', return_value=opened),
+      self.assertRaisesRegex(ValueError, 'of a stream of characters'),
+    ):
+      analyse.trace(config, workdir)
 
   def test_agreement_is_tested_of_word_models_of_any_kind(self):
     nouns = [' '.join(pair) for pair in agreement.NOUNS[:4]]

@@ -125,6 +125,22 @@ class ValidateTest(parameterized.TestCase):
     ({'model.cell': 'feed_forward'}, 'model.num_layers', 2),
     ({'model.cell': 'feed_forward'}, 'dropout.recurrent', 0.5),
     ({'model.cell': 'feed_forward'}, 'model.backend', 'scan'),
+    ({}, 'objective.free_bits', 5.0),
+    ({}, 'objective.kl_weight', 0.1),
+    ({}, 'objective.mmd_weight', 3.0),
+    ({}, 'model.latent_size', 3),
+    ({}, 'model.posterior', 'committed'),
+    ({}, 'model.bidirectional_encoder', True),
+    ({'model.cell': 'gru'}, 'model.lstm.peepholes', True),
+    ({'model.cell': 'lstm'}, 'model.gru.reset_after', False),
+    ({'model.cell': 'mlstm'}, 'model.elman.activation', 'relu'),
+    ({}, 'model.feed_forward.window', 7),
+    ({}, 'model.ngrams.order', 3),
+    ({}, 'optimizer.final_learning_rate', 1e-4),
+    ({}, 'optimizer.decay_factor', 0.5),
+    ({}, 'train.validation_rows', 5),
+    ({}, 'train.unroll', 70),
+    ({'corpus.stream': True}, 'train.num_buckets', 2),
     ({}, 'train.unroll_spread', 5),
     ({}, 'objective.teacher_interval', 3),
     ({}, 'objective.final_teacher_temperature', 3.0),
@@ -213,6 +229,8 @@ class ValidateTest(parameterized.TestCase):
     for key, value in flat.items():
       if isinstance(value, int | float) and not isinstance(value, bool):
         config = config_lib.default()
+        if key.startswith('model.lstm.'):
+          config.model.cell = 'lstm'
         config.update_from_flattened_dict({key: type(value)(-10)})
         try:
           config_lib.validate(config)
@@ -287,6 +305,14 @@ class ValidateTest(parameterized.TestCase):
         'train.pretrain_steps': 500,
       },
       'no encoder that runs ahead',
+    ),
+    (
+      {
+        'model.kind': 'language_model',
+        'model.both_directions': True,
+        'objective.temporal_penalty': 1.0,
+      },
+      'these are of one direction',
     ),
     ({'train.pretrain_steps': 30}, 'Nearest legal value: 0'),
     ({'train.pretrain_steps': 10_000}, 'leaves nothing of'),

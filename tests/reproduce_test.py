@@ -153,9 +153,13 @@ class ReproduceTest(parameterized.TestCase):
     second = reproduce.run(again, 'runs/a')
     name = 'test_iwae_samples'
     self.assertEqual(second['metrics'][name], first['metrics'][name] + 3)
+    before = pathlib.Path('runs/a/reproduced.json').read_text()
     config.model.latent_size += 1
     with self.assertRaisesRegex(ValueError, 'model.latent_size'):
       reproduce.run(config, 'runs/a')
+    # What the folder's own config has measured is not lost.
+    after = pathlib.Path('runs/a/reproduced.json').read_text()
+    self.assertEqual(after, before)
 
   def test_a_row_that_diverges_does_not_keep_others_from_their_turn(self):
     table = TABLE.replace(

@@ -68,7 +68,9 @@ def items(
     for chosen in itertools.permutations(nouns, between + 1):
       for numbers in itertools.product((0, 1), repeat=between + 1):
         for verb in verbs:
-          link = links[(len(of_between) + between) % len(links)]
+          # Each verb meets each preposition.
+          turn = len(of_between) // len(verbs) + between
+          link = links[turn % len(links)]
           words = ['the', chosen[0][numbers[0]]]
           for noun, number in zip(chosen[1:], numbers[1:], strict=True):
             words += [link, 'the', noun[number]]

@@ -45,7 +45,7 @@ def section(table: Mapping[str, Any]) -> str:
       continue
     ours = row.get('ours', {})
     cells = [_cell(row['published'], ours, metric) for metric in metrics]
-    minutes = f'{row["wall_seconds"] / 60:.2g}' if ours else ''
+    minutes = _minutes(row['wall_seconds']) if ours else ''
     commit = f'`{_short(row["commit"])}`' if ours and row['commit'] else ''
     lines.append(_line([f'`{name}`', *cells, row['source'], minutes, commit]))
   lines += [
@@ -162,6 +162,12 @@ def _finite(figures: Mapping[str, Any]) -> set[str]:
 def _title(metric: str) -> str:
   split, _, name = metric.partition('_')
   return f'{split} {_TITLES.get(name, name)}'
+
+
+def _minutes(seconds: float) -> str:
+  """Two digits at least, none of them rounded away before the point."""
+  minutes = seconds / 60
+  return f'{minutes:.0f}' if minutes >= 10 else f'{minutes:.2g}'
 
 
 def _short(commit: str) -> str:

@@ -282,9 +282,15 @@ def _order(keys, contexts, counts, discounts, num_contexts) -> Order:
 
 
 def _discounts(counts: np.ndarray, modified: bool) -> np.ndarray:
-  """Of counts 1, 2 and more, from the counts of counts; 0 to that count."""
+  """Of counts 1, 2 and more, from the counts of counts; 0 to that count.
+
+  Where nothing was seen once, as in a text that is there twice, the estimates
+  say nothing; then these are half the counts.
+  """
   ones, twos, threes, fours = (int(np.sum(counts == c)) for c in (1, 2, 3, 4))
-  base = ones / max(ones + 2 * twos, 1)
+  if not ones:
+    return np.array([0.5, 1.0, 1.5]) if modified else np.full(3, 0.5)
+  base = ones / (ones + 2 * twos)
   if not modified:
     return np.full(3, max(base, _LEAST_DISCOUNT))
   ratios = twos / max(ones, 1), threes / max(twos, 1), fours / max(threes, 1)

@@ -141,6 +141,8 @@ class LanguageModel(nn.Module):
     inputs = jnp.concatenate([inputs[:, :1], backwards[:, :-1]], axis=1)
     zero = self.backward_stack.zero_carry(len(mask))
     batch = inputs, backwards, mask
+    keys = None if keys is None else noise.site_keys(keys, 'backward')
+    options = rates, keys, *options[2:]
     other = self._read(self.backward, batch, latents, zero, *options)
     total = reading.total + other.total
     return reading._replace(total=total, backward_nll=other.nll)
@@ -161,7 +163,7 @@ class LanguageModel(nn.Module):
     """A batch through one stack; see `__call__`."""
     inputs, targets, mask = batch
     if rates is not None and keys is not None and not self.inputless:
-      inputs = noise.drop_words(inputs, rates.word, keys, vocab.UNK)
+      inputs = noise.drop_words(inputs, rates.word, keys, vocab.UNK, vocab.BOS)
     x = self._embed(inputs, latents, rates, keys)
     carry, outputs = stack(x, mask, carry, rates, keys)
     dropped = outputs

@@ -77,18 +77,23 @@ def dropout(
 
 
 def drop_words(
-  tokens: jax.Array, rate: jax.Array | None, keys: jax.Array, replacement: int
+  tokens: jax.Array,
+  rate: jax.Array | None,
+  keys: jax.Array,
+  replacement: int,
+  bos: int,
 ) -> jax.Array:
-  """Replaces each token but the first with probability `rate`.
+  """Replaces each token but bos with probability `rate`.
 
-  Word dropout of the decoder's inputs (Bowman et al., arXiv:1511.06349). The
-  first input is bos, which says nothing about the sentence and is kept.
+  Word dropout of the decoder's inputs (Bowman et al., arXiv:1511.06349). What a
+  sentence begins with says nothing about it and is kept.
 
   Args:
-    tokens: int[B, T], bos first.
+    tokens: int[B, T].
     rate: float[], or None.
     keys: key[B].
     replacement: the id put in, that of unk.
+    bos: the id that is kept.
 
   Returns:
     int[B, T].
@@ -97,8 +102,7 @@ def drop_words(
     return tokens
   draw = lambda key: jax.random.bernoulli(key, rate, tokens.shape[1:])
   drop = jax.vmap(draw)(site_keys(keys, 'word'))
-  drop = drop.at[:, 0].set(False)
-  return jnp.where(drop, replacement, tokens)
+  return jnp.where(drop & (tokens != bos), replacement, tokens)
 
 
 def drop_word_types(

@@ -270,7 +270,7 @@ def _make_validation(config, task, split):
   def validate(state, seed):
     params = optimizers.evaluated(state)
     values = evaluate(params, state.extras, jax.random.key(seed))
-    return evaluation.summarise(values, split.lengths)
+    return evaluation.summarise(values, split.lengths, split.ends)
 
   return validate
 

@@ -166,7 +166,13 @@ def open_run(config: ml_collections.ConfigDict, workdir: str) -> Run:
   """
   vocab = vocab_lib.Vocabulary.load(_path(workdir, 'vocab.json'))
   if config.model.kind == 'ngrams':
-    counts = ngrams.NGrams.load(_path(workdir, 'ngrams.npz'))
+    path = _path(workdir, 'ngrams.npz')
+    if not os.path.exists(path):
+      raise FileNotFoundError(
+        f'The run in {workdir!r} has no counts yet: {path} does not exist. The '
+        'command that began it fits them.'
+      )
+    counts = ngrams.NGrams.load(path)
     return Run(config, vocab, tasks.scored(counts), {}, {}, 'counts')
   task = tasks.build(config, len(vocab))
   tx = optimizers.build(config)

@@ -1,5 +1,6 @@
 """Properties of text by hand; ranking of planted units; the page."""
 
+import base64
 import json
 import re
 
@@ -66,12 +67,23 @@ class PageTest(absltest.TestCase):
     text = 'a </script> "b"\n'
     traces = np.stack([np.linspace(-2, 2, len(text)), np.ones(len(text))], 1)
     page = activations.page(text, traces, ['u', 'v'], {'quotes': [(0, 0.5)]})
+    both = activations.page(
+      text, traces, ['u', 'v'], {'a': [(1, 0.5), (0, 0.1)]}
+    )
     self.assertNotRegex(page, r'(src|href)=')
     content = re.search(r'application/json">(.*?)</script>', page)[1]
     held = json.loads(content)
     self.assertEqual(held['text'], text)
     self.assertEqual(held['count'], 1)
     self.assertEqual(held['groups'][0]['units'][0]['label'], 'u, r = +0.500')
+    held = json.loads(re.search(r'application/json">(.*?)</script>', both)[1])
+    colours = np.frombuffer(base64.b64decode(held['traces']), np.int8)
+    colours = colours.reshape(len(text), held['count'])
+    v, u = (unit['place'] for unit in held['groups'][0]['units'])
+    np.testing.assert_array_equal(colours[:, v], 127)  # Of its own largest.
+    np.testing.assert_array_equal(
+      colours[:, u], np.round(127 * np.linspace(-1, 1, len(text)))
+    )
 
 
 if __name__ == '__main__':

@@ -33,6 +33,16 @@ class AgreementTest(absltest.TestCase):
     np.testing.assert_array_equal(counts, [16, 4 * 3 * 4 * 2, 24 * 8 * 2])
     self.assertLen(set(items), len(items))
 
+  def test_every_verb_meets_every_preposition(self):
+    known = {'the', *agreement._LINKS}.union(*agreement.NOUNS, *agreement.VERBS)
+    met = {
+      (item.between, link, min(item.right, item.wrong))
+      for item in agreement.items(known, limit=10**6)
+      for link in item.words[2:3]
+    }
+    count = len(agreement._LINKS) * len(agreement.VERBS)
+    self.assertLen(met, 2 * count)  # With one noun between and with two.
+
   def test_a_limit_draws_some(self):
     items = agreement.items(WORDS, limit=10)
     self.assertLen(items, 30)

@@ -47,6 +47,10 @@ class SectionTest(absltest.TestCase):
     self.assertIn('| `unseen` |  | 5.0 | a paper |  |  |', lines)
     self.assertIn('Not measured yet: `idle`.', lines)
 
+  def test_minutes_keep_the_digits_before_the_point(self):
+    minutes = [tables._minutes(60 * m) for m in (0.0333, 1.5, 9.64, 27.3, 124)]
+    self.assertEqual(minutes, ['0.033', '1.5', '9.6', '27', '124'])
+
   def test_null_is_infinite(self):
     self.assertIn('| `endless` | - / inf |', tables.section(TABLE))
     figure = {'m': {'mean': None, 'std': None, 'seeds': 2}}

@@ -66,8 +66,10 @@ def kneser_ney(ids, order, modified):
     if not count:
       return fractions.Fraction(0)
     n = collections.Counter(adjusted[length].values())
-    base = fractions.Fraction(n[1], max(n[1] + 2 * n[2], 1))
     level = min(count, 3)
+    if not n[1]:
+      return fractions.Fraction(level if modified else 1, 2)
+    base = fractions.Fraction(n[1], n[1] + 2 * n[2])
     value = base
     if modified:
       ratio = fractions.Fraction(n[level + 1], max(n[level], 1))
@@ -136,6 +138,20 @@ class NGramsTest(parameterized.TestCase):
     scores = model.log_probs(np.array([A, B, C, C]))
     np.testing.assert_allclose(np.exp(scores[:3]), [3 / 6, 3 / 7, 2 / 5])
     self.assertEqual(scores[3], -np.inf)
+
+  @parameterized.parameters(*ngrams.SMOOTHINGS)
+  def test_a_text_that_is_there_twice_has_mass_left(self, smoothing):
+    twice = np.tile(TEXT, 2)
+    got = ngrams.NGrams.fit(twice, V, 2, smoothing).orders[-1]
+    if smoothing == 'maximum_likelihood':
+      self.assertEqual(got.rest.min(), 0)
+      return
+    # Of 14 A's, 6 before B (a count of 3 and more), and so on.
+    counts = np.bincount(twice, minlength=V)
+    self.assertTrue(np.all(got.rest[counts[4:].argmax()] > 0))
+    discounts = ngrams._discounts(np.array([2, 4, 6]), 'modified' in smoothing)
+    want = [0.5, 1.0, 1.5] if 'modified' in smoothing else [0.5] * 3
+    np.testing.assert_array_equal(discounts, want)
 
   def test_orders_longer_than_every_sentence_add_nothing(self):
     longest = ngrams.NGrams.fit(TEXT, V, 5)  # bos, A, B, C, A, end is 6 long.

@@ -61,6 +61,23 @@ class BothDirectionsTest(absltest.TestCase):
     )
 
 
+class DropoutTest(absltest.TestCase):
+  def test_each_direction_has_masks_of_its_own(self):
+    model = models.build(configure(True), V)
+    arrays = batch(np.full((ROWS, TIME - 1), 5))  # The same both ways.
+    params = model.init(jax.random.key(0), *arrays)['params']
+    params = {'params': params | {'backward': params['recurrent']}}
+    keys = noise.row_keys(jax.random.key(1), jnp.arange(ROWS))
+    for site in ('embedding', 'output'):
+      rates = noise.Rates(*[None] * len(noise.Rates._fields))
+      for rate, alike in ((None, True), (jnp.float32(0.5), False)):
+        reading = model.apply(
+          params, *arrays, rates=rates._replace(**{site: rate}), keys=keys
+        )
+        same = np.allclose(reading.nll[0], reading.backward_nll[0], rtol=1e-6)
+        self.assertEqual(same, alike, site)
+
+
 class WeightDropTest(absltest.TestCase):
   def test_falls_on_both(self):
     model = models.build(configure(True), V)

@@ -17,10 +17,11 @@ SIZES = {'embedding_size': 6, 'hidden_size': 4, 'latent_size': 3}
 def configure(**changes):
   """A small config with some keys changed, as `model__cell='lstm'`."""
   config = config_lib.default()
+  changes = {key.replace('__', '.'): value for key, value in changes.items()}
   config.model.update(SIZES)
-  config.update_from_flattened_dict(
-    {key.replace('__', '.'): value for key, value in changes.items()}
-  )
+  if changes.get('model.kind') == 'language_model':  # Which has no latents.
+    config.model.latent_size = config_lib.default().model.latent_size
+  config.update_from_flattened_dict(changes)
   config_lib.validate(config)
   return config
 
@@ -205,9 +206,7 @@ class BuildTest(parameterized.TestCase):
     self.assertEqual(model.encoder.features, SIZES['hidden_size'])
 
   def test_a_language_model_has_no_latents(self):
-    config = configure(
-      model__kind='language_model', model__latent_every_step=True
-    )
+    config = configure(model__kind='language_model')
     tree = shapes(config)
     self.assertNotIn('initial', tree)
     kernel = tree['recurrent']['layer_0']['kernel']

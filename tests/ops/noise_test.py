@@ -6,7 +6,7 @@ import numpy as np
 from rnnvae_jax.ops import noise
 
 ROWS, TIME, FEATURES = 5, 7, 11
-UNK = 3
+UNK, BOS = 3, 1
 
 
 @jax.jit
@@ -25,7 +25,7 @@ def on_host(fn, **options):
 
 
 normal = on_host(noise.normal, static_argnums=(1, 2))
-drop_words = on_host(noise.drop_words, static_argnums=3)
+drop_words = on_host(noise.drop_words, static_argnums=(3, 4))
 dropout = jax.jit(noise.dropout, static_argnums=(3, 4))
 
 
@@ -46,7 +46,7 @@ def inputs(seed=0, rows=ROWS, time=TIME):
 def sentences(rows=ROWS, time=TIME):
   """int[B, T], bos (1) and words, none of them UNK."""
   tokens = np.random.default_rng(0).integers(4, 13, size=(rows, time))
-  tokens[:, 0] = 1
+  tokens[:, 0] = BOS
   return np.int32(tokens)
 
 
@@ -183,21 +183,22 @@ class DropoutTest(parameterized.TestCase):
 class DropWordsTest(parameterized.TestCase):
   def test_of_rate_zero_is_the_identity(self):
     tokens = sentences()
-    got = drop_words(tokens, jnp.float32(0), keys_of(range(ROWS)), UNK)
+    got = drop_words(tokens, jnp.float32(0), keys_of(range(ROWS)), UNK, BOS)
     np.testing.assert_array_equal(got, tokens)
 
-  def test_of_rate_one_replaces_all_but_the_first(self):
+  def test_of_rate_one_replaces_all_but_bos_wherever_it_stands(self):
     tokens = sentences()
-    got = drop_words(tokens, jnp.float32(1), keys_of(range(ROWS)), UNK)
+    tokens[1] = np.roll(tokens[1], 2)  # As in a window of a stream.
+    got = drop_words(tokens, jnp.float32(1), keys_of(range(ROWS)), UNK, BOS)
     want = np.full_like(tokens, UNK)
-    want[:, 0] = 1
+    want[tokens == BOS] = BOS
     np.testing.assert_array_equal(got, want)
 
   @parameterized.parameters(0.2, 0.7)
   def test_replaces_at_the_rate_and_keeps_bos_and_the_others(self, rate):
     rows = 601
     tokens = sentences(rows)
-    got = drop_words(tokens, jnp.float32(rate), keys_of(range(rows)), UNK)
+    got = drop_words(tokens, jnp.float32(rate), keys_of(range(rows)), UNK, BOS)
     dropped = got == UNK
     np.testing.assert_array_equal(got[~dropped], tokens[~dropped])
     self.assertFalse(np.any(dropped[:, 0]))
@@ -208,9 +209,9 @@ class DropWordsTest(parameterized.TestCase):
     tokens, rate = sentences(), jnp.float32(0.5)
     index = np.array([8, 3, 0, 5, 13])
     order = np.array([4, 2, 0, 3, 1])
-    want = drop_words(tokens, rate, keys_of(index), UNK)
+    want = drop_words(tokens, rate, keys_of(index), UNK, BOS)
     longer = np.concatenate([tokens, sentences(time=6)], axis=1)[order]
-    got = drop_words(longer, rate, keys_of(index[order]), UNK)
+    got = drop_words(longer, rate, keys_of(index[order]), UNK, BOS)
     np.testing.assert_array_equal(got[:, :TIME], want[order])
     self.assertLen(np.unique(want == UNK, axis=0), ROWS)
 

@@ -187,7 +187,9 @@ class FusedTest(parameterized.TestCase):
       want = on_case(scanned, name, options.reverse, lengths)
       assert_close(on_case(fused, name, options, lengths), want)
 
-  @parameterized.parameters('relu', 'gru', 'gru_before', 'lstm_peepholes')
+  @parameterized.parameters(
+    'relu', 'gru', 'gru_before', 'lstm_peepholes', 'mlstm'
+  )
   def test_a_mask_on_what_products_read_equals_the_reference(self, name):
     rng = np.random.default_rng(4)
     state_mask = np.float32(2.0 * rng.integers(2, size=(ROWS, HIDDEN)))

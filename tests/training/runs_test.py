@@ -68,6 +68,31 @@ class RunsTest(parameterized.TestCase):
     runs.prepare(self.config, self.workdir)
     runs.load_config(self.workdir)
 
+  def test_embeddings_begin_with_the_word_vectors_that_there_are(self):
+    path = os.path.join(self.folder, 'vectors.txt')
+    with open(path, 'w') as file:
+      file.write('b 1.5 -2 0\nnowhere 4 4 4\nd 0 1 3\n')
+    self.config.model.embedding_size = 3
+    corpus = runs.build_corpus(self.config)
+    task = tasks.build(self.config, len(corpus.vocab))
+    state = state_lib.create(task, optimizers.build(self.config), seed=0)
+    self.assertIs(runs.with_word_vectors(self.config, state, corpus), state)
+    self.config.model.pretrained_embeddings = path
+    after = runs.with_word_vectors(self.config, state, corpus)
+    table = lambda state: np.array(
+      state.params['params']['decoder']['embedding']['embedding']
+    )
+    want = table(state)
+    b, d = (int(corpus.vocab.encode([word])[0]) for word in 'bd')
+    want[b], want[d] = (1.5, -2, 0), (0, 1, 3)
+    np.testing.assert_array_equal(table(after), want)
+    changed = jax.tree.map(lambda x, y: np.any(x != y), after, state)
+    self.assertEqual(sum(jax.tree.leaves(changed)), 1)  # Nothing else.
+    self.config.model.embedding_size = 4
+    with self.assertRaisesRegex(ValueError, 'have 3 numbers'):
+      runs.prepare(self.config, self.workdir)
+    self.assertFalse(os.path.exists(self.workdir))
+
   def test_prepare_lists_the_keys_that_differ(self):
     runs.prepare(self.config, self.workdir)
     self.config.model.hidden_size = 3
