@@ -54,9 +54,11 @@ def trace(config: Any, workdir: str) -> dict[str, Any]:
   spelt = dict(enumerate(run.vocab.tokens)) | _MARKS
   text = ''.join(spelt[i] for i in tokens.tolist())
   names, traces = _states(run, tokens)
-  ranked = activations.ranking(
-    traces, activations.properties(text), settings.units
-  )
+  properties = activations.properties(text)
+  ranked = activations.ranking(traces, properties, settings.units)
+  absent = [name for name in properties if name not in ranked]
+  if absent:
+    logging.info('Not in this text: %s.', ', '.join(absent).replace('_', ' '))
   shown = text[: settings.page]
   writers.write_text(
     os.path.join(workdir, 'trace.html'),
@@ -186,6 +188,7 @@ def _plot_agreement(measured, path: str) -> None:
   axes.set_xlabel('nouns in between of the other number')
   axes.set_ylabel('log-odds of the right verb, nats')
   axes.set_title('Subject-verb agreement; labels: share of right verbs')
+  axes.margins(0.12)
   axes.legend()
   plots.save(figure, path)
 
@@ -266,14 +269,18 @@ def _plot_gradients(result, path: str) -> None:
     )
   left.set_xlabel('steps back in time, k')
   left.set_ylabel('norm of dh_T / dh_T-k')
-  left.set_title('Gradients vanish below radius 1 and explode above')
+  left.set_title('Gradients through time (linear: radius to the power of k)')
   left.grid(alpha=0.3)
   left.legend(fontsize=7)
   for radius in _RADII:
     values = result[f'linear_{radius}']
     lengths = range(1, _STEPS + 1)
     right.semilogy(
-      lengths, values['matrix_gradient'], ':', color=colours[radius]
+      lengths,
+      values['matrix_gradient'],
+      ':',
+      color=colours[radius],
+      label=f'radius {radius}, not clipped',
     )
     right.semilogy(
       lengths,

@@ -10,6 +10,7 @@ from rich import console as rich_console
 from rich import table as rich_table
 
 from rnnvae_jax import data
+from rnnvae_jax.data import corpora
 from rnnvae_jax.training import evaluation, progress, runs, writers
 
 
@@ -123,15 +124,21 @@ _ROWS = (
 
 def table(results: dict[str, dict[str, Any]]) -> rich_table.Table:
   """The figures of all evaluated splits, one column a split."""
+  order = [name for name in corpora.SPLITS if name in results]
+  results = {name: results[name] for name in order}
   first = next(iter(results.values()))
+  ends = 'perplexity_without_eos' in first
   shown = rich_table.Table(
-    title=f'{first["corpus"]}, protocol {first["protocol"]}; nats a sentence, '
-    f'state {first["state"]}'
+    title=f'{first["corpus"]}, protocol {first["protocol"]}; nats'
+    + (' a sentence' if ends else '')
+    + f', state {first["state"]}'
   )
   shown.add_column('')
   for name in results:
     shown.add_column(name, justify='right')
   for row, form in _ROWS:
+    if not ends and row in ('sentences', 'nll_per_sentence'):
+      continue  # All of the text is one.
     if any(row in values for values in results.values()):
       shown.add_row(
         _label(row, first),

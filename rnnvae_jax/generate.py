@@ -28,6 +28,11 @@ _NO_LATENTS = (
 
 def sample(config: Any, workdir: str) -> None:
   """Writes `generate.num_samples` sentences drawn from the model."""
+  if config.generate.beam_size > 1 and config.generate.temperature > 0:
+    raise ValueError(
+      f'config.generate.beam_size = {config.generate.beam_size} searches, it '
+      'does not draw: it wants config.generate.temperature = 0.'
+    )
   run = runs.open_run(config, workdir)
   _write(config, _spelt(run, prior_samples(run, config.generate.num_samples)))
 

@@ -154,5 +154,6 @@ def _table(judged: dict[str, Any]) -> rich_table.Table:
   for name, value in judged.items():
     if isinstance(value, int | float):
       form = '{:,}' if isinstance(value, int) else '{:.3f}'
-      shown.add_row(name.replace('_', ' '), form.format(value))
+      of = ', of 100' if name.endswith('bleu') else ''
+      shown.add_row(name.replace('_', ' ') + of, form.format(value))
   return shown

@@ -41,6 +41,8 @@ MODES = {
   'reproduce': "trains and evaluates --table's rows -> RESULTS.md",
 }
 
+_WITHOUT_RUN = ('gradients', 'reproduce')
+
 _CONFIG = config_flags.DEFINE_config_file(
   'config',
   None,
@@ -66,18 +68,19 @@ _SEEDS = flags.DEFINE_integer(
   'seeds', 1, 'Of reproduce: runs of each row.', lower_bound=1
 )
 _BUDGET = flags.DEFINE_float(
-  'budget', 0.0, 'Of reproduce: seconds; what is left goes on next time.'
+  'budget',
+  0.0,
+  'Of reproduce: seconds; what is left goes on next time. 0: no end.',
+  lower_bound=0.0,
 )
 
 
 def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f'Unexpected arguments: {" ".join(argv[1:])}.')
   # Which backends JAX looked for in vain is no news to its user.
   python_logging.getLogger('jax').setLevel(python_logging.WARNING)
   _cache_compilations()
   try:
-    _run()
+    _run(argv[1:])
   except (ValueError, OSError, ImportError, FloatingPointError) as error:
     logging.debug('', exc_info=True)  # --verbosity=1 shows where.
     raise SystemExit(f'Error: {error}') from error
@@ -98,21 +101,29 @@ def _cache_compilations() -> None:
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 
 
-def _run() -> None:
+def _run(arguments: list[str]) -> None:
+  if arguments:
+    raise ValueError(f'unexpected arguments: {" ".join(arguments)}.')
   workdir, mode = _WORKDIR.value, _MODE.value
   if not workdir:
-    raise app.UsageError('--workdir is needed: the folder of the run.')
+    raise ValueError('--workdir is needed: the folder of the run.')
   of_tables = [
     name
     for name in ('table', 'rows', 'seeds', 'budget')
     if flags.FLAGS[name].present
   ]
   if of_tables and mode != 'reproduce':
-    raise app.UsageError(f'--{of_tables[0]} belongs to --mode=reproduce.')
+    raise ValueError(f'--{of_tables[0]} belongs to --mode=reproduce.')
+  path = config_flags.get_config_filename(flags.FLAGS['config'])
+  is_given = path != config_lib.__file__
+  if is_given and mode != 'train':
+    raise ValueError(
+      f'--config={path} would not be read: --mode={mode} has '
+      + ('configs of its own.' if mode in _WITHOUT_RUN else "the run's own.")
+    )
   if mode == 'train':
-    path = config_flags.get_config_filename(flags.FLAGS['config'])
-    if path == config_lib.__file__:
-      raise app.UsageError(
+    if not is_given:
+      raise ValueError(
         'Training needs a config, for example --config=configs/gru_vae.py.'
       )
     path = path.partition(':')[0]  # Without the config's argument.
@@ -124,28 +135,22 @@ def _run() -> None:
     evaluate.evaluate(config, workdir, corpus)
     generate.showcase(config, workdir)
     return
+  overrides = config_flags.get_override_values(flags.FLAGS['config'])
+  if overrides and mode in _WITHOUT_RUN:
+    raise ValueError(
+      f'--config.{next(iter(overrides))} would not be read by --mode={mode}.'
+    )
   if mode == 'reproduce':
-    overrides = config_flags.get_override_values(flags.FLAGS['config'])
-    if overrides:
-      raise app.UsageError(
-        f'--config.{next(iter(overrides))}: a table has its own configs.'
-      )
     if not _TABLE.value:
-      raise app.UsageError('--table is needed: which table.')
+      raise ValueError('--table is needed: which table.')
     reproduce.reproduce(
       _TABLE.value, workdir, _ROWS.value, _SEEDS.value, _BUDGET.value
     )
     return
   if mode == 'gradients':
-    overrides = config_flags.get_override_values(flags.FLAGS['config'])
-    if overrides:
-      raise app.UsageError(
-        f'--config.{next(iter(overrides))}: gradients read no config.'
-      )
     analyse.gradient_flow(workdir)
     return
   config = runs.load_config(workdir)
-  overrides = config_flags.get_override_values(flags.FLAGS['config'])
   fixed = config_lib.flatten(config)
   config.update_from_flattened_dict(overrides)
   config_lib.validate(config)
@@ -174,11 +179,18 @@ def _parse_flags(argv: list[str]) -> list[str]:
     argv = [argv[0], f'--config={config_lib.__file__}', *argv[1:]]
   try:
     return flags.FLAGS(argv)
-  except (flags.Error, AttributeError, TypeError, ValueError) as error:
+  except (
+    flags.Error,
+    AttributeError,
+    KeyError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+  ) as error:
     # config_flags puts the traceback of a config file into its message.
     lines = [line for line in str(error).splitlines() if line.strip()]
     message = lines[-1].strip().removeprefix('ValueError: ')
-    if isinstance(error, AttributeError):  # ml_collections' repr of a repr.
+    if isinstance(error, AttributeError | KeyError):  # A repr of a repr.
       message = message.replace('\\n', '. ').replace("\\'", "'").strip('\'"')
       message = f"unknown config key '{message}"
     raise SystemExit(f'Error: {message}') from error

@@ -91,17 +91,16 @@ def load(table: str) -> dict[str, Any]:
   Raises:
     ValueError: there is no such table.
   """
-  path = CONFIGS / f'{table}.py'
-  if not path.is_file():
-    legal = sorted(
-      path.stem for path in CONFIGS.glob('*.py') if 'ROWS =' in path.read_text()
+  legal = sorted(
+    path.stem for path in CONFIGS.glob('*.py') if 'ROWS =' in path.read_text()
+  )
+  if not legal:
+    raise ValueError(
+      f'No tables in {CONFIGS.resolve()}: run this in the project folder.'
     )
-    if not legal:
-      raise ValueError(
-        f'No tables in {CONFIGS.resolve()}: run this in the project folder.'
-      )
+  if table not in legal:
     raise ValueError(errors.unknown('--table', table, legal))
-  return runpy.run_path(str(path))
+  return runpy.run_path(str(CONFIGS / f'{table}.py'))
 
 
 def run(

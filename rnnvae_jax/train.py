@@ -128,13 +128,17 @@ def train(
             saved.save(state, step, 'best')
           _report(config, state, summary, writer, bar)
           saved.save(state, step, 'latest')
+  valid, name = corpus.splits['valid'], config.train.select_by
+  best = float(state.selection.best)
+  if not valid.ends:  # All of the text is one sentence.
+    name, best = 'nll_per_token', best / len(valid.tokens)
   logging.info(
     'Trained steps %d to %d in %.0f s; best validation (%s): %.3f at step %d.',
     first,
     step,
     time.time() - start_time,
-    config.train.select_by,
-    float(state.selection.best),
+    name,
+    best,
     int(state.selection.best_step),
   )
   return corpus

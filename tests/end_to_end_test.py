@@ -15,7 +15,7 @@ import tempfile
 import time
 from unittest import mock
 
-from absl import app, logging
+from absl import logging
 from absl.testing import absltest, flagsaver, parameterized
 import jax
 from jax.experimental.compilation_cache import compilation_cache
@@ -322,6 +322,14 @@ class ModesTest(parameterized.TestCase):
       f'--mode={mode}', f'--workdir={self.workdir}', *overrides, **kwargs
     )
 
+  def test_a_search_draws_nothing(self):
+    with self.assertRaisesRegex(SystemExit, 'generate.temperature = 0'):
+      self.mode('sample', 'generate.beam_size=3')
+    printed = self.mode(
+      'sample', 'generate.beam_size=3', 'generate.temperature=0'
+    )
+    self.assertLen(printed.splitlines(), 5)
+
   def test_evaluate_repeats_the_figures_of_training(self):
     before = read_results(self.workdir)
     self.mode('evaluate')
@@ -336,7 +344,7 @@ class ModesTest(parameterized.TestCase):
     after = read_results(self.workdir)
     self.assertEqual(after['test'], before['test'])
     self.assertEqual(after['valid']['iwae_samples'], 3)
-    self.assertRegex(printed, r'test\W+valid')
+    self.assertRegex(printed, r'valid\W+test')
 
   def test_sample_follows_its_overrides(self):
     usual = self.mode('sample').splitlines()
@@ -468,10 +476,32 @@ class BadInputTest(parameterized.TestCase):
 
   @parameterized.parameters('--seeds=2', '--rows=a', '--table=t', '--budget=9')
   def test_what_is_of_tables_is_not_of_a_run(self, flag):
-    message = f'{flag.split("=")[0]} belongs to --mode=reproduce'
-    with self.assertRaisesRegex(app.UsageError, message):
-      run(*TINY, f'--workdir={self.folder}/run', flag)
-    self.assertFalse(os.path.exists(os.path.join(self.folder, 'run')))
+    message = self.train_error('tiny', flag)
+    self.assert_one_line(
+      message, f'{flag.split("=")[0]} belongs to --mode=reproduce'
+    )
+
+  @parameterized.parameters(
+    ((), '--workdir is needed'),
+    (('--workdir=x', 'more'), 'unexpected arguments: more'),
+    (('--workdir=x',), 'Training needs a config'),
+    (('--workdir=x', '--mode=reproduce'), '--table is needed'),
+    (
+      ('--workdir=x', '--mode=reproduce', '--table=t', '--config.seed=3'),
+      '--config.seed would not be read by --mode=reproduce',
+    ),
+    (
+      ('--workdir=x', '--mode=reproduce', '--table=t', f'--config={CONFIG}'),
+      'configs of its own',
+    ),
+    (
+      ('--workdir=x', '--mode=sample', f'--config={CONFIG}'),
+      "the run's own",
+    ),
+    (('--workdir=x', '--config.modle.cell=gru'), 'Did you mean "model"'),
+  )
+  def test_flags_that_do_not_fit_are_named_in_a_line(self, flags, hint):
+    self.assert_one_line(self.error(*flags), hint)
 
   def test_a_config_file_that_is_not_there(self):
     path = os.path.join(self.folder, 'no.py')

@@ -114,7 +114,7 @@ class ReproduceTest(parameterized.TestCase):
     text = reproduce.RESULTS.read_text()
     kl = row['ours']['test_kl']
     self.assertIn(f'1.5 / {kl["mean"]:.2f} ± {kl["std"]:.2f}', text)
-    self.assertIn('| `lm` | 12.5 |', text)  # Published, not measured.
+    self.assertIn('| `lm` | 12.5 / - |', text)  # Published, not measured.
     self.assertTrue((reproduce.TABLES / 'toy.png').exists())
 
   def test_what_is_done_is_not_done_again_and_what_was_stopped_goes_on(self):
@@ -220,6 +220,11 @@ class ReproduceTest(parameterized.TestCase):
   def test_names_what_it_does_not_know(self, table, rows, message):
     with self.assertRaisesRegex(ValueError, message):
       reproduce.reproduce(table, 'runs', rows)
+
+  def test_a_config_without_rows_is_no_table(self):
+    pathlib.Path('configs/plain.py').write_text('def get_config(tail): pass')
+    with self.assertRaisesRegex(ValueError, "'plain' is unknown. Known: toy"):
+      reproduce.reproduce('plain', 'runs')
 
   def test_says_where_it_wants_to_be_run(self):
     os.chdir(self.create_tempdir().full_path)

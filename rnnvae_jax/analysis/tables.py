@@ -182,12 +182,14 @@ def _line(cells: Sequence[str]) -> str:
 
 def _cell(published, ours, metric: str) -> str:
   """'published / ours ± deviation (seeds)', as far as there are any."""
-  theirs = str(published[metric]) if metric in published else ''
+  theirs = str(published[metric]) if metric in published else '-'
   if metric not in ours:
-    return theirs
+    return '' if theirs == '-' else f'{theirs} / -'
   value = ours[metric]
   digits = 4 if metric.endswith('_per_token') else 2
+  if metric.endswith('_units') and value['std'] is None:
+    digits = 0
   text = 'inf' if value['mean'] is None else f'{value["mean"]:.{digits}f}'
   if value['std'] is not None:
     text += f' ± {value["std"]:.{digits}f}'
-  return f'{theirs or "-"} / {text}'
+  return f'{theirs} / {text}'

@@ -16,9 +16,10 @@ _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'torch')
 def describe() -> dict[str, Any]:
   """Commit, device class, cores and versions."""
   device = jax.devices()[0]
+  names = dict.fromkeys((device.platform, device.device_kind))
   return {
     'commit': _commit(),
-    'device': f'{device.platform}: {device.device_kind}',
+    'device': ': '.join(names),
     'cores': len(os.sched_getaffinity(0)),
     'python': platform.python_version(),
     **{name: _version(name) for name in _PACKAGES},

@@ -62,9 +62,12 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> data.Corpus:
   if os.path.exists(path):
     differing = config_lib.differences(ours, read_json(path))
     if differing:
+      empty = not os.path.exists(checkpoint_dir(workdir))
       raise ValueError(
-        f'{workdir} holds a run of another config. Take another --workdir, '
-        'or the config it was begun with:\n  ' + '\n  '.join(differing)
+        f'{workdir} holds a run of another config'
+        + (', without a checkpoint. Remove it, take' if empty else '. Take')
+        + ' another --workdir, or the config it was begun with:\n  '
+        + '\n  '.join(differing)
       )
   corpus = build_corpus(config)
   if config.model.kind != 'ngrams':  # What else could be wrong with them.

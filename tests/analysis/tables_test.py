@@ -44,7 +44,7 @@ class SectionTest(absltest.TestCase):
     lines = tables.section(TABLE).splitlines()
     row = '| `lstm` | 7.5 / 8.00 |  | nowhere | 1.5 | `01234567-dirty` |'
     self.assertIn(row, lines)
-    self.assertIn('| `unseen` |  | 5.0 | a paper |  |  |', lines)
+    self.assertIn('| `unseen` |  | 5.0 / - | a paper |  |  |', lines)
     self.assertIn('Not measured yet: `idle`.', lines)
 
   def test_minutes_keep_the_digits_before_the_point(self):
