@@ -31,13 +31,11 @@ def get_config(tail: str = ''):
   config.model.embedding_size = 512
   config.model.hidden_size = 1_024
   # What counts epochs counts longer ones.
-  train, objective, optimizer = config.train, config.objective, config.optimizer
+  train, objective = config.train, config.objective
   train.eval_every = _EPOCH
   train.num_steps = _longer(train.num_steps)
   train.pretrain_steps = _longer(train.pretrain_steps)
   objective.kl_anneal_steps = _longer(objective.kl_anneal_steps)
-  optimizer.decay_start = _longer(optimizer.decay_start)
-  optimizer.decay_every = _longer(optimizer.decay_every)
   return config
 
 

@@ -32,7 +32,7 @@ _STRENGTHS = {
 PROTOCOL = (
   'Penn Treebank, protocol `mikolov`, model and evaluation as in `ptb_vae` but '
   f'with {_SAMPLES} posterior samples a sentence, '
-  f'{_EPOCHS} epochs (`ae_free_bits` after 8 more as an autoencoder); a row is '
+  f'{_EPOCHS} epochs (`ae_free_bits` after 5 more as an autoencoder); a row is '
   'a control and its strength: the weight of the KL term, a rate in nats, the '
   'deviation of posterior means, the weight of the MMD, the share of words '
   'dropped, a concentration.'
