@@ -288,7 +288,7 @@ _HEADER = """# Results
 Written by `python -m rnnvae_jax.main --mode=reproduce`, from the files in
 `benchmarks/results/tables/`, which hold more figures of each row and the
 versions they were made with. Published figures stand before the slash, ours
-after it, `-` where there is none: means over seeds with their standard deviation,
-where there are several. Nats a sentence unless named otherwise. What has no figure
-of ours is not measured.
+after it, `-` where there is none: means over seeds with their standard
+deviation, where there are several. Nats a sentence unless named otherwise. What
+has no figure of ours is not measured.
 """

@@ -7,12 +7,14 @@ import os
 
 from absl.testing import absltest, parameterized
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from rnnvae_jax import data
 from rnnvae_jax.baselines import ngrams
 from rnnvae_jax.data import vocab
+from rnnvae_jax.training import tasks
 
 V = 9
 A, B, C, END = 4, 5, 6, vocab.EOS
@@ -182,6 +184,23 @@ class NGramsTest(parameterized.TestCase):
       np.exp(model.next_log_probs(CONTEXTS)[:, vocab.EOS]), 0.0
     )
     self.assertLen(model.sample(jax.random.key(0), 50), 50)
+
+  @parameterized.parameters('modified_kneser_ney', 'maximum_likelihood')
+  def test_decoding_steps_are_given_the_same_probabilities(self, smoothing):
+    model = ngrams.NGrams.fit(TEXT, V, 3, smoothing)
+    task = tasks.scored(model)
+    rows = np.array(
+      [[vocab.BOS, A, B, vocab.EOS, C, A], [vocab.BOS, B, B, A, A, vocab.EOS]]
+    )
+    carry = task.start({}, len(rows), None)
+    contexts = np.full((len(rows), 6), vocab.PAD)
+    for tokens in rows.T:
+      carry, logits = task.step({}, carry, jnp.asarray(tokens), None)
+      # Behind a sentence another one begins.
+      read = np.where(tokens == vocab.EOS, vocab.BOS, tokens)
+      contexts = np.concatenate([contexts[:, 1:], read[:, None]], axis=1)
+      want = np.maximum(model.next_log_probs(contexts), -1e3)
+      np.testing.assert_allclose(logits, want, rtol=1e-6)
 
   def test_samples_are_as_frequent_as_probable(self):
     model = ngrams.NGrams.fit(TEXT, V, 2)
