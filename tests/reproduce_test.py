@@ -138,6 +138,7 @@ class ReproduceTest(parameterized.TestCase):
     again = pathlib.Path(f'{folder}/metrics.jsonl').read_text()
     self.assertEqual(again, lines)
 
+  @pytest.mark.slow
   def test_rows_of_other_calls_are_kept(self):
     first = self.reproduce('vae_a_2')
     both = self.reproduce('lm')
@@ -145,6 +146,7 @@ class ReproduceTest(parameterized.TestCase):
     self.assertIsNone(both['rows']['lm']['ours']['test_perplexity']['std'])
     self.assertIn('12.5 / ', reproduce.RESULTS.read_text())
 
+  @pytest.mark.slow
   def test_other_settings_of_the_evaluation_evaluate_again(self):
     config = reproduce.load('toy')['get_config']('row=vae_a_1')
     first = reproduce.run(config.copy_and_resolve_references(), 'runs/a')

@@ -75,8 +75,8 @@ def linear_cross_entropy(
   Returns:
     float32[], Σ weight x nats and what is added to them, to be differentiated;
     and float32[N] nats of each row, 0 where the weight is, which cannot be. All
-    are nan, and so are the gradients, if more rows count than the last of
-    `row_counts`.
+    are nan if more rows count than the last of `row_counts`, and so are the
+    gradients of kernel and bias.
 
   Raises:
     ValueError: the shapes do not fit together, or the row counts to them.
@@ -138,8 +138,6 @@ def _backward(options, grads, cotangents):
     )
   if isinstance(total, jax.custom_derivatives.SymbolicZero):
     total = jnp.float32(0)
-  is_whole, grads = grads
-  total = jnp.where(is_whole, total, jnp.nan)  # As the sum itself.
   d_hidden, d_kernel, d_bias, *d_table = (grad * total for grad in grads)
   zero = jnp.float32(0)  # A teacher's temperature and weight are constants.
   d_teacher = Teacher(d_table[0], zero, zero) if d_table else None
@@ -160,16 +158,17 @@ def _compacted(
   targets,
   weights,
 ):
-  """((total, nats of the rows), (whether these are all, gradients)).
-
-  Over the rows that count.
-  """
+  """((total, nats of the rows), gradients) over the rows that count."""
   rows = hidden.shape[0]
   counts = options.row_counts or (rows,)
   # Rows that count come first, in their order.
   order = jnp.argsort(weights == 0, stable=True)
   hidden, targets, weights = hidden[order], targets[order], weights[order]
   num_real = members.largest(jnp.sum(weights != 0, dtype=jnp.int32))
+  # More rows than was promised: no silent loss of some. By the weights all
+  # gradients are no numbers, too.
+  is_whole = num_real <= counts[-1]
+  weights = jnp.where(is_whole, weights, jnp.nan)
   branch = jnp.searchsorted(jnp.array(counts), num_real)
 
   def of(count):
@@ -193,13 +192,11 @@ def _compacted(
 
   branches = [functools.partial(of, count) for count in counts]
   (total, nll), grads = jax.lax.switch(branch, branches)
-  # More rows than was promised: no silent loss of some.
-  is_whole = num_real <= counts[-1]
-  total, nll = (jnp.where(is_whole, x, jnp.nan) for x in (total, nll))
+  nll = jnp.where(is_whole, nll, jnp.nan)
   back = lambda x: jnp.zeros_like(x).at[order].set(x)
   if with_grads:
     grads = back(grads[0]), *grads[1:]
-  return (total, back(nll)), (is_whole, grads)
+  return (total, back(nll)), grads
 
 
 def _chunked(

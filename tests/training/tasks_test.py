@@ -6,6 +6,7 @@ from absl.testing import absltest, parameterized
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from rnnvae_jax import config_lib, data, train
 from rnnvae_jax.data import batches, vocab
@@ -348,9 +349,21 @@ TECHNIQUES = {
 }
 
 
+# Those that have code of their own; the others combine it.
+FIRST = 'batch_norm', 'planar', 'von_mises_fisher', 'mixture', 'lagrangian'
+
+
 class TechniquesTest(parameterized.TestCase):
-  @parameterized.parameters(*TECHNIQUES)
+  @parameterized.parameters(*FIRST)
   def test_trains_and_is_evaluated(self, name):
+    self.check(name)
+
+  @parameterized.parameters(*sorted(set(TECHNIQUES) - set(FIRST)))
+  @pytest.mark.slow
+  def test_so_does_every_other(self, name):
+    self.check(name)
+
+  def check(self, name):
     overrides, least = TECHNIQUES[name]
     config = make_config('sentence_vae', **overrides)
     task = tasks.build(config, VOCAB)
