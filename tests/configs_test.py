@@ -79,7 +79,9 @@ def run_tiny(name, row=''):
     config = get_config(name, f'{row},tiny,{folder}')
     # Of one shape, so that all splits and modes share their programs: six
     # sentences to evaluate, score, sample, reconstruct, or in three pairs.
-    config.train.num_buckets = config.evaluate.num_buckets = 1
+    config.evaluate.num_buckets = 1
+    if not config.corpus.stream:
+      config.train.num_buckets = 1
     config.train.num_steps, config.train.pretrain_steps = 3, 0
     config.train.steps_per_call = config.train.eval_every = 3
     config.evaluate.iw_samples = config.evaluate.chunk = 1
