@@ -184,7 +184,7 @@ def _cell(published, ours, metric: str) -> str:
   """'published / ours ± deviation (seeds)', as far as there are any."""
   theirs = str(published[metric]) if metric in published else '-'
   if metric not in ours:
-    return '' if theirs == '-' else f'{theirs} / -'
+    return f'{theirs} / -' if metric in published else ''
   value = ours[metric]
   digits = 4 if metric.endswith('_per_token') else 2
   if metric.endswith('_units') and value['std'] is None:

@@ -293,7 +293,7 @@ def _discounts(counts: np.ndarray, modified: bool) -> np.ndarray:
   base = ones / (ones + 2 * twos)
   if not modified:
     return np.full(3, max(base, _LEAST_DISCOUNT))
-  ratios = twos / max(ones, 1), threes / max(twos, 1), fours / max(threes, 1)
+  ratios = twos / ones, threes / max(twos, 1), fours / max(threes, 1)
   values = [c - (c + 1) * base * ratio for c, ratio in enumerate(ratios, 1)]
   return np.clip(values, _LEAST_DISCOUNT, [1, 2, 3])
 

@@ -148,9 +148,7 @@ class NGramsTest(parameterized.TestCase):
     if smoothing == 'maximum_likelihood':
       self.assertEqual(got.rest.min(), 0)
       return
-    # Of 14 A's, 6 before B (a count of 3 and more), and so on.
-    counts = np.bincount(twice, minlength=V)
-    self.assertTrue(np.all(got.rest[counts[4:].argmax()] > 0))
+    self.assertGreater(got.rest.min(), 0)
     discounts = ngrams._discounts(np.array([2, 4, 6]), 'modified' in smoothing)
     want = [0.5, 1.0, 1.5] if 'modified' in smoothing else [0.5] * 3
     np.testing.assert_array_equal(discounts, want)

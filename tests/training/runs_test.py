@@ -66,7 +66,10 @@ class RunsTest(parameterized.TestCase):
     runs.prepare(self.config, self.workdir)
     os.remove(self.path('config.json'))
     runs.prepare(self.config, self.workdir)
-    runs.load_config(self.workdir)
+    loaded = runs.load_config(self.workdir)
+    self.assertEqual(
+      config_lib.flatten(loaded), config_lib.flatten(self.config)
+    )
 
   def test_embeddings_begin_with_the_word_vectors_that_there_are(self):
     path = os.path.join(self.folder, 'vectors.txt')
@@ -116,9 +119,10 @@ class RunsTest(parameterized.TestCase):
     ('data.dir', '/elsewhere'),
   )
   def test_prepare_lets_what_no_weight_depends_on_differ(self, key, value):
-    runs.prepare(self.config, self.workdir)
+    first = runs.prepare(self.config, self.workdir)
     self.config.update_from_flattened_dict({key: value})
-    runs.prepare(self.config, self.workdir)
+    again = runs.prepare(self.config, self.workdir)
+    self.assertEqual(again.vocab, first.vocab)
 
   def test_prepare_refuses_a_changed_text(self):
     runs.prepare(self.config, self.workdir)
