@@ -7,10 +7,13 @@ more metrics to be shown, `PLOT` two to be drawn against each other, of which
 the first may be `minutes`, those of training. Its data lie in
 `benchmarks/results/tables/`, a JSON file a table, from which RESULTS.md is
 written anew. Every seed of a row is a run of its own in the given folder:
-what is finished is not done again, what was stopped goes on.
+what is finished is not done again, what was stopped goes on. Where that is
+faster, the seeds of a row train as a population, each into its own folder.
 """
 
 from collections.abc import Mapping, Sequence
+import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -19,16 +22,27 @@ import time
 from typing import Any
 
 from absl import logging
+import jax
 import numpy as np
 
 from rnnvae_jax import config_lib, data, errors, evaluate, train
 from rnnvae_jax.analysis import tables
-from rnnvae_jax.training import environment, runs, writers
+from rnnvae_jax.training import (
+  checkpoints,
+  environment,
+  population,
+  runs,
+  writers,
+)
 
 CONFIGS = pathlib.Path('configs')
 TABLES = pathlib.Path('benchmarks/results/tables')
 RESULTS = pathlib.Path('RESULTS.md')
 
+# Of a run, by the reproduction that trained it.
+_RECORD = 'reproduced.json'
+# Where N small products take less time as one; on a CPU they take more.
+_BATCHING = ('gpu', 'tpu')
 # Of results.json, what is no figure of the model.
 _NOT_OF_THE_MODEL = ('seconds', 'seed', 'sentences', 'tokens', 'truncated')
 _SPLITS = ('valid', 'test')
@@ -66,11 +80,14 @@ def reproduce(
     if time.time() > deadline:
       logging.info('The budget is spent; %s is left for the next time.', row)
       return
-    results, failed, curve = [], [], []
+    configs: dict[str, Any] = {}
     for seed in range(seeds):
-      config = defined['get_config'](f'row={row}')
-      config.seed = seed
       folder = os.path.join(workdir, table, row, f'seed_{seed}')
+      configs[folder] = defined['get_config'](f'row={row}')
+      configs[folder].seed = seed
+    _train_together(configs, deadline)
+    results, failed, curve = [], [], []
+    for seed, (folder, config) in enumerate(configs.items()):
       try:
         result = run(config, folder, deadline)
       except FloatingPointError as error:  # The other rows may do better.
@@ -114,23 +131,16 @@ def run(
     first.
   """
   config_lib.validate(config)
-  path = os.path.join(workdir, 'reproduced.json')
-  wanted = {
-    key: value
-    for key, value in config_lib.flatten(config).items()
-    if not key.startswith(('data.', 'generate.', 'judge.', 'trace.'))
-  }
+  path = os.path.join(workdir, _RECORD)
   done: dict[str, Any] = {}
   if os.path.exists(path):
     done = runs.read_json(path)
-  if done.get('config') == wanted and 'metrics' in done:
+  fresh = _record(config)
+  if done.get('config') == fresh['config'] and 'metrics' in done:
     return done
   # Figures of another config are of no use; `train` refuses another run.
-  done = {
-    'config': wanted,
-    'environment': done.get('environment') or environment.describe(),
-    'wall_seconds': done.get('wall_seconds', 0.0),
-  }
+  done.pop('metrics', None)
+  done = fresh | done | {'config': fresh['config']}
   start, is_ours = time.time(), True
   try:
     corpus = train.train(config, workdir, deadline)
@@ -145,6 +155,72 @@ def run(
     done['wall_seconds'] += time.time() - start
     if is_ours and os.path.isdir(workdir):
       writers.write_json(path, done)
+
+
+def _record(config, seconds: float = 0.0) -> dict[str, Any]:
+  """What a run's folder says of it, but its figures."""
+  return {
+    'config': {
+      key: value
+      for key, value in config_lib.flatten(config).items()
+      if not key.startswith(('data.', 'generate.', 'judge.', 'trace.'))
+    },
+    'environment': environment.describe(),
+    'wall_seconds': seconds,
+  }
+
+
+def _train_together(configs: Mapping[str, Any], deadline: float) -> None:
+  """Trains what runs have no folder yet as a population, where that is faster.
+
+  Each folder is left as `train` would have left it, but that metrics are of
+  validations only, and that each run has taken its share of the time. One that
+  is stopped goes on by itself, from its last validation.
+
+  Args:
+    configs: of a row's seeds, by folder.
+    deadline: seconds since 1970 at which training stops.
+  """
+  fresh = {
+    folder: config
+    for folder, config in configs.items()
+    if not os.path.exists(folder)
+  }
+  if len(fresh) < 2 or jax.default_backend() not in _BATCHING:
+    return
+  reason = population.refusal([*fresh.values()])
+  if reason:
+    logging.info('One seed after the other: %s', reason)
+    return
+  for config in fresh.values():
+    config_lib.validate(config)
+  start, folders = time.time(), [*fresh]
+  corpora = [runs.prepare(config, folder) for folder, config in fresh.items()]
+  saved = [
+    checkpoints.Checkpoints(
+      runs.checkpoint_dir(folder), corpora[0].vocab.content_hash
+    )
+    for folder in folders
+  ]
+  with contextlib.ExitStack() as stack:
+    writing = [
+      stack.enter_context(writers.Writer(folder)) for folder in folders
+    ]
+
+    def keep(number, state, summary):
+      config = fresh[folders[number]]
+      log = functools.partial(logging.info, 'Seed %d: %s', config.seed)
+      train.record(config, state, summary, saved[number], writing[number], log)
+
+    try:
+      population.train(
+        [*fresh.values()], corpora[0], keep=keep, deadline=deadline
+      )
+    finally:
+      share = (time.time() - start) / len(fresh)
+      for folder, config in fresh.items():
+        path = os.path.join(folder, _RECORD)
+        writers.write_json(path, _record(config, share))
 
 
 def _evaluate(config, workdir: str, corpus: data.Corpus) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The only training loop."""
 
+from collections.abc import Callable, Mapping
 import math
 import time
 from typing import Any
@@ -13,7 +14,6 @@ from rnnvae_jax import data
 from rnnvae_jax.data import feed
 from rnnvae_jax.training import (
   checkpoints,
-  evaluation,
   optimizers,
   progress,
   runs,
@@ -29,9 +29,6 @@ from rnnvae_jax.training import (
 
 # A posterior that says less than this, in nats a sentence, has collapsed.
 COLLAPSED_KL = 0.1
-# Of a validation's mutual information. Inner loops end by it, so no key that an
-# evaluation may change can change it.
-_GROUP = 32
 
 
 def train(
@@ -93,7 +90,7 @@ def train(
     config.train.inner_steps,
     feeding.gather,
   )
-  validate = make_validation(config, task, corpus.splits['valid'])
+  validate = runs.make_validation(config, task, corpus.splits['valid'])
   hyperparameters = optimizers.hyperparameters(config)
   per_call, num_steps = config.train.steps_per_call, config.train.num_steps
   first, step = int(state.step), int(state.step)
@@ -122,12 +119,9 @@ def train(
       writer.write(step, values)
       if step % config.train.eval_every == 0 or step == num_steps:
         with bar.pause():
-          summary = validate(state)
+          summary = validate(state, config.seed)
           state = runs.take_validation(config, task, tx, state, summary, step)
-          if int(state.selection.best_step) == step:
-            saved.save(state, step, 'best')
-          _report(config, state, summary, writer, bar)
-          saved.save(state, step, 'latest')
+          record(config, state, summary, saved, writer, bar.log)
   valid, name = corpus.splits['valid'], config.train.select_by
   best = float(state.selection.best)
   if not valid.ends:  # All of the text is one sentence.
@@ -144,30 +138,20 @@ def train(
   return corpus
 
 
-def make_validation(config: Any, task: tasks.Task, split: data.Split):
-  """Returns `validate(state)`: the summary of the validation split.
-
-  One posterior sample a sentence, fixed by the seed; the KL weight, the free
-  bits and the step play no part.
-  """
-  evaluate = runs.make_validator(config, task, split)
-
-  def validate(state: state_lib.TrainState) -> dict[str, Any]:
-    key = jax.random.key(config.seed)
-    values = evaluate(optimizers.evaluated(state), state.extras, key)
-    summary = evaluation.summarise(values, split.lengths, split.ends)
-    if task.latents is not None:
-      summary |= evaluation.summarise_latents(values, _GROUP)
-    return summary
-
-  return validate
-
-
-def _report(config, state, summary, writer, bar):
-  """Writes and logs a validation that `state` has taken in."""
+def record(
+  config: Any,
+  state: state_lib.TrainState,
+  summary: Mapping[str, Any],
+  saved: checkpoints.Checkpoints,
+  writer: writers.Writer,
+  log: Callable[[str], None],
+) -> None:
+  """Saves a state that has taken in a validation, and writes and logs that."""
   step = int(state.step)
   is_best = int(state.selection.best_step) == step
   pretraining = step <= config.train.pretrain_steps
+  if is_best:
+    saved.save(state, step, 'best')
   writer.write(
     step,
     {
@@ -189,20 +173,19 @@ def _report(config, state, summary, writer, bar):
       f'{summary["latents"]}'
     )
   line += ', the best so far' if is_best else ''
-  bar.log(line + (' (autoencoder)' if pretraining else ''))
+  log(line + (' (autoencoder)' if pretraining else ''))
   if step and step == config.train.pretrain_steps:
-    bar.log(
-      f'step {step}: the autoencoder is pretrained; a new decoder begins.'
-    )
+    log(f'step {step}: the autoencoder is pretrained; a new decoder begins.')
   if 'kl' in summary and (
     summary['kl'] < COLLAPSED_KL or not summary['active_units']
   ):
-    bar.log(
+    log(
       'WARNING: the posterior has collapsed (KL '
       f'{summary["kl"]:.4f} nats, {summary["active_units"]} active units): '
       'the decoder ignores z. Try config.objective.free_bits, a slower '
       'config.objective.kl_schedule or config.dropout.word.'
     )
+  saved.save(state, step, 'latest')  # Last: a resumed run repeats the rest.
 
 
 def _check_finite(losses: np.ndarray, first: int) -> None:

@@ -1,5 +1,6 @@
 """Tables: rows are trained once, and rendered as they were measured."""
 
+import collections
 import json
 import os
 import pathlib
@@ -116,6 +117,68 @@ class ReproduceTest(parameterized.TestCase):
     self.assertIn(f'1.5 / {kl["mean"]:.2f} ± {kl["std"]:.2f}', text)
     self.assertIn('| `lm` | 12.5 / - |', text)  # Published, not measured.
     self.assertTrue((reproduce.TABLES / 'toy.png').exists())
+
+  @pytest.mark.slow
+  def test_seeds_may_train_as_a_population(self):
+    apart = self.reproduce('vae_a_2', seeds=2)['rows']['vae_a_2']
+    steps = self.steps_of('vae_a_2')
+    os.rename('runs', 'apart')
+    with mock.patch.object(reproduce, '_BATCHING', ('cpu',)):
+      together = self.reproduce('vae_a_2', seeds=2)['rows']['vae_a_2']
+    self.assert_same_figures(together, apart)
+    self.assertEqual(together['command'], apart['command'])
+    # No step was done by the loop of a single run.
+    validations = {key: steps[key] for key in steps if key[1] == 'valid/kl'}
+    self.assertNotEmpty(validations[0, 'valid/kl'])
+    self.assertEqual(self.steps_of('vae_a_2'), validations)
+
+  @pytest.mark.slow
+  def test_seeds_of_a_stopped_population_go_on_by_themselves(self):
+    apart = self.reproduce('vae_a_2', seeds=2)['rows']['vae_a_2']
+    steps = self.steps_of('vae_a_2')
+    os.rename('runs', 'apart')
+    record = mock.Mock(
+      wraps=reproduce.train.record, side_effect=[mock.DEFAULT] * 2 + [OSError]
+    )
+    with (
+      mock.patch.object(reproduce, '_BATCHING', ('cpu',)),
+      mock.patch.object(reproduce.train, 'record', record),
+      self.assertRaises(OSError),
+    ):
+      self.reproduce('vae_a_2', seeds=2)
+    for seed in (0, 1):
+      path = pathlib.Path(f'runs/toy/vae_a_2/seed_{seed}/reproduced.json')
+      self.assertGreater(json.loads(path.read_text())['wall_seconds'], 0)
+    with mock.patch.object(reproduce, '_BATCHING', ('cpu',)):
+      resumed = self.reproduce('vae_a_2', seeds=2)['rows']['vae_a_2']
+    self.assert_same_figures(resumed, apart)
+    first = steps[0, 'valid/kl'][0]
+    for (seed, name), those in self.steps_of('vae_a_2').items():
+      wanted = steps[seed, name]
+      if name == 'train/loss':
+        wanted = [step for step in wanted if step > first]
+      self.assertEqual(those, wanted)
+
+  def steps_of(self, row):
+    """By seed and metric, the steps it was written at."""
+    steps = collections.defaultdict(list)
+    for seed in (0, 1):
+      path = pathlib.Path(f'runs/toy/{row}/seed_{seed}/metrics.jsonl')
+      for line in map(json.loads, path.read_text().splitlines()):
+        for name in {'train/loss', 'valid/kl'} & line.keys():
+          steps[seed, name].append(line['step'])
+    return steps
+
+  def assert_same_figures(self, row, wanted):
+    for name, figures in wanted['ours'].items():
+      # Batched and single products round differently, at every step anew.
+      np.testing.assert_allclose(
+        [row['ours'][name][key] for key in ('mean', 'std', 'seeds')],
+        [figures[key] for key in ('mean', 'std', 'seeds')],
+        rtol=1e-3,
+        atol=1e-3,
+        err_msg=name,
+      )
 
   def test_what_is_done_is_not_done_again_and_what_was_stopped_goes_on(self):
     # No time at all: nothing is begun.

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 import functools
 import os
+import time
 from typing import Any, NamedTuple
 
 from absl import logging
@@ -26,7 +27,7 @@ import numpy as np
 from rnnvae_jax import config_lib, data
 from rnnvae_jax.data import batches
 from rnnvae_jax.ops import noise
-from rnnvae_jax.training import evaluation, optimizers, runs, step, tasks
+from rnnvae_jax.training import optimizers, runs, step, tasks
 from rnnvae_jax.training import state as state_lib
 
 # What may differ between the trials of a population.
@@ -81,6 +82,8 @@ def train(
   corpus: data.Corpus,
   size: int = 0,
   report: Callable[[int, Result], None] | None = None,
+  keep: Callable[[int, state_lib.TrainState, dict], None] | None = None,
+  deadline: float = float('inf'),
 ) -> list[Result]:
   """Trains all trials, `size` at a time.
 
@@ -89,21 +92,21 @@ def train(
     corpus: which all of them read.
     size: slots; 0: as many as fit into the device's memory.
     report: called with a trial's number and result as it ends.
+    keep: called with a trial's number, its state and its summary after each
+      of its validations, of which the state says whether it is the best.
+    deadline: seconds since 1970 at which all trials stop where they are.
 
   Returns:
-    The results, in the order of the configs.
+    The results of the trials that ended, in the order of the configs.
 
   Raises:
-    ValueError: two configs differ in more than `SCALARS`, and the keys are
-      listed; the backend is cuDNN, which cannot be batched; or windows of a
-      stream are of drawn lengths, which seeds draw differently.
+    ValueError: the configs are no population; see `refusal`.
   """
-  _check_alike(configs)
-  if configs[0].corpus.stream and configs[0].train.unroll_spread:
-    raise ValueError(
-      f'config.train.unroll_spread = {configs[0].train.unroll_spread}: the '
-      'members of a population read windows of one length. Legal: 0.'
-    )
+  for trial in configs:
+    config_lib.validate(trial)
+  reason = refusal(configs)
+  if reason:
+    raise ValueError(reason)
   config = configs[0].copy_and_resolve_references()
   if config.model.backend == 'auto':
     config.model.backend = 'fused'  # cuDNN knows no `vmap`.
@@ -127,7 +130,7 @@ def train(
     config.objective.kl_schedule,
     gather=feeding.gather,
   )
-  validate = _make_validation(config, task, corpus.splits['valid'])
+  validate = runs.make_validation(config, task, corpus.splits['valid'])
   per_call = config.train.steps_per_call
   shape = per_call, config.train.batch_size
   size = min(
@@ -143,7 +146,7 @@ def train(
   members: list[_Member | None] = [None] * size
   states = hyperparameters = None
   now = 0
-  while waiting or any(members):
+  while (waiting or any(members)) and time.time() < deadline:
     if now % epoch == 0:
       for slot in range(size):
         if members[slot] is None and waiting:
@@ -191,6 +194,8 @@ def train(
         )
         if int(state.selection.best_step) == steps:
           best[member.number] = summary, *jax.device_get(evaluated)
+        if keep is not None:
+          keep(member.number, state, summary)
         states = _put(states, slot, state, size)
         ended |= runs.has_stalled(member.config, state)
       if ended:
@@ -205,6 +210,46 @@ def train(
         if report is not None:
           report(member.number, result)
   return [result for result in results if result is not None]
+
+
+def refusal(configs: Sequence[Any]) -> str:
+  """Why these configs are no population; empty if they are one."""
+  if not configs:
+    return 'A population needs at least one config.'
+  first = config_lib.flatten(configs[0])
+  if first['model.kind'] == 'ngrams':
+    return 'A population trains; counts are fitted, one model at a time.'
+  if first['model.backend'] == 'cudnn':
+    return (
+      "config.model.backend = 'cudnn' runs one trial at a time. Legal for a "
+      'population: auto, scan, fused, pallas.'
+    )
+  if first['train.inner_steps']:
+    return (
+      'config.train.inner_steps: trials would wait for the longest inner loop. '
+      'Legal for a population: 0.'
+    )
+  if first['corpus.stream'] and first['train.unroll_spread']:
+    return (
+      f'config.train.unroll_spread = {first["train.unroll_spread"]}: windows '
+      'of drawn lengths differ from seed to seed, and the members of a '
+      'population read windows of one length. Legal: 0.'
+    )
+  for number, config in enumerate(configs[1:], 1):
+    differing = [
+      key
+      for key, value in config_lib.flatten(config).items()
+      if value != first[key] and key not in SCALARS
+    ]
+    if differing:
+      return (
+        f'Trial {number} differs from trial 0 in config.'
+        + ', config.'.join(differing)
+        + ', so they are different programs. Legal differences: '
+        + ', '.join(SCALARS)
+        + '.'
+      )
+  return ''
 
 
 def make_population_step(*args, **kwargs) -> Callable:
@@ -262,48 +307,6 @@ def _put(stack, slot, tree, size):
   if stack is None:
     return jax.tree.map(lambda x: jnp.stack([x] * size), tree)
   return jax.tree.map(lambda all_, x: all_.at[slot].set(x), stack, tree)
-
-
-def _make_validation(config, task, split):
-  evaluate = runs.make_validator(config, task, split)
-
-  def validate(state, seed):
-    params = optimizers.evaluated(state)
-    values = evaluate(params, state.extras, jax.random.key(seed))
-    return evaluation.summarise(values, split.lengths, split.ends)
-
-  return validate
-
-
-def _check_alike(configs) -> None:
-  if not configs:
-    raise ValueError('A population needs at least one config.')
-  if configs[0].model.backend == 'cudnn':
-    raise ValueError(
-      "config.model.backend = 'cudnn' runs one trial at a time. Legal for a "
-      'population: auto, scan, fused, pallas.'
-    )
-  if configs[0].train.inner_steps:
-    raise ValueError(
-      'config.train.inner_steps: trials would wait for the longest inner loop. '
-      'Legal for a population: 0.'
-    )
-  first = config_lib.flatten(configs[0])
-  for number, config in enumerate(configs[1:], 1):
-    config_lib.validate(config)
-    differing = [
-      key
-      for key, value in config_lib.flatten(config).items()
-      if value != first[key] and key not in SCALARS
-    ]
-    if differing:
-      raise ValueError(
-        f'Trial {number} differs from trial 0 in config.'
-        + ', config.'.join(differing)
-        + ', so they are different programs. Legal differences: '
-        + ', '.join(SCALARS)
-        + '.'
-      )
 
 
 def _fitting(advance, task, tx, scalars, corpus, shape) -> int:

@@ -30,6 +30,9 @@ from rnnvae_jax.training import (
 
 # Tokens that a stream's evaluation reads at a time, at least.
 _WINDOW = 512
+# Of a validation's mutual information. Inner loops end by it, so no key that an
+# evaluation may change can change it.
+_GROUP = 32
 
 
 class Run(NamedTuple):
@@ -288,6 +291,25 @@ def make_validator(config: Any, task: tasks.Task, split: data.Split):
     num_samples=1,
     chunk=1,
   )
+
+
+def make_validation(config: Any, task: tasks.Task, split: data.Split):
+  """Returns `validate(state, seed)`: the summary of the validation split.
+
+  One posterior sample a sentence, fixed by the seed; the KL weight, the free
+  bits and the step play no part.
+  """
+  evaluate = make_validator(config, task, split)
+
+  def validate(state: state_lib.TrainState, seed: int) -> dict[str, Any]:
+    key = jax.random.key(seed)
+    values = evaluate(optimizers.evaluated(state), state.extras, key)
+    summary = evaluation.summarise(values, split.lengths, split.ends)
+    if task.latents is not None:
+      summary |= evaluation.summarise_latents(values, _GROUP)
+    return summary
+
+  return validate
 
 
 def _stream_evaluator(config, task, split, rows):

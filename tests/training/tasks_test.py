@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnvae_jax import config_lib, data, train
+from rnnvae_jax import config_lib, data
 from rnnvae_jax.data import batches, vocab
 from rnnvae_jax.objectives import free_bits, posteriors
 from rnnvae_jax.ops import noise
-from rnnvae_jax.training import optimizers, tasks
+from rnnvae_jax.training import optimizers, runs, tasks
 from rnnvae_jax.training import state as state_lib
 
 EPS = np.finfo(np.float32).eps
@@ -303,7 +303,8 @@ class SentenceVaeTest(parameterized.TestCase):
         key=jax.random.key(step),
         selection=None,
       )
-      figures.append(train.make_validation(config, task, split)(state))
+      validate = runs.make_validation(config, task, split)
+      figures.append(validate(state, config.seed))
     self.assertEqual(*figures)
 
 
