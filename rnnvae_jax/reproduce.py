@@ -141,6 +141,9 @@ def run(
   # Figures of another config are of no use; `train` refuses another run.
   done.pop('metrics', None)
   done = fresh | done | {'config': fresh['config']}
+  # Of what was killed, the records alone know how long it took.
+  spent = sum(seconds for _, seconds in _calls(workdir))
+  done['wall_seconds'] = max(done['wall_seconds'], spent)
   start, is_ours = time.time(), True
   try:
     corpus = train.train(config, workdir, deadline)
@@ -306,30 +309,45 @@ def _add(
 def _curve(
   workdir: str, defined: Mapping[str, Any]
 ) -> list[tuple[float, float]]:
-  """What validations said after how many minutes of training, if it is drawn.
-
-  A validation, a stop or whatever else takes ten times as long as a call of
-  the step counts as one call.
-  """
+  """What validations said after minutes of training, if that is drawn."""
   x, y = defined.get('PLOT', ('', ''))
-  path = pathlib.Path(workdir, writers.METRICS_FILE)
-  if x != 'minutes' or not path.exists():
+  calls = _calls(workdir)
+  if x != 'minutes' or not calls:
     return []
-  records = [json.loads(line) for line in path.read_text().splitlines()]
-  calls = [record for record in records if 'train/loss' in record]
-  if len(calls) < 2:
-    return []
-  seconds = np.diff([call['time'] for call in calls])
-  usual = np.median(seconds)
-  seconds[seconds > 10 * usual] = usual
-  steps = [call['step'] for call in calls]
-  after = dict(zip(steps, [usual, *(usual + np.cumsum(seconds))], strict=True))
+  steps, seconds = zip(*calls, strict=True)
+  after = dict(zip(steps, np.cumsum(seconds), strict=True))
   name = y.replace('_', '/', 1)  # Of its split.
   return [
     (round(after[record['step']] / 60, 2), round(record[name], 4))
-    for record in records
+    for record in _records(workdir)
     if name in record
   ]
+
+
+def _calls(workdir: str) -> list[tuple[int, float]]:
+  """The calls of a run's step: steps done after each, and its seconds.
+
+  A validation, a stop or whatever else takes ten times as long as a call
+  counts as one call; so does the first one, which compiles.
+  """
+  calls = [record for record in _records(workdir) if 'train/loss' in record]
+  if len(calls) < 2:
+    return []
+  seconds = np.diff([call['time'] for call in calls])
+  usual = float(np.median(seconds))
+  seconds[seconds > 10 * usual] = usual
+  steps = [call['step'] for call in calls]
+  return [*zip(steps, [usual, *seconds.tolist()], strict=True)]
+
+
+def _records(workdir: str) -> list[dict[str, Any]]:
+  """What a run has written of its steps."""
+  path = pathlib.Path(workdir, writers.METRICS_FILE)
+  records = []
+  for line in path.read_text().splitlines() if path.exists() else ():
+    with contextlib.suppress(ValueError):  # A kill may cut the last one.
+      records.append(json.loads(line))
+  return records
 
 
 def _spread(values: Sequence[float | None]) -> dict[str, float | None]:

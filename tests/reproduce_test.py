@@ -4,6 +4,7 @@ import collections
 import json
 import os
 import pathlib
+import time
 from unittest import mock
 
 from absl.testing import absltest, parameterized
@@ -200,6 +201,21 @@ class ReproduceTest(parameterized.TestCase):
     self.assertEqual(self.reproduce('vae_a_2'), first)
     again = pathlib.Path(f'{folder}/metrics.jsonl').read_text()
     self.assertEqual(again, lines)
+
+  def test_the_time_of_a_killed_run_counts(self):
+    os.makedirs('runs/a')
+    lines = [
+      json.dumps({'step': 10 * call, 'time': 100.0 * call, 'train/loss': 1.0})
+      for call in range(1, 4)
+    ]
+    text = '\n'.join([*lines, lines[0][:9]])  # The last is cut.
+    pathlib.Path('runs/a/metrics.jsonl').write_text(text)
+    config = reproduce.load('toy')['get_config']('row=lm')
+    start = time.time()
+    self.assertIsNone(reproduce.run(config, 'runs/a', deadline=0.0))
+    elapsed = time.time() - start
+    spent = json.loads(pathlib.Path('runs/a/reproduced.json').read_text())
+    self.assertBetween(spent['wall_seconds'], 300.0, 300.0 + elapsed)
 
   @pytest.mark.slow
   def test_rows_of_other_calls_are_kept(self):
