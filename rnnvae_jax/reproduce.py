@@ -294,7 +294,8 @@ def _add(
     'command': f'python -m rnnvae_jax.main --mode=reproduce --table={table} '
     f'--rows={row} --seeds={len(results) + len(failed)} --workdir=runs/tables',
     'commit': last['commit'],
-    'device': f'{last["device"]}, {last["cores"]} cores',
+    'device': f'{last["device"]}, {last["cores"]} core'
+    + ('s' if last['cores'] > 1 else ''),
     'wall_seconds': round(
       float(np.mean([result['wall_seconds'] for result in results]))
     ),

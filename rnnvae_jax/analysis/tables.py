@@ -189,7 +189,7 @@ def _cell(published, ours, metric: str) -> str:
   digits = 4 if metric.endswith('_per_token') else 2
   if metric.endswith('_units') and value['std'] is None:
     digits = 0
-  text = 'inf' if value['mean'] is None else f'{value["mean"]:.{digits}f}'
+  text = 'inf' if value['mean'] is None else f'{value["mean"]:z.{digits}f}'
   if value['std'] is not None:
     text += f' ± {value["std"]:.{digits}f}'
   return f'{theirs} / {text}'
