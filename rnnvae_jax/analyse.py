@@ -169,19 +169,20 @@ def _plot_agreement(measured, path: str) -> None:
   figure, axes = pyplot.subplots(figsize=(7, 4.5), layout='constrained')
   for between in sorted({group['between'] for group in measured}):
     of = [group for group in measured if group['between'] == between]
-    axes.plot(
+    (line,) = axes.plot(
       [group['attractors'] for group in of],
       [group['log_odds'] for group in of],
       marker='o',
-      label=f'{between} nouns in between',
+      label=f'{between} noun' + ('' if between == 1 else 's') + ' in between',
     )
     for group in of:
       axes.annotate(
         f'{group["accuracy"]:.0%}',
         (group['attractors'], group['log_odds']),
-        xytext=(5, 5 - 12 * between),
+        xytext=(6, 6 if between < 2 else -14),
         textcoords='offset points',
         fontsize=8,
+        color=line.get_color(),
       )
   axes.axhline(0.0, color='grey', linewidth=0.8)
   axes.set_xticks(sorted({group['attractors'] for group in measured}))
