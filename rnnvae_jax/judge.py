@@ -1,5 +1,6 @@
 """What a trained model writes, measured -> judged.json and a table."""
 
+import math
 import os
 from typing import Any
 
@@ -113,8 +114,12 @@ def perplexities(
   critic.dropout.locked = True
   critic.optimizer.learning_rate = 2e-3
   critic.optimizer.schedule = 'cosine'
-  critic.train.num_steps = config.judge.critic_steps
-  critic.train.eval_every = max(1, config.judge.critic_steps // 10)
+  steps = config.judge.critic_steps
+  every = max(1, steps // 10)
+  critic.train.num_steps, critic.train.eval_every = steps, every
+  critic.train.steps_per_call = math.gcd(
+    steps, every, critic.train.steps_per_call
+  )
   figures = {}
   for name, read, scored in (
     ('forward', corpus.splits['train'], samples),
@@ -133,7 +138,7 @@ def perplexities(
     )
     summary = evaluation.summarise(values, scored.lengths)
     figures[f'{name}_perplexity'] = summary['perplexity']
-  return figures | {'critic_steps': config.judge.critic_steps}
+  return figures | {'critic_steps': steps}
 
 
 def _held_out(corpus: data.Corpus) -> data.Split:
