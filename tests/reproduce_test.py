@@ -242,6 +242,7 @@ class ReproduceTest(parameterized.TestCase):
     after = pathlib.Path('runs/a/reproduced.json').read_text()
     self.assertEqual(after, before)
 
+  @pytest.mark.slow
   def test_a_row_that_diverges_does_not_keep_others_from_their_turn(self):
     table = TABLE.replace(
       "if arg.row == 'vae_a_2':", "if arg.row == 'lm':"

@@ -127,6 +127,7 @@ class PopulationTest(parameterized.TestCase):
       rtol=100 * EPS * result.steps,
     )
 
+  @pytest.mark.slow
   def test_a_trial_that_diverges_ends_alone(self):
     wild = make_config(
       self.folder,

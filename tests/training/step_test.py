@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from rnnvae_jax import config_lib, data
 from rnnvae_jax.data import batches, vocab
@@ -630,6 +631,7 @@ class InnerStepsTest(absltest.TestCase):
     want = self.by_hand(params, key, encoder=False)
     chex.assert_trees_all_close(got, want, rtol=2e-5, atol=1e-6)
 
+  @pytest.mark.slow
   def test_none_once_the_encoder_has_caught_up(self):
     got = self.step(7, explores=False)
     chex.assert_trees_all_close(got, self.step(0, True), rtol=1e-6, atol=1e-7)

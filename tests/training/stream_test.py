@@ -323,6 +323,7 @@ class TrainingTest(parameterized.TestCase):
     firsts = np.concatenate([nats[:, 0] for nats in windows])
     self.assertLen(np.unique(firsts), 2 * B)
 
+  @pytest.mark.slow
   def test_a_population_is_its_members(self):
     split = make_split()
     corpus = data.Corpus('stream', 'mikolov', None, {'train': split})
