@@ -40,7 +40,7 @@ _SIZES = {
   'standard_lm': (464, 337, 0, 15),
   'standard_vae': (353, 191, 13, 20),
   'inputless_lm': (305, 68, 0, 6),
-  'inputless_vae': (499, 350, 111, 15),
+  'inputless_vae': (499, 350, 111, 20),
 }
 _EPOCH = 1_320  # Steps, of 32 sentences: 42,068 make 1,315.
 
@@ -70,8 +70,8 @@ def get_config(tail: str = ''):
       config.dropout.word = 0.38 if latent_size else 0.34
       config.dropout.output = 0.5
     case 'inputless_vae':  # Without them it learns its training split by heart.
-      config.dropout.output = 0.4
-      config.dropout.weight = 0.3
+      config.dropout.output = 0.3
+      config.dropout.weight = 0.1
 
   config.optimizer.schedule = 'cosine'
   config.train.num_steps = epochs * _EPOCH
