@@ -140,7 +140,8 @@ def default() -> ml_collections.ConfigDict:
   config.optimizer.weight_decay = 0.0  # Times parameters, added to gradients.
   config.optimizer.plateau_patience = 0  # Evaluations before a decay; 0: none.
   config.optimizer.plateau_factor = 0.5
-  # Evaluations without a new best before weights are averaged; 0: never.
+  # Weights are averaged once an evaluation is worse than the best of those
+  # before the last so many (the n of NT-ASGD); 0: never.
   config.optimizer.average_patience = 0
 
   config.train = ml_collections.ConfigDict()
@@ -403,10 +404,12 @@ def validate(config: ml_collections.ConfigDict) -> None:
       f'config.train.pretrain_steps={train.pretrain_steps} leaves nothing of '
       f'config.train.num_steps={train.num_steps}, which counts them.'
     )
-  if 0 < train.patience <= config.optimizer.average_patience:
+  waits = config.optimizer.average_patience + 1
+  if waits > 1 and 0 < train.patience <= waits:
     raise ValueError(
       f'config.optimizer.average_patience={config.optimizer.average_patience}: '
-      f'training stops first, at config.train.patience={train.patience}.'
+      f'training stops first, at config.train.patience={train.patience}, which '
+      f'may be 0 or more than {waits}.'
     )
   if train.pretrain_steps % train.eval_every:
     raise ValueError(

@@ -68,23 +68,27 @@ def reproduce(
       begun any more; 0: none.
 
   Raises:
-    ValueError: an unknown table or row, or a config that cannot run.
+    ValueError: an unknown table or row, a config that cannot run, or a folder
+      that holds a run of another: all before the first row begins.
   """
   defined = load(table)
   for row in rows:
     if row not in defined['ROWS']:
       raise ValueError(errors.unknown('--rows', row, defined['ROWS']))
+  configs_of = {
+    row: _configs(defined, os.path.join(workdir, table, row), row, seeds)
+    for row in rows or defined['ROWS']
+  }
+  for configs in configs_of.values():
+    for folder, config in configs.items():
+      config_lib.validate(config)
+      runs.check_folder(config, folder)
   _write(_kept(table, defined))
   deadline = time.time() + budget if budget else float('inf')
-  for row in rows or defined['ROWS']:
+  for row, configs in configs_of.items():
     if time.time() > deadline:
       logging.info('The budget is spent; %s is left for the next time.', row)
       return
-    configs: dict[str, Any] = {}
-    for seed in range(seeds):
-      folder = os.path.join(workdir, table, row, f'seed_{seed}')
-      configs[folder] = defined['get_config'](f'row={row}')
-      configs[folder].seed = seed
     _train_together(configs, deadline)
     results, failed, curve = [], [], []
     for seed, (folder, config) in enumerate(configs.items()):
@@ -100,6 +104,16 @@ def reproduce(
       curve = _curve(folder, defined)
     if results:
       _add(table, defined, row, results, failed, curve)
+
+
+def _configs(defined, workdir: str, row: str, seeds: int) -> dict[str, Any]:
+  """Those of a row's seeds, by folder."""
+  configs: dict[str, Any] = {}
+  for seed in range(seeds):
+    config = defined['get_config'](f'row={row}')
+    config.seed = seed
+    configs[os.path.join(workdir, f'seed_{seed}')] = config
+  return configs
 
 
 def load(table: str) -> dict[str, Any]:
@@ -127,54 +141,64 @@ def run(
 
   Returns:
     'metrics', by split and name; 'wall_seconds' of training and evaluation;
-    'environment', as it was when the run was begun. None if the deadline came
-    first.
+    'environment', as it was when the run was begun; 'commits' that it was of.
+    None if the deadline came first.
+
+  Raises:
+    ValueError: a config that cannot run, or the folder of another's run.
   """
   config_lib.validate(config)
-  path = os.path.join(workdir, _RECORD)
-  done: dict[str, Any] = {}
-  if os.path.exists(path):
-    done = runs.read_json(path)
-  fresh = _record(config)
-  if done.get('config') == fresh['config'] and 'metrics' in done:
+  runs.check_folder(config, workdir)
+  done = _record(config, workdir)
+  if 'metrics' in done:
     return done
-  # Figures of another config are of no use; `train` refuses another run.
-  done.pop('metrics', None)
-  done = fresh | done | {'config': fresh['config']}
-  # Of what was killed, the records alone know how long it took.
-  spent = sum(seconds for _, seconds in _calls(workdir))
-  done['wall_seconds'] = max(done['wall_seconds'], spent)
-  start, is_ours = time.time(), True
+  start = time.time()
   try:
     corpus = train.train(config, workdir, deadline)
     if corpus is None:
       return None
     done['metrics'] = _evaluate(config, workdir, corpus)
     return done
-  except ValueError:  # The folder is another run's, whose figures stay.
-    is_ours = False
-    raise
   finally:  # Also when it is stopped: the time counts.
     done['wall_seconds'] += time.time() - start
-    if is_ours and os.path.isdir(workdir):
-      writers.write_json(path, done)
+    _keep_record(workdir, done)
 
 
-def _record(config, seconds: float = 0.0) -> dict[str, Any]:
-  """What a run's folder says of it, but its figures."""
-  return {
-    'config': {
-      key: value
-      for key, value in config_lib.flatten(config).items()
-      if not key.startswith(('data.', 'generate.', 'judge.', 'trace.'))
-    },
-    'environment': environment.describe(),
-    'wall_seconds': seconds,
+def _record(config, workdir: str) -> dict[str, Any]:
+  """What a run's folder says of it, from now on of this commit too.
+
+  It is written before there is anything to tell, so that a kill leaves what the
+  run was begun with.
+  """
+  path = os.path.join(workdir, _RECORD)
+  done = runs.read_json(path) if os.path.exists(path) else {}
+  described = {
+    key: value
+    for key, value in config_lib.flatten(config).items()
+    if not key.startswith(('data.', 'generate.', 'judge.', 'trace.'))
   }
+  if done.get('config') == described and 'metrics' in done:
+    return done
+  done.pop('metrics', None)  # Figures of another evaluation.
+  now = environment.describe()
+  done = {'environment': now, 'wall_seconds': 0.0, 'commits': []} | done
+  done['config'] = described
+  if now['commit'] not in done['commits']:
+    done['commits'].append(now['commit'])
+  # Of what was killed, the metrics alone know how long it took.
+  spent = sum(seconds for _, seconds in _calls(workdir))
+  done['wall_seconds'] = max(done['wall_seconds'], spent)
+  _keep_record(workdir, done)
+  return done
+
+
+def _keep_record(workdir: str, done: Mapping[str, Any]) -> None:
+  os.makedirs(workdir, exist_ok=True)
+  writers.write_json(os.path.join(workdir, _RECORD), done)
 
 
 def _train_together(configs: Mapping[str, Any], deadline: float) -> None:
-  """Trains what runs have no folder yet as a population, where that is faster.
+  """Trains the runs without a checkpoint as a population, where it is faster.
 
   Each folder is left as `train` would have left it, but that metrics are of
   validations only, and that each run has taken its share of the time. One that
@@ -187,7 +211,7 @@ def _train_together(configs: Mapping[str, Any], deadline: float) -> None:
   fresh = {
     folder: config
     for folder, config in configs.items()
-    if not os.path.exists(folder)
+    if not os.path.exists(runs.checkpoint_dir(folder))
   }
   if len(fresh) < 2 or jax.default_backend() not in _BATCHING:
     return
@@ -195,13 +219,13 @@ def _train_together(configs: Mapping[str, Any], deadline: float) -> None:
   if reason:
     logging.info('One seed after the other: %s', reason)
     return
-  for config in fresh.values():
-    config_lib.validate(config)
   start, folders = time.time(), [*fresh]
-  corpora = [runs.prepare(config, folder) for folder, config in fresh.items()]
+  records = [_record(config, folder) for folder, config in fresh.items()]
+  for folder, config in fresh.items():
+    corpus = runs.prepare(config, folder)
   saved = [
     checkpoints.Checkpoints(
-      runs.checkpoint_dir(folder), corpora[0].vocab.content_hash
+      runs.checkpoint_dir(folder), corpus.vocab.content_hash
     )
     for folder in folders
   ]
@@ -216,14 +240,11 @@ def _train_together(configs: Mapping[str, Any], deadline: float) -> None:
       train.record(config, state, summary, saved[number], writing[number], log)
 
     try:
-      population.train(
-        [*fresh.values()], corpora[0], keep=keep, deadline=deadline
-      )
+      population.train([*fresh.values()], corpus, keep=keep, deadline=deadline)
     finally:
-      share = (time.time() - start) / len(fresh)
-      for folder, config in fresh.items():
-        path = os.path.join(folder, _RECORD)
-        writers.write_json(path, _record(config, share))
+      for folder, record in zip(folders, records, strict=True):
+        record['wall_seconds'] += (time.time() - start) / len(fresh)
+        _keep_record(folder, record)
 
 
 def _evaluate(config, workdir: str, corpus: data.Corpus) -> dict[str, Any]:
@@ -284,7 +305,11 @@ def _add(
   if any(value['seeds'] > len(results) for value in before.values()):
     logging.info('%s: kept the figures of more seeds.', row)
     return
+  # A remark, and a curve, were of the figures before.
+  for name in ('note', 'curve'):
+    kept['rows'][row].pop(name, None)
   last = results[-1]['environment']
+  commits = [commit for result in results for commit in result['commits']]
   kept['rows'][row] |= {
     'ours': {
       name: _spread([result['metrics'][name] for result in results])
@@ -293,7 +318,7 @@ def _add(
     'config': f'configs/{table}.py:row={row}',
     'command': f'python -m rnnvae_jax.main --mode=reproduce --table={table} '
     f'--rows={row} --seeds={len(results) + len(failed)} --workdir=runs/tables',
-    'commit': last['commit'],
+    'commits': list(dict.fromkeys(commits)),
     'device': f'{last["device"]}, {last["cores"]} core'
     + ('s' if last['cores'] > 1 else ''),
     'wall_seconds': round(
@@ -384,6 +409,7 @@ Written by `python -m rnnvae_jax.main --mode=reproduce`, from the files in
 `benchmarks/results/tables/`, which hold more figures of each row and the
 versions they were made with. Published figures stand before the slash, ours
 after it, `-` where there is none: means over seeds with their standard
-deviation, where there are several. Nats a sentence unless named otherwise. What
-has no figure of ours is not measured.
+deviation, where there are several. Nats a sentence unless named otherwise;
+`(bound)` says that the negative ELBO stands in for the likelihood. What has no
+figure of ours is not measured.
 """

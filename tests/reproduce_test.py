@@ -265,9 +265,16 @@ class ReproduceTest(parameterized.TestCase):
         'metrics': {'test_kl': kl},
         'wall_seconds': 60.0,
         'environment': {'commit': 'c', 'device': 'cpu', 'cores': 1},
+        'commits': commits,
       }
-      for kl in (2.0, 4.0)
+      for kl, commits in ((2.0, ['c', 'd']), (4.0, ['d', 'e']))
     ]
+    # What was said of figures before does not stay.
+    reproduce.TABLES.mkdir(parents=True, exist_ok=True)
+    old = {'note': 'An older recipe.', 'curve': [[1.0, 2.0]]}
+    (reproduce.TABLES / 'toy.json').write_text(
+      json.dumps({'rows': {'lm': old}})
+    )
     folders = []
 
     def run(config, folder, deadline):
@@ -279,7 +286,7 @@ class ReproduceTest(parameterized.TestCase):
         return None
       return finished[config.seed // 2]
 
-    curve_of = mock.Mock(return_value=[(1.0, 9.0)])
+    curve_of = mock.Mock(return_value=[])
     with (
       mock.patch.object(reproduce, 'run', run),
       mock.patch.object(reproduce, '_curve', curve_of),
@@ -289,11 +296,46 @@ class ReproduceTest(parameterized.TestCase):
     self.assertEqual(row['ours']['test_kl']['mean'], 3.0)
     self.assertEqual(row['ours']['test_kl']['seeds'], 2)
     self.assertEqual(row['diverged_seeds'], [1])
+    self.assertEqual(row['commits'], ['c', 'd', 'e'])
+    self.assertEmpty(old.keys() & row.keys())
     self.assertIn('--seeds=3 ', row['command'])
     # Of the last run that was finished.
     self.assertEqual(curve_of.call_args.args[0], folders[2])
     text = reproduce.RESULTS.read_text()
     self.assertIn('`lm`: diverged with seeds [1]', text)
+
+  def test_a_folder_of_another_run_is_refused_before_any_row_begins(self):
+    config = reproduce.load('toy')['get_config']('row=lm')
+    config.model.hidden_size += 1
+    folder = 'runs/toy/lm/seed_0'
+    self.assertIsNone(reproduce.run(config, folder, deadline=0.0))
+    with (
+      mock.patch.object(reproduce, 'run') as run,
+      self.assertRaisesRegex(ValueError, f'{folder} holds .*\n.*hidden_size'),
+    ):
+      self.reproduce('vae_a_1', 'lm')
+    run.assert_not_called()
+
+  def test_what_a_run_is_begun_with_is_kept_before_it_trains(self):
+    config = reproduce.load('toy')['get_config']('row=lm')
+    described = reproduce.environment.describe()
+    seen = []
+
+    def train(*_):  # And is killed.
+      record = pathlib.Path('runs/a/reproduced.json').read_text()
+      seen.append(json.loads(record))
+      raise OSError
+
+    for commit in ('c', 'c', 'd'):
+      with (
+        mock.patch.object(reproduce.environment, 'describe') as describe,
+        mock.patch.object(reproduce.train, 'train', train),
+        self.assertRaises(OSError),
+      ):
+        describe.return_value = described | {'commit': commit}
+        reproduce.run(config, 'runs/a')
+    self.assertEqual([x['commits'] for x in seen], [['c'], ['c'], ['c', 'd']])
+    self.assertEqual(seen[2]['environment']['commit'], 'c')
 
   @parameterized.parameters(
     ('toy', ('vae_a_3',), "--rows = 'vae_a_3' is unknown"),

@@ -21,6 +21,8 @@ _TITLES = {
   'mutual_information_batch': 'MI in batches',
   'active_units': 'active units',
 }
+# What the negative ELBO stands in for where a row has latents.
+_BOUNDED = 'nll_per_sentence', 'perplexity', 'nll_per_token', 'bits_per_token'
 
 
 def section(table: Mapping[str, Any]) -> str:
@@ -28,7 +30,7 @@ def section(table: Mapping[str, Any]) -> str:
   rows = table['rows']
   published = [metric for row in rows.values() for metric in row['published']]
   metrics = list(dict.fromkeys([*published, *table.get('columns', ())]))
-  columns = ['row', *map(_title, metrics), 'source', 'minutes', 'commit']
+  columns = ['row', *map(_title, metrics), 'source', 'minutes', 'commits']
   lines = [
     f'## {table["table"]}\n',
     f'{table["protocol"]}\n',
@@ -46,7 +48,9 @@ def section(table: Mapping[str, Any]) -> str:
     ours = row.get('ours', {})
     cells = [_cell(row['published'], ours, metric) for metric in metrics]
     minutes = _minutes(row['wall_seconds']) if ours else ''
-    commit = f'`{_short(row["commit"])}`' if ours and row['commit'] else ''
+    commit = ', '.join(
+      f'`{_short(commit)}`' for commit in row.get('commits', ()) if commit
+    )
     lines.append(_line([f'`{name}`', *cells, row['source'], minutes, commit]))
   lines += [
     f'\n`{name}`: {row["note"]}' for name, row in rows.items() if 'note' in row
@@ -192,4 +196,7 @@ def _cell(published, ours, metric: str) -> str:
   text = 'inf' if value['mean'] is None else f'{value["mean"]:z.{digits}f}'
   if value['std'] is not None:
     text += f' ± {value["std"]:.{digits}f}'
+  split, _, name = metric.partition('_')
+  if name in _BOUNDED and f'{split}_elbo' in ours:
+    text += ' (bound)'
   return f'{theirs} / {text}'

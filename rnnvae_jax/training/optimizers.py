@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from rnnvae_jax.ops import noise
@@ -17,6 +18,8 @@ class Averaging(NamedTuple):
   inner: Any
   average: Any  # Mean of the parameters since averaging began.
   count: Any  # int32[], of how many; -1 before it has begun.
+  recent: Any  # float32[n], the last validations, the newest last.
+  earlier: Any  # float32[], the best of those before them.
 
 
 def build(config: Any) -> optax.GradientTransformation:
@@ -25,20 +28,29 @@ def build(config: Any) -> optax.GradientTransformation:
     tx = optax.scale_by_adam()
   else:
     tx = optax.identity()
-  return averaging(tx) if config.optimizer.average_patience else tx
+  patience = config.optimizer.average_patience
+  return averaging(tx, patience) if patience else tx
 
 
-def averaging(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+def averaging(
+  tx: optax.GradientTransformation, patience: int
+) -> optax.GradientTransformation:
   """`tx`, whose state has the mean of the parameters besides.
 
-  Averaged stochastic gradient descent (Polyak & Juditsky 1992). It begins with
-  `begin_averaging`, for instance once validation no longer improves, as
-  NT-ASGD does (Merity et al., arXiv:1708.02182).
+  Averaged stochastic gradient descent (Polyak & Juditsky 1992), which begins
+  when `heed` says so.
+
+  Args:
+    tx: the optimiser.
+    patience: n >= 1 of `heed`.
   """
 
   def init(params):
     copy = jax.tree.map(jnp.array, params)
-    return Averaging(tx.init(params), copy, jnp.int32(-1))
+    recent = jnp.full(patience, jnp.inf, jnp.float32)
+    return Averaging(
+      tx.init(params), copy, jnp.int32(-1), recent, jnp.float32(jnp.inf)
+    )
 
   def update(grads, state, params):
     updates, inner = tx.update(grads, state.inner, params)
@@ -47,16 +59,32 @@ def averaging(tx: optax.GradientTransformation) -> optax.GradientTransformation:
     average = jax.tree.map(
       lambda mean, p: mean + share * (p - mean), state.average, params
     )
-    return updates, Averaging(inner, average, count)
+    return updates, state._replace(inner=inner, average=average, count=count)
 
   return optax.GradientTransformation(init, update)
 
 
-def begin_averaging(opt_state: Any) -> Any:
-  """From the next update on; nothing changes if it has begun already."""
-  if not isinstance(opt_state, Averaging) or int(opt_state.count) >= 0:
+def heed(opt_state: Any, value: float) -> Any:
+  """Takes a validation in; averaging begins with one that says it may.
+
+  The non-monotone trigger of NT-ASGD (Merity et al., arXiv:1708.02182,
+  algorithm 1): a validation is worse than the best of those before the last n.
+
+  Args:
+    opt_state: of any optimiser; without averaging it is returned as it is.
+    value: nats, lower is better.
+  """
+  if not isinstance(opt_state, Averaging):
     return opt_state
-  return opt_state._replace(count=jnp.int32(0))
+  # Rounded first, as what it is compared with has been.
+  triggers = np.float32(value) > np.float32(opt_state.earlier)
+  if triggers and int(opt_state.count) < 0:
+    opt_state = opt_state._replace(count=jnp.int32(0))
+  recent = opt_state.recent
+  return opt_state._replace(
+    earlier=jnp.minimum(opt_state.earlier, recent[0]),
+    recent=jnp.append(recent[1:], jnp.float32(value)),
+  )
 
 
 def evaluated(state: state_lib.TrainState) -> Any:

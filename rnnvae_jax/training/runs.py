@@ -60,18 +60,7 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> data.Corpus:
       vocabulary; the differing keys are listed. Or text, windows or word
       vectors do not fit the config.
   """
-  path = _path(workdir, 'config.json')
-  ours = config_lib.flatten(config)
-  if os.path.exists(path):
-    differing = config_lib.differences(ours, read_json(path))
-    if differing:
-      empty = not os.path.exists(checkpoint_dir(workdir))
-      raise ValueError(
-        f'{workdir} holds a run of another config'
-        + (', without a checkpoint. Remove it, take' if empty else '. Take')
-        + ' another --workdir, or the config it was begun with:\n  '
-        + '\n  '.join(differing)
-      )
+  check_folder(config, workdir)
   corpus = build_corpus(config)
   if config.model.kind != 'ngrams':  # What else could be wrong with them.
     feeding(config, corpus.splits['train'])
@@ -89,9 +78,33 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> data.Corpus:
   else:
     os.makedirs(workdir, exist_ok=True)
     corpus.vocab.save(vocab_path)
+  path = _path(workdir, 'config.json')
   if not os.path.exists(path):  # Last: it says that there is a run.
-    writers.write_json(path, ours)
+    writers.write_json(path, config_lib.flatten(config))
   return corpus
+
+
+def check_folder(config: ml_collections.ConfigDict, workdir: str) -> None:
+  """Whether `workdir` may hold, or go on with, this run.
+
+  Raises:
+    ValueError: it holds a run with another config; the differing keys are
+      listed.
+  """
+  path = _path(workdir, 'config.json')
+  if not os.path.exists(path):
+    return
+  differing = config_lib.differences(
+    config_lib.flatten(config), read_json(path)
+  )
+  if differing:
+    empty = not os.path.exists(checkpoint_dir(workdir))
+    raise ValueError(
+      f'{workdir} holds a run of another config'
+      + (', without a checkpoint. Remove it, take' if empty else '. Take')
+      + ' another --workdir, or the config it was begun with:\n  '
+      + '\n  '.join(differing)
+    )
 
 
 def build_corpus(
@@ -343,9 +356,10 @@ def take_validation(
     return state.replace(
       params=params, opt_state=tx.init(params), extras=extras
     )
+  value = summary[config.train.select_by]
   selection = state_lib.select(
     state.selection,
-    summary[config.train.select_by],
+    value,
     step,
     config.optimizer.plateau_patience,
     config.optimizer.plateau_factor,
@@ -357,10 +371,7 @@ def take_validation(
     explores=jnp.bool_(bool(selection.explores) and not caught_up),
     information=jnp.float32(information),
   )
-  opt_state = state.opt_state
-  patience = config.optimizer.average_patience
-  if patience and int(selection.evaluations_since_best) >= patience:
-    opt_state = optimizers.begin_averaging(opt_state)
+  opt_state = optimizers.heed(state.opt_state, value)
   return state.replace(selection=selection, opt_state=opt_state)
 
 

@@ -18,7 +18,7 @@ def measured(published, curve=None, **figures):
     'command': 'run --rows=a',
     'device': 'cpu',
     'wall_seconds': 90,
-    'commit': '0123456789-dirty',
+    'commits': ['0123456789-dirty', 'abcdefabcdef'],
   }
   return row if curve is None else row | {'curve': curve}
 
@@ -42,7 +42,8 @@ TABLE = {
 class SectionTest(absltest.TestCase):
   def test_published_stands_before_ours(self):
     lines = tables.section(TABLE).splitlines()
-    row = '| `lstm` | 7.5 / 8.00 |  | nowhere | 1.5 | `01234567-dirty` |'
+    commits = '`01234567-dirty`, `abcdefab`'
+    row = f'| `lstm` | 7.5 / 8.00 |  | nowhere | 1.5 | {commits} |'
     self.assertIn(row, lines)
     self.assertIn('| `unseen` |  | 5.0 / - | a paper |  |  |', lines)
     self.assertIn('Not measured yet: `idle`.', lines)
@@ -55,6 +56,16 @@ class SectionTest(absltest.TestCase):
     self.assertIn('| `endless` | - / inf |', tables.section(TABLE))
     figure = {'m': {'mean': None, 'std': None, 'seeds': 2}}
     self.assertEqual(tables._cell({'m': 'inf'}, figure, 'm'), 'inf / inf')
+
+  def test_a_bound_is_called_one(self):
+    ours = measured({}, test_perplexity=9.0, test_elbo=50.0, test_kl=1.0)[
+      'ours'
+    ]
+    cell = lambda metric: tables._cell({}, ours, metric)
+    self.assertEqual(cell('test_perplexity'), '- / 9.00 (bound)')
+    self.assertEqual(cell('test_kl'), '- / 1.00')
+    del ours['test_elbo']
+    self.assertEqual(cell('test_perplexity'), '- / 9.00')
 
   def test_commands_that_differ_in_the_row_alone_are_one(self):
     row = lambda name, device: {

@@ -1,6 +1,6 @@
 """Averaging of iterates, and the scalars of a config."""
 
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,20 +22,21 @@ def make_state(opt_state, params):
   )
 
 
-class AveragingTest(absltest.TestCase):
+class AveragingTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
     rng = np.random.default_rng(0)
     self.path = np.float32(rng.normal(size=(9, 4)))
-    self.tx = optimizers.averaging(optax.identity())
+    self.tx = optimizers.averaging(optax.identity(), patience=1)
 
   def walk(self, begin):
     """The evaluated parameters after each update along the path."""
     state = self.tx.init({'w': jnp.asarray(self.path[0])})
     seen = []
     for number, point in enumerate(self.path):
-      if number == begin:
-        state = optimizers.begin_averaging(state)
+      if number == begin:  # The last of three is worse than the first.
+        for value in (1.0, 3.0, 2.0):
+          state = optimizers.heed(state, value)
       params = {'w': jnp.asarray(point)}
       updates, state = self.tx.update({'w': jnp.ones(4)}, state, params)
       np.testing.assert_array_equal(updates['w'], np.ones(4))
@@ -52,17 +53,32 @@ class AveragingTest(absltest.TestCase):
 
   def test_begins_once(self):
     state = self.tx.init({'w': jnp.zeros(4)})
-    state = optimizers.begin_averaging(state)
+    for value in (1.0, 3.0, 2.0):
+      state = optimizers.heed(state, value)
     _, state = self.tx.update({'w': jnp.ones(4)}, state, {'w': jnp.ones(4)})
-    again = optimizers.begin_averaging(state)
-    self.assertEqual(int(again.count), 1)
+    self.assertEqual(int(optimizers.heed(state, 4.0).count), 1)
+
+  @parameterized.parameters(1, 2, 3, 5)
+  def test_begins_when_the_published_rule_says_so(self, patience):
+    rng = np.random.default_rng(patience)
+    for _ in range(20):
+      values = np.float32(rng.normal(size=25) - 0.1 * np.arange(25))
+      tx = optimizers.averaging(optax.identity(), patience)
+      state = tx.init({'w': jnp.zeros(1)})
+      begun = False
+      for number, value in enumerate(values):
+        # As in algorithm 1: logs[:-n] of those before this one.
+        before = values[: max(number - patience, 0)]
+        begun |= bool(len(before)) and value > before.min()
+        state = optimizers.heed(state, float(value))
+        self.assertEqual(int(state.count) >= 0, begun, (values, number))
 
   def test_an_optimiser_without_it_is_evaluated_as_it_is(self):
     tx = optax.scale_by_adam()
     params = {'w': jnp.ones(4)}
     state = make_state(tx.init(params), params)
     self.assertIs(optimizers.evaluated(state), params)
-    self.assertIs(optimizers.begin_averaging(state.opt_state), state.opt_state)
+    self.assertIs(optimizers.heed(state.opt_state, 1.0), state.opt_state)
 
   def test_is_there_only_if_it_may_begin(self):
     config, params = config_lib.default(), {'w': jnp.ones(4)}
