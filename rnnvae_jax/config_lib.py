@@ -553,7 +553,17 @@ _IGNORED = (
   (
     'config.model.inputless = True reads no words',
     lambda flat: flat['model.inputless'],
-    ('dropout.word',),
+    ('dropout.word', 'dropout.embedding'),
+  ),
+  (
+    "config.model.posterior = 'von_mises_fisher' has one KL whatever it says",
+    lambda flat: flat['model.posterior'] == 'von_mises_fisher',
+    ('objective.kl_',),
+  ),
+  (
+    'config.optimizer.plateau_patience = 0 waits for no plateau',
+    lambda flat: not flat['optimizer.plateau_patience'],
+    ('optimizer.plateau_factor',),
   ),
   (
     'config.objective.augmentation = 0 has no teacher',

@@ -171,7 +171,9 @@ def _record(config, workdir: str) -> dict[str, Any]:
   run was begun with.
   """
   path = os.path.join(workdir, _RECORD)
-  done = runs.read_json(path) if os.path.exists(path) else {}
+  done: dict[str, Any] = {}
+  if os.path.exists(path):
+    done = runs.read_json(path)
   described = {
     key: value
     for key, value in config_lib.flatten(config).items()
@@ -181,8 +183,12 @@ def _record(config, workdir: str) -> dict[str, Any]:
     return done
   done.pop('metrics', None)  # Figures of another evaluation.
   now = environment.describe()
-  done = {'environment': now, 'wall_seconds': 0.0, 'commits': []} | done
-  done['config'] = described
+  first: dict[str, Any] = {
+    'environment': now,
+    'wall_seconds': 0.0,
+    'commits': [],
+  }
+  done = first | done | {'config': described}
   if now['commit'] not in done['commits']:
     done['commits'].append(now['commit'])
   # Of what was killed, the metrics alone know how long it took.

@@ -29,6 +29,8 @@ from rnnvae_jax.training import (
 
 # A posterior that says less than this, in nats a sentence, has collapsed.
 COLLAPSED_KL = 0.1
+# Seconds that a kill may cost where validations are further apart.
+_KEEP_EVERY = 600.0
 
 
 def train(
@@ -36,8 +38,9 @@ def train(
 ) -> data.Corpus | None:
   """Trains, or goes on training, the run in `workdir`.
 
-  A kill at any moment loses the steps since the last checkpoint; the same
-  call repeats them bit for bit.
+  A kill at any moment loses the steps since the last checkpoint, which is of
+  the last validation or of ten minutes ago; the same call repeats them bit for
+  bit.
 
   Args:
     config: of the run.
@@ -49,8 +52,8 @@ def train(
 
   Raises:
     ValueError: bad text, a workdir of another run, no readable checkpoint.
-    FloatingPointError: the loss is not finite; checkpoints keep an earlier
-      state.
+    FloatingPointError: the loss is not finite, or validation is no number;
+      checkpoints keep an earlier state.
   """
   start_time = time.time()
   corpus = runs.prepare(config, workdir)
@@ -94,6 +97,13 @@ def train(
   hyperparameters = optimizers.hyperparameters(config)
   per_call, num_steps = config.train.steps_per_call, config.train.num_steps
   first, step = int(state.step), int(state.step)
+  epoch = feeding.schedule.steps_per_epoch
+  logging.info(
+    '%s steps are %.1f epochs of this text, of %s steps each.',
+    f'{num_steps:,}',
+    num_steps / epoch,
+    f'{epoch:,}',
+  )
   # Inner loops draw their batches from all sentences.
   share = math.inf if config.train.inner_steps else config.data.device_share
   calls = feed.make(split, feeding.schedule, per_call, first, num_steps, share)
@@ -102,11 +112,15 @@ def train(
     progress.Progress(num_steps, first) as bar,
   ):
     writer.truncate(first)
+    kept = time.time()
     while step < num_steps and not runs.has_stalled(config, state):
       if time.time() > deadline:
         saved.save(state, step, 'latest')
         logging.info('Out of time at step %d of %d.', step, num_steps)
         return None
+      if time.time() > kept + _KEEP_EVERY:
+        saved.save(state, step, 'latest')
+        kept = time.time()
       state, metrics, losses = train_step(state, *next(calls), hyperparameters)
       _check_finite(np.asarray(losses), step)
       step += per_call
@@ -120,8 +134,11 @@ def train(
       if step % config.train.eval_every == 0 or step == num_steps:
         with bar.pause():
           summary = validate(state, config.seed)
+          if math.isnan(summary[config.train.select_by]):
+            raise _not_finite('validation is no number', step)
           state = runs.take_validation(config, task, tx, state, summary, step)
           record(config, state, summary, saved, writer, bar.log)
+          kept = time.time()
   valid, name = corpus.splits['valid'], config.train.select_by
   best = float(state.selection.best)
   if not valid.ends:  # All of the text is one sentence.
@@ -189,13 +206,16 @@ def record(
 
 
 def _check_finite(losses: np.ndarray, first: int) -> None:
-  """Raises FloatingPointError, naming the steps, on a loss that is not."""
+  """Raises FloatingPointError, naming the step, on a loss that is not."""
   bad = np.flatnonzero(~np.isfinite(losses))
   if len(bad):
-    raise FloatingPointError(
-      f'The loss is {losses[bad[0]]} at step {first + bad[0] + 1}, between '
-      f'steps {first} and {first + len(losses)}. Training has stopped; the '
-      'checkpoints hold the state before. A smaller '
-      'config.optimizer.learning_rate or config.optimizer.clip_norm is the '
-      'usual cure.'
-    )
+    step = first + bad[0] + 1
+    raise _not_finite(f'the loss is {losses[bad[0]]}', step)
+
+
+def _not_finite(what: str, step: int) -> FloatingPointError:
+  return FloatingPointError(
+    f'Step {step}: {what}. Training has stopped; the checkpoints hold a state '
+    'before. A smaller config.optimizer.learning_rate or '
+    'config.optimizer.clip_norm is the usual cure.'
+  )

@@ -138,6 +138,17 @@ class ValidateTest(parameterized.TestCase):
     ({}, 'model.ngrams.order', 3),
     ({}, 'optimizer.final_learning_rate', 1e-4),
     ({}, 'optimizer.decay_factor', 0.5),
+    ({}, 'optimizer.plateau_factor', 0.9),
+    ({'model.inputless': True}, 'dropout.embedding', 0.5),
+    ({'model.inputless': True}, 'dropout.word_type', 0.5),
+    (
+      {
+        'model.kind': 'sentence_vae',
+        'model.posterior': 'von_mises_fisher',
+      },
+      'objective.kl_weight',
+      0.5,
+    ),
     ({}, 'train.validation_rows', 5),
     ({}, 'train.unroll', 70),
     ({'corpus.stream': True}, 'train.num_buckets', 2),

@@ -625,7 +625,7 @@ class TrainingTest(absltest.TestCase):
       )
     self.assertStartsWith(
       str(raised.exception),
-      'Error: The loss is inf at step 7, between steps 6 and 9.',
+      'Error: Step 7: the loss is inf. Training has stopped',
     )
     arrays, step = read_state(workdir)
     self.assertEqual(step, 6)

@@ -49,7 +49,7 @@ def metrics(workdir):
   return [{k: v for k, v in line.items() if k != 'time'} for line in lines]
 
 
-class KilledAtValidation(Exception):
+class Killed(Exception):
   pass
 
 
@@ -70,17 +70,53 @@ class RowsTest(parameterized.TestCase):
     def killing(*args):
       calls.append(args)
       if len(calls) == 2:
-        raise KilledAtValidation
+        raise Killed
       return take(*args)
 
     with (
       mock.patch.object(runs, 'take_validation', killing),
-      self.assertRaises(KilledAtValidation),
+      self.assertRaises(Killed),
     ):
       train.train(config, killed)
     train.train(config, killed)
     self.assertEqual(final_state(config, killed), final_state(config, whole))
     self.assertEqual(metrics(killed), metrics(whole))
+
+  def test_killed_between_validations_it_goes_on_from_the_last_minutes(self):
+    config = row_config('monotonic')
+    whole, killed = (self.create_tempdir().full_path for _ in range(2))
+    train.train(config, whole)
+    check, begun = train._check_finite, []
+
+    def killing(losses, first):
+      check(losses, first)
+      begun.append(first)
+      if len(begun) == 4:
+        raise Killed
+
+    with mock.patch.object(train, '_check_finite', killing):
+      with (
+        mock.patch.object(train, '_KEEP_EVERY', 0.0),
+        self.assertRaises(Killed),
+      ):
+        train.train(config, killed)
+      train.train(config, killed)
+    # Not a step was lost, though the last one was none of a validation.
+    self.assertNotEqual(begun[3] % config.train.eval_every, 0)
+    self.assertEqual(begun[4], begun[3])
+    self.assertEqual(final_state(config, killed), final_state(config, whole))
+    self.assertEqual(metrics(killed), metrics(whole))
+
+  def test_a_validation_that_is_no_number_is_not_kept(self):
+    config = row_config('monotonic')
+    workdir = self.create_tempdir().full_path
+    summary = {config.train.select_by: float('nan')}
+    with (
+      mock.patch.object(runs, 'make_validation', lambda *_: lambda *_: summary),
+      self.assertRaisesRegex(FloatingPointError, 'validation is no number'),
+    ):
+      train.train(config, workdir)
+    self.assertFalse(os.path.exists(runs.checkpoint_dir(workdir)))
 
   def test_inner_loops_read_all_sentences_however_small_the_device(self):
     folders = [self.create_tempdir().full_path for _ in range(2)]

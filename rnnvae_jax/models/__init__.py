@@ -144,8 +144,9 @@ def initialised(config: Any, params: Any, key: jax.Array) -> Any:
   """Parameters as they begin: `params`, or uniform ones if so configured.
 
   The published recipes of Zaremba et al. and of many text VAEs draw everything,
-  biases included, from one interval around 0. A mixture prior is no such
-  weight: components that begin alike would stay so.
+  biases included, from one interval around 0; around its own beginning where
+  that is another, as a forget gate's. A mixture prior is no such weight:
+  components that begin alike would stay so.
   """
   scale = config.model.init_scale
   of_embedding = config.model.embedding_init_scale or scale
@@ -157,9 +158,10 @@ def initialised(config: Any, params: Any, key: jax.Array) -> Any:
     bound = of_embedding if 'embedding' in path else scale
     if not bound:
       return leaf
-    return jax.random.uniform(
+    drawn = jax.random.uniform(
       jax.random.fold_in(key, number), leaf.shape, leaf.dtype, -bound, bound
     )
+    return leaf + drawn if path[-1] == 'bias' else drawn
 
   leaves, tree = jax.tree_util.tree_flatten_with_path(params)
   names = [[getattr(part, 'key', '') for part in path] for path, _ in leaves]

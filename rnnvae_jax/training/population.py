@@ -188,6 +188,9 @@ def train(
       if finite[slot] and due:
         state = jax.tree.map(lambda x, slot=slot: x[slot], states)
         summary = validate(state, member.config.seed)
+        if np.isnan(summary[member.config.train.select_by]):
+          finite[slot], ended = False, True
+      if finite[slot] and due:
         evaluated = optimizers.evaluated(state), state.extras
         state = runs.take_validation(
           member.config, task, tx, state, summary, steps

@@ -169,6 +169,13 @@ class BuildTest(parameterized.TestCase):
     same = models.initialised(configure(), params, key)
     jax.tree.map(np.testing.assert_array_equal, same, params)
 
+  def test_biases_are_drawn_around_their_beginning(self):
+    config = configure(model__init_scale=0.2)
+    params = {'bias': jnp.full((40, 50), 1.5)}
+    drawn = models.initialised(config, params, jax.random.key(1))['bias']
+    self.assertAlmostEqual(np.mean(drawn), 1.5, delta=0.02)
+    self.assertAlmostEqual(np.std(drawn), 0.2 / 3**0.5, delta=0.01)
+
   def test_components_of_a_prior_do_not_begin_alike(self):
     config = configure(model__init_scale=0.2, model__prior='mixture')
     params = {'prior_outputs': jnp.ones((3, 4)), 'kernel': jnp.ones((3, 4))}

@@ -4,6 +4,8 @@ import json
 import os
 import tempfile
 
+from unittest import mock
+
 from absl.testing import absltest, parameterized
 import jax
 import numpy as np
@@ -126,6 +128,16 @@ class PopulationTest(parameterized.TestCase):
       self.results[1].best['nll_per_sentence'],
       rtol=100 * EPS * result.steps,
     )
+
+  @pytest.mark.slow
+  def test_a_trial_whose_validation_is_no_number_ends(self):
+    no_number = {self.configs[1].train.select_by: float('nan')}
+    with mock.patch.object(
+      runs, 'make_validation', lambda *_: lambda *_: no_number
+    ):
+      (result,) = population.train([self.configs[1]], self.corpus, size=1)
+    self.assertTrue(result.failed)
+    self.assertEqual(result.steps, self.configs[1].train.eval_every)
 
   @pytest.mark.slow
   def test_a_trial_that_diverges_ends_alone(self):
