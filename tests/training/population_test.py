@@ -3,7 +3,6 @@
 import json
 import os
 import tempfile
-
 from unittest import mock
 
 from absl.testing import absltest, parameterized
