@@ -10,7 +10,7 @@ runs share one mask between a layer's state and the next layer's input; here
 each has its own. Embedded words are dropped as every layer's inputs are; the
 dropping of whole word types, which the paper has none of, is off. The rate of
 learning falls along a cosine, which ends with the budget, where the paper's
-decays by a tenth an epoch until nothing improves.
+decays by .9 (`large`: .97) an epoch until nothing improves.
 """
 
 from rnnvae_jax import config_lib

@@ -266,12 +266,19 @@ def apply(
   """Sets what every config file's argument may ask for: a corpus, `tiny`."""
   if arg.corpus:
     is_name = arg.corpus in corpora.NAMES
+    if is_name and arg.corpus != config.corpus.name and _is_of_words(config):
+      config.corpus.protocol = ''  # How words are told is that corpus's own.
     config.corpus.name = arg.corpus if is_name else os.path.abspath(arg.corpus)
     # These have no test split of their own.
     if os.path.isfile(arg.corpus) or arg.corpus == 'tiny_shakespeare':
       config.evaluate.split = 'valid'
   if arg.tiny:
     _shrink(config, default_corpus=not arg.corpus)
+
+
+def _is_of_words(config) -> bool:
+  name = config.corpus.protocol
+  return bool(name) and protocols.PROTOCOLS[name].kind == 'word'
 
 
 def check_row(row: str, rows: Iterable[str]) -> None:

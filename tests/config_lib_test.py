@@ -60,7 +60,7 @@ class ParseArgTest(parameterized.TestCase):
     self.assertIn(message, str(raised.exception))
 
 
-class ApplyTest(absltest.TestCase):
+class ApplyTest(parameterized.TestCase):
   def apply(self, tail):
     config = config_lib.default()
     arg = config_lib.parse_arg(tail, tiny=False)
@@ -78,6 +78,20 @@ class ApplyTest(absltest.TestCase):
   def test_tiny_reads_the_grammar_unless_another_corpus_is_named(self):
     self.assertEqual(self.apply('tiny').corpus.name, 'grammar')
     self.assertEqual(self.apply('tiny,lee').corpus.name, 'lee')
+
+  @parameterized.parameters(
+    ('mikolov', 'ptb', 'mikolov'),
+    ('mikolov', 'lee', ''),  # Which is no text of tokens between blanks.
+    ('mikolov', '.', 'mikolov'),
+    ('characters', 'lee', 'characters'),
+  )
+  def test_another_corpus_is_told_into_words_its_own_way(
+    self, protocol, corpus, wanted
+  ):
+    config = config_lib.default()
+    config.corpus.name, config.corpus.protocol = 'ptb', protocol
+    config_lib.apply(config, config_lib.parse_arg(corpus, tiny=False))
+    self.assertEqual(config.corpus.protocol, wanted)
     folder = self.create_tempdir().full_path
     self.assertEqual(self.apply(f'tiny,{folder}').corpus.name, folder)
 

@@ -23,9 +23,9 @@ def anneal(
 
     constant: `end`.
     linear: a straight ramp over x in [0, 1], then `end`.
-    sigmoid: the logistic function of 10 x - 5 (Bowman et al.,
-      arXiv:1511.06349, figure 2). It is .0067 of the way at x = 0, .9933 at
-      x = 1, and tends to `end` after that.
+    sigmoid: the logistic function of 10 x - 5 (the kind of curve of Bowman et
+      al., arXiv:1511.06349, figure 2). It is .0067 of the way at x = 0, .9933
+      at x = 1, and tends to `end` after that.
     cosine: half a period of a cosine over x in [0, 1], then `end`.
     cyclical: `cycles` equal cycles over x in [0, 1], each a straight ramp in
       its first half and `end` in its second, then `end` (Fu et al.,
