@@ -42,7 +42,8 @@ def default() -> ml_collections.ConfigDict:
 
   config.data = ml_collections.ConfigDict()
   config.data.dir = ''  # Raw corpora; empty: $RNNVAE_DATA_DIR.
-  # Of the device's memory; a larger corpus streams, with the same results.
+  # Of the device's memory; a larger corpus of sentences is read from the host,
+  # with the same results. What is read as one stream is always on the device.
   config.data.device_share = 0.2
 
   config.model = ml_collections.ConfigDict()

@@ -94,6 +94,7 @@ def evaluate_split(
 
 
 _ROWS = (
+  ('checkpoint', '{}'),
   ('sentences', '{:,}'),
   ('tokens', '{:,}'),
   ('truncated', '{:,}'),
@@ -178,7 +179,7 @@ def _label(row: str, values: dict[str, Any]) -> str:
     'iwae_nll': 'nll (importance-weighted bound)',
     'iwae_perplexity': 'perplexity, eos counted (importance-weighted)',
     'mutual_information': 'mutual information, whole split',
-    'mutual_information_standard_error': '  standard error, of the samples',
+    'mutual_information_standard_error': '  standard error, over sentences',
     'mutual_information_ceiling': '  at most',
     'mutual_information_batch': 'mutual information, groups of '
     f'{values.get("mutual_information_batch_size")}',

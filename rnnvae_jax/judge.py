@@ -87,9 +87,11 @@ def judge(config: Any, workdir: str) -> dict[str, Any]:
     )
     judged['beam_size'] = generate_config.beam_size
     judged['length_penalty'] = generate_config.length_penalty
+  path = os.path.join(workdir, 'judged.json')
+  writers.write_json(path, judged)  # Critics take long, and may diverge.
   if critic_steps:
     judged |= perplexities(config, corpus, samples)
-  writers.write_json(os.path.join(workdir, 'judged.json'), judged)
+    writers.write_json(path, judged)
   rich_console.Console().print(_table(judged))
   return judged
 

@@ -47,8 +47,8 @@ _CONFIG = config_flags.DEFINE_config_file(
   'config',
   None,
   'A config file, and after a colon its argument: a corpus name, a folder '
-  'with train.txt, valid.txt and test.txt, a text file, or `tiny`; several '
-  'with commas.',
+  'with train.txt, valid.txt and test.txt, a text file, `tiny`, or key=value '
+  'as the file names them, such as row= of a table; several with commas.',
   lock_config=True,
 )
 _WORKDIR = flags.DEFINE_string(

@@ -42,10 +42,11 @@ class NGrams:
 
   Interpolated modified Kneser-Ney (Chen & Goodman 1999, equations 26 to 29):
   continuation counts below the highest order, except for n-grams that begin a
-  sentence, three discounts an order, the shortest context interpolated with the
-  uniform distribution, a context that was never seen skipped. `kneser_ney` has
-  one discount an order. `maximum_likelihood` has raw counts and no discounts,
-  so that what was never seen after a known context is impossible.
+  sentence, three discounts an order, none under .05, the shortest context
+  interpolated with the uniform distribution, a context that was never seen
+  skipped. `kneser_ney` has one discount an order. `maximum_likelihood` has raw
+  counts and no discounts, so that what was never seen after a known context is
+  impossible.
 
   Attributes:
     orders: from 1 to n; none: the uniform distribution.

@@ -28,8 +28,10 @@ def penalised_kl(
   The threshold is thus in nats per sentence, but for 'latent' and
   'sentence_latent', where each of the Z latents has its own. What lies below
   it counts as the threshold and has gradient zero: nothing there pulls the
-  posterior towards the prior. The threshold 0 is the plain KL term, also where
-  an estimate of the KL is negative.
+  posterior towards the prior. A batch of training holds sentences of nearly one
+  length, so that what is compared with it in 'batch' and 'latent' is the mean
+  over those: short ones and long ones keep it each. The threshold 0 is the
+  plain KL term, also where an estimate of the KL is negative.
 
   Args:
     kl: float[B, Z], the KL of each latent; float[B, 1] where it has no parts.

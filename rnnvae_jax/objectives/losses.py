@@ -106,8 +106,9 @@ def maximum_mean_discrepancy(
   """The squared MMD between two samples, kernel exp(-|x - y|² / Z).
 
   The divergence of the InfoVAE (Zhao et al., arXiv:1706.02262) between the
-  aggregate posterior, here that of a batch, and the prior. The biased
-  estimator: at least 0.
+  aggregate posterior, here that of a batch, and the prior. Batches of training
+  hold sentences of nearly one length, so that no length may be told from z. The
+  biased estimator: at least 0.
 
   Args:
     x: float[B, Z], posterior samples.
