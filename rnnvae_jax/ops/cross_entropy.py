@@ -12,6 +12,9 @@ from rnnvae_jax.ops import members, products
 # once the products are large; smaller ones write the kernel's gradient, which
 # is summed over the chunks, more often.
 _LOGITS_BYTES = 2**28
+# On a CPU what its caches hold, where logits are passed over without products
+# between: in evaluation, and for a teacher.
+_CACHE_BYTES = 2**23
 # A sum over rows as a product, whose fast path wants some rows of its own.
 _SUM_ROWS = 8
 
@@ -22,7 +25,7 @@ class Options(NamedTuple):
   precision: str = 'float32'  # See `products.PRECISIONS`.
   # How many rows may count, increasing: one program branch each. (): all.
   row_counts: tuple[int, ...] = ()
-  logits_bytes: int = _LOGITS_BYTES
+  logits_bytes: int = 0  # That exist at a time; 0: what the platform likes.
   through_teacher: bool = False  # Whether its table has a gradient.
 
 
@@ -172,7 +175,9 @@ def _compacted(
   branch = jnp.searchsorted(jnp.array(counts), num_real)
 
   def of(count):
-    chunk = max(1, options.logits_bytes // (4 * kernel.shape[1]))
+    is_cached = teacher is not None or not with_grads
+    limit = options.logits_bytes or _logits_bytes(is_cached)
+    chunk = max(1, limit // (4 * kernel.shape[1]))
     (total, nll), grads = _chunked(
       options,
       with_grads,
@@ -197,6 +202,11 @@ def _compacted(
   if with_grads:
     grads = back(grads[0]), *grads[1:]
   return (total, back(nll)), grads
+
+
+def _logits_bytes(is_cached: bool) -> int:
+  on_cpu = jax.default_backend() == 'cpu'
+  return _CACHE_BYTES if on_cpu and is_cached else _LOGITS_BYTES
 
 
 def _chunked(
@@ -328,20 +338,32 @@ def _augmentation(options, teacher, logits, targets, weights):
   precision, temperature = options.precision, teacher.temperature
   table = products.rounded(teacher.table, precision)
   own = table[targets]
-  taught = products.contract(own, table, 1, 1, precision) / temperature
-  log_taught = jax.nn.log_softmax(taught, axis=-1)
-  log_given = jax.nn.log_softmax(logits / temperature, axis=-1)
-  probability = jnp.exp(log_taught)
-  surplus = log_taught - log_given
-  divergence = jnp.sum(probability * surplus, axis=-1)
+  product = products.contract(own, table, 1, 1, precision)
+  taught = jax.lax.optimization_barrier(product) / temperature
+  given = logits / temperature
+  taught_exp, taught_total, taught_log = _exponentials(taught)
+  given_exp, given_total, given_log = _exponentials(given)
+  # Of log probabilities, the teacher's minus the model's, but for a constant.
+  surplus, constant = taught - given, given_log - taught_log
+  mean_surplus = jnp.sum(taught_exp * surplus, axis=-1) / taught_total
+  divergence = mean_surplus + constant
   factor = weights * teacher.weight
-  scale = (factor / temperature)[:, None]
-  d_logits = scale * (jnp.exp(log_given) - probability)
+  scale = factor / temperature
+  share = (scale / taught_total)[:, None]
+  d_logits = given_exp * (scale / given_total)[:, None] - taught_exp * share
   d_table = None
   if options.through_teacher:
-    d_taught = scale * probability * (surplus - divergence[:, None])
+    d_taught = taught_exp * share * (surplus - mean_surplus[:, None])
     # The table is read twice: as all words, and as the targets.
     d_table = products.outer(d_taught, own, precision)
     d_own = products.dot(d_taught, table, precision)
     d_table = d_table.at[targets].add(d_own)
   return jnp.sum(factor * divergence), d_logits, d_table
+
+
+def _exponentials(x):
+  """exp(x - max), computed once; its sum; log sum exp(x): of float[N, V]."""
+  shift = jnp.max(x, axis=-1)
+  values = jax.lax.optimization_barrier(jnp.exp(x - shift[:, None]))
+  total = jnp.sum(values, axis=-1)
+  return values, total, shift + jnp.log(total)
