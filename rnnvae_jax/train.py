@@ -99,7 +99,7 @@ def train(
   first, step = int(state.step), int(state.step)
   epoch = feeding.schedule.steps_per_epoch
   logging.info(
-    '%s steps are %.1f epochs of this text, of %s steps each.',
+    '%s steps are %.3g epochs of this text, of %s steps each.',
     f'{num_steps:,}',
     num_steps / epoch,
     f'{epoch:,}',
