@@ -412,12 +412,12 @@ def validate(config: ml_collections.ConfigDict) -> None:
       f'config.train.pretrain_steps={train.pretrain_steps} leaves nothing of '
       f'config.train.num_steps={train.num_steps}, which counts them.'
     )
-  waits = config.optimizer.average_patience + 1
-  if waits > 1 and 0 < train.patience <= waits:
+  waits = config.optimizer.average_patience
+  if waits and 0 < train.patience <= waits + 1:
     raise ValueError(
-      f'config.optimizer.average_patience={config.optimizer.average_patience}: '
-      f'training stops first, at config.train.patience={train.patience}, which '
-      f'may be 0 or more than {waits}.'
+      f'config.optimizer.average_patience={waits}: training stops first, at '
+      f'config.train.patience={train.patience}, which may be 0 or more than '
+      f'{waits + 1}.'
     )
   if train.pretrain_steps % train.eval_every:
     raise ValueError(

@@ -170,10 +170,7 @@ def _record(config, workdir: str) -> dict[str, Any]:
   It is written before there is anything to tell, so that a kill leaves what the
   run was begun with.
   """
-  path = os.path.join(workdir, _RECORD)
-  done: dict[str, Any] = {}
-  if os.path.exists(path):
-    done = runs.read_json(path)
+  done = _read_record(workdir)
   described = {
     key: value
     for key, value in config_lib.flatten(config).items()
@@ -198,6 +195,11 @@ def _record(config, workdir: str) -> dict[str, Any]:
   return done
 
 
+def _read_record(workdir: str) -> dict[str, Any]:
+  path = os.path.join(workdir, _RECORD)
+  return runs.read_json(path) if os.path.exists(path) else {}
+
+
 def _keep_record(workdir: str, done: Mapping[str, Any]) -> None:
   os.makedirs(workdir, exist_ok=True)
   writers.write_json(os.path.join(workdir, _RECORD), done)
@@ -218,6 +220,8 @@ def _train_together(configs: Mapping[str, Any], deadline: float) -> None:
     folder: config
     for folder, config in configs.items()
     if not os.path.exists(runs.checkpoint_dir(folder))
+    # Whose checkpoints may have been removed since.
+    and 'metrics' not in _read_record(folder)
   }
   if len(fresh) < 2 or jax.default_backend() not in _BATCHING:
     return

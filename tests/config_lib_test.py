@@ -78,6 +78,8 @@ class ApplyTest(parameterized.TestCase):
   def test_tiny_reads_the_grammar_unless_another_corpus_is_named(self):
     self.assertEqual(self.apply('tiny').corpus.name, 'grammar')
     self.assertEqual(self.apply('tiny,lee').corpus.name, 'lee')
+    folder = self.create_tempdir().full_path
+    self.assertEqual(self.apply(f'tiny,{folder}').corpus.name, folder)
 
   @parameterized.parameters(
     ('mikolov', 'ptb', 'mikolov'),
@@ -92,8 +94,6 @@ class ApplyTest(parameterized.TestCase):
     config.corpus.name, config.corpus.protocol = 'ptb', protocol
     config_lib.apply(config, config_lib.parse_arg(corpus, tiny=False))
     self.assertEqual(config.corpus.protocol, wanted)
-    folder = self.create_tempdir().full_path
-    self.assertEqual(self.apply(f'tiny,{folder}').corpus.name, folder)
 
 
 class DefaultTest(absltest.TestCase):

@@ -337,6 +337,19 @@ class ReproduceTest(parameterized.TestCase):
     self.assertEqual([x['commits'] for x in seen], [['c'], ['c'], ['c', 'd']])
     self.assertEqual(seen[2]['environment']['commit'], 'c')
 
+  def test_what_is_done_is_done_without_its_checkpoints_too(self):
+    config = reproduce.load('toy')['get_config']('row=lm')
+    folders = 'runs/a', 'runs/b'
+    for folder in folders:
+      os.makedirs(folder)
+      pathlib.Path(folder, 'reproduced.json').write_text('{"metrics": {}}')
+    with (
+      mock.patch.object(reproduce, '_BATCHING', ('cpu',)),
+      mock.patch.object(reproduce.population, 'train') as train,
+    ):
+      reproduce._train_together(dict.fromkeys(folders, config), float('inf'))
+    train.assert_not_called()
+
   @parameterized.parameters(
     ('toy', ('vae_a_3',), "--rows = 'vae_a_3' is unknown"),
     ('toi', (), "Did you mean 'toy'"),
