@@ -149,43 +149,46 @@ def run(
   """
   config_lib.validate(config)
   runs.check_folder(config, workdir)
-  done = _record(config, workdir)
-  if 'metrics' in done:
+  done, described = _read_record(workdir), _described(config)
+  if done.get('config') == described:
     return done
+  done = _begin_record(workdir)
   start = time.time()
   try:
     corpus = train.train(config, workdir, deadline)
     if corpus is None:
       return None
-    done['metrics'] = _evaluate(config, workdir, corpus)
+    metrics = _evaluate(config, workdir, corpus)
+    done |= {'metrics': metrics, 'config': described}
     return done
   finally:  # Also when it is stopped: the time counts.
     done['wall_seconds'] += time.time() - start
     _keep_record(workdir, done)
 
 
-def _record(config, workdir: str) -> dict[str, Any]:
-  """What a run's folder says of it, from now on of this commit too.
-
-  It is written before there is anything to tell, so that a kill leaves what the
-  run was begun with.
-  """
-  done = _read_record(workdir)
-  described = {
+def _described(config) -> dict[str, Any]:
+  """The settings that a run's figures depend on."""
+  return {
     key: value
     for key, value in config_lib.flatten(config).items()
     if not key.startswith(('data.', 'generate.', 'judge.', 'trace.'))
   }
-  if done.get('config') == described and 'metrics' in done:
-    return done
-  done.pop('metrics', None)  # Figures of another evaluation.
+
+
+def _begin_record(workdir: str) -> dict[str, Any]:
+  """What a run's folder says of it, from now on of this commit too.
+
+  It is written before there is anything to tell, so that a kill leaves what the
+  run was begun with. Figures of another evaluation stay, with the config that
+  they are of, until there are others.
+  """
   now = environment.describe()
   first: dict[str, Any] = {
     'environment': now,
     'wall_seconds': 0.0,
     'commits': [],
   }
-  done = first | done | {'config': described}
+  done = first | _read_record(workdir)
   if now['commit'] not in done['commits']:
     done['commits'].append(now['commit'])
   # Of what was killed, the metrics alone know how long it took.
@@ -230,7 +233,7 @@ def _train_together(configs: Mapping[str, Any], deadline: float) -> None:
     logging.info('One seed after the other: %s', reason)
     return
   start, folders = time.time(), [*fresh]
-  records = [_record(config, folder) for folder, config in fresh.items()]
+  records = [_begin_record(folder) for folder in fresh]
   for folder, config in fresh.items():
     corpus = runs.prepare(config, folder)
   saved = [

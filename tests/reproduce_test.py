@@ -337,6 +337,30 @@ class ReproduceTest(parameterized.TestCase):
     self.assertEqual([x['commits'] for x in seen], [['c'], ['c'], ['c', 'd']])
     self.assertEqual(seen[2]['environment']['commit'], 'c')
 
+  def test_figures_stay_until_there_are_others(self):
+    config = reproduce.load('toy')['get_config']('row=lm')
+    path = pathlib.Path('runs/a/reproduced.json')
+    with (
+      mock.patch.object(reproduce.train, 'train'),
+      mock.patch.object(reproduce, '_evaluate') as evaluate,
+    ):
+      evaluate.return_value = {'test_perplexity': 9.0}
+      first = reproduce.run(config, 'runs/a')
+      self.assertEqual(reproduce.run(config, 'runs/a'), first)
+      evaluate.assert_called_once()
+      config.evaluate.batch_size += 1
+      evaluate.side_effect = OSError
+      with self.assertRaises(OSError):
+        reproduce.run(config, 'runs/a')
+      kept = json.loads(path.read_text())
+      self.assertEqual(kept['metrics'], first['metrics'])
+      self.assertEqual(kept['config'], first['config'])
+      evaluate.side_effect = None
+      evaluate.return_value = {'test_perplexity': 8.0}
+      second = reproduce.run(config, 'runs/a')
+    self.assertEqual(second['metrics'], {'test_perplexity': 8.0})
+    self.assertEqual(json.loads(path.read_text()), second)
+
   def test_what_is_done_is_done_without_its_checkpoints_too(self):
     config = reproduce.load('toy')['get_config']('row=lm')
     folders = 'runs/a', 'runs/b'
