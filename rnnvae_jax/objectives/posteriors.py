@@ -101,7 +101,8 @@ def build(
     latent_size: Z.
     scale: standard deviation over sentences that batch_norm gives each latent's
       posterior mean: KL is at least Z scale² / 2.
-    committed_rate: nats of KL that committed cannot go below, per sentence.
+    committed_rate: nats of KL that committed cannot go below, per sentence. No
+      bound on information: all sentences may have the same posterior.
     flow_layers: of planar.
     concentration: kappa of von_mises_fisher.
 
