@@ -150,7 +150,7 @@ def run(
   config_lib.validate(config)
   runs.check_folder(config, workdir)
   done, described = _read_record(workdir), _described(config)
-  if done.get('config') == described:
+  if 'metrics' in done and done.get('config') == described:
     return done
   done = _begin_record(workdir)
   start = time.time()

@@ -382,8 +382,10 @@ class ValidateTest(parameterized.TestCase):
 
   def test_an_existing_folder_is_a_corpus(self):
     config = config_lib.default()
-    config.corpus.name = self.create_tempdir().full_path
+    folder = self.create_tempdir().full_path
+    config.corpus.name = folder
     config_lib.validate(config)
+    self.assertIn(f'{folder}/none', self.error(corpus__name=f'{folder}/none'))
 
 
 class FlattenTest(absltest.TestCase):

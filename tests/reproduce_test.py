@@ -337,6 +337,20 @@ class ReproduceTest(parameterized.TestCase):
     self.assertEqual([x['commits'] for x in seen], [['c'], ['c'], ['c', 'd']])
     self.assertEqual(seen[2]['environment']['commit'], 'c')
 
+  def test_a_record_without_figures_is_not_done(self):
+    config = reproduce.load('toy')['get_config']('row=lm')
+    described = reproduce._described(config)
+    os.makedirs('runs/a')
+    path = pathlib.Path('runs/a/reproduced.json')
+    path.write_text(json.dumps({'config': described}))
+    with (
+      mock.patch.object(reproduce.train, 'train'),
+      mock.patch.object(reproduce, '_evaluate') as evaluate,
+    ):
+      evaluate.return_value = {'test_perplexity': 9.0}
+      done = reproduce.run(config, 'runs/a')
+    self.assertEqual(done['metrics'], {'test_perplexity': 9.0})
+
   def test_figures_stay_until_there_are_others(self):
     config = reproduce.load('toy')['get_config']('row=lm')
     path = pathlib.Path('runs/a/reproduced.json')

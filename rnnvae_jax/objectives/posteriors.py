@@ -99,8 +99,9 @@ def build(
   Args:
     kind: one of KINDS.
     latent_size: Z.
-    scale: standard deviation over sentences that batch_norm gives each latent's
-      posterior mean: KL is at least Z scale² / 2.
+    scale: standard deviation over a batch's sentences that batch_norm gives
+      each latent's posterior mean, whose KL is Z scale² / 2 at the least, on
+      average over the batch; by running statistics it may be less.
     committed_rate: nats of KL that committed cannot go below, per sentence. No
       bound on information: all sentences may have the same posterior.
     flow_layers: of planar.
