@@ -61,7 +61,8 @@ def get_config(tail: str = ''):
     config.model.latent_size = 32
     config.model.latent_every_step = True
     config.model.posterior = 'batch_norm'
-    config.model.posterior_scale = 0.6  # KL at least 32 * 0.6**2 / 2 = 5.8.
+    # A batch's KL is at least 32 * 0.6**2 / 2 = 5.8 nats a sentence.
+    config.model.posterior_scale = 0.6
     config.objective.kl_schedule = 'linear'
     config.objective.kl_anneal_steps = 5 * _EPOCH
 

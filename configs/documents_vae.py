@@ -1,29 +1,101 @@
-r"""Document-level LSTM VAE of Yahoo and Yelp (He et al., arXiv:1901.05534).
+r"""Document-level LSTM VAEs of Yahoo and Yelp (He et al., arXiv:1901.05534).
 
-  python -m rnnvae_jax.main --config=configs/documents_vae.py:path/to/yahoo ...
-  python -m rnnvae_jax.main --config=configs/documents_vae.py:DIR,labelled ...
+  python -m rnnvae_jax.main --config=configs/documents_vae.py:path/to/texts ...
+  python -m rnnvae_jax.main \
+    --config=configs/documents_vae.py:DIR,labelled,row=skip ...
+  python -m rnnvae_jax.main --mode=reproduce --table=documents_vae ...
 
-A folder has to be named, with yahoo.train.txt, yahoo.valid.txt and
-yahoo.test.txt (or train.txt ...), tokens separated by spaces, as the text-VAE
-versions of both corpora have them (100,000 / 10,000 / 10,000 documents);
-`labelled` where each line begins with a label and a tab. LSTM 1,024, embeddings
-512, z 32, dropout .5; rows as in ptb_vae.py.
+Rows of the table are a corpus and a row of ptb_vae.py. Those of `yahoo` are of
+the folder $RNNVAE_DATA_DIR/yahoo (data/yahoo where that is not set), with
+yahoo.train.txt, yahoo.valid.txt and yahoo.test.txt as the text-VAE version of
+the corpus has them: 100,000 / 10,000 / 10,000 documents, tokens separated by
+spaces, a label and a tab before each; so with `yelp`. Any other folder of
+documents is named, with a row of ptb_vae.py; `labelled` where each line begins
+with a label and a tab. LSTM 1,024, embeddings 512, z 32, dropout .5.
 """
 
 import os
 import runpy
 
+from rnnvae_jax import config_lib
+
 _BASE = runpy.run_path(os.path.join(os.path.dirname(__file__), 'ptb_vae.py'))
 _EPOCH = 3_120  # Steps, of 32 documents: 100,000 make 3,125.
+_CORPORA = 'yahoo', 'yelp'
+# Where a published row has another one than `ptb_vae`.
+_STRENGTHS = {
+  'ae_free_bits': 4.0,
+  'batch_norm': 0.6,
+  'von_mises_fisher': 13.0,
+}
+
+PROTOCOL = (
+  'Yahoo and Yelp, 100,000 / 10,000 / 10,000 documents tokenised as '
+  'distributed, 20,000 types, eos counted, documents cut at 200 tokens; NLL '
+  'importance-weighted with 500 samples for VAEs, exact for the language '
+  'model; active units at variance .01 of 32. Epochs as in `ptb_vae`. Products '
+  'in bfloat16. Mutual information was published by several estimators, hence '
+  'is not compared.'
+)
+
+
+def _lm(nll):
+  published = {'test_nll_per_sentence': nll}
+  return {'published': published, 'source': 'He et al., table 1'}
+
+
+def _vae(nll, kl, units=None, source='BN-VAE, table 8'):
+  published = {'test_iwae_nll': nll, 'test_kl': kl}
+  if units is not None:
+    published['test_active_units'] = units
+  return {'published': published, 'source': source}
+
+
+_HE = 'He et al., table 1'
+ROWS = {
+  'yahoo_lstm_lm': _lm(328.1),
+  'yahoo_monotonic': _vae(328.6, 0.0, source=_HE),
+  'yahoo_cyclical': _vae(330.6, 2.1, 2.3),
+  'yahoo_aggressive': _vae(326.6, 6.7, source=_HE),
+  'yahoo_beta': _vae(328.7, 6.3, 8.0),
+  'yahoo_free_bits': _vae(330.6, 5.7, 3),
+  'yahoo_skip': _vae(328.5, 2.3, 8.1),
+  'yahoo_von_mises_fisher': _vae(327.4, 2.0, 32),
+  'yahoo_batch_norm': _vae(326.7, 6.2, 32),
+  'yahoo_ae_free_bits': _vae(326.2, 8.1, 32),
+  'yelp_lstm_lm': _lm(357.3),
+  'yelp_monotonic': _vae(358.1, 0.0, source=_HE),
+  'yelp_cyclical': _vae(359.5, 2.0, 4.1),
+  'yelp_aggressive': _vae(355.9, 3.7, source=_HE),
+  'yelp_beta': _vae(358.2, 4.2, 4.2),
+  'yelp_free_bits': _vae(359.8, 4.9, 32),
+  'yelp_skip': _vae(357.6, 1.9, 7.4),
+  'yelp_von_mises_fisher': _vae(357.5, 2.0, 32),
+  'yelp_batch_norm': _vae(356.5, 6.5, 32),
+  'yelp_ae_free_bits': _vae(356.0, 7.6, 32),
+}
 
 
 def get_config(tail: str = ''):
-  parts = tail.split(',')
+  parts = [part for part in tail.split(',') if part]
   labelled = 'labelled' in parts
-  config = _BASE['get_config'](','.join(p for p in parts if p != 'labelled'))
+  parts = [part for part in parts if part != 'labelled']
+  asked = [part[4:] for part in parts if part.startswith('row=')]
+  corpus, _, row = asked[-1].partition('_') if asked else ('', '', '')
+  if corpus in _CORPORA:
+    config_lib.check_row(asked[-1], ROWS)
+    rest = [part for part in parts if not part.startswith('row=')]
+    strength = [f'strength={_STRENGTHS[row]}'] if row in _STRENGTHS else []
+    parts = [f'row={row}', *strength, *rest]
+  config = _BASE['get_config'](','.join(parts))
   config.corpus.labelled = labelled
+  # Of the text, nothing is the default but what the row says.
   if config.corpus.name == 'ptb' and 'ptb' not in parts:
-    config.corpus.name = ''  # Which is refused: it has no default.
+    config.corpus.name = ''  # Which is refused.
+    if corpus in _CORPORA:
+      folder = os.environ.get('RNNVAE_DATA_DIR') or 'data'
+      config.corpus.name = os.path.join(os.path.abspath(folder), corpus)
+      config.corpus.labelled = True
   if config.train.eval_every != _BASE['_EPOCH']:  # Tiny.
     return config
   config.corpus.vocab_size = 20_000

@@ -6,10 +6,11 @@ r"""Sentence VAEs on Penn Treebank that do and do not collapse, side by side.
 Published rows: the LSTM VAEs that Optimus (Li et al., arXiv:2004.04092) has in
 its table 8, all of one model: LSTM 256, embeddings 256, z 32, dropout .5 on the
 decoder's inputs and outputs. The other rows have that model too, and differ in
-one control of the KL term each, set to the rate of `ae_free_bits`, about 5
-nats, where the control has a target to set; those of another prior or posterior
-have free bits, too. All have one budget but `ae_free_bits_long`, which is given
-more, as the published runs were, which went on for up to 100 epochs.
+one control of the KL term each, set to about 5 nats where the control has a
+target to set (`committed` to 3, which it never goes below); those of another
+prior, and of the flow, have free bits of a batch, too. All have one budget but
+both rows of `ae_free_bits`: they begin as an autoencoder, and the long one is
+given more, as the published runs were, which went on for up to 100 epochs.
 
 What else is not as in the code that the published rows are from: the encoder
 reads words through the decoder's embeddings and gives its last cell state to
@@ -26,7 +27,8 @@ PROTOCOL = (
   'counted; no sentence cut), sentence by sentence; perplexities '
   'importance-weighted with 500 samples for VAEs, exact for the language '
   'model; mutual information over the whole split (at most log 3,761 = 8.23), '
-  'active units at variance .01 of 32. The best validation ELBO chooses the '
+  'active units at variance .01 of 32 (von Mises-Fisher: of means on a '
+  'sphere of radius 32**.5). The best validation ELBO chooses the '
   'checkpoint, the best reconstruction that of the autoencoder. Products in '
   'bfloat16. All train for 36 epochs but `ae_free_bits_long`, for 60; both '
   'rows of this control for 5 more before, as an autoencoder. The published '
@@ -83,7 +85,7 @@ _EPOCHS = {'ae_free_bits_long': 60}
 _STRENGTHS = {
   'ae_free_bits': 5.0,  # Their target, nats in all latents together.
   'ae_free_bits_long': 5.5,  # For a KL of 5: what is kept is a little less.
-  'batch_norm': 0.55,  # KL at least 32 * 0.55**2 / 2 = 4.8 nats.
+  'batch_norm': 0.55,  # A batch's KL is at least 32 * 0.55**2 / 2 = 4.8.
   'free_bits': 5.0,
   'soft_free_bits': 5.0,
   'lagrangian': 5.0,

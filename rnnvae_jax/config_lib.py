@@ -8,7 +8,7 @@ import ml_collections
 
 from rnnvae_jax import errors, models
 from rnnvae_jax.baselines import ngrams
-from rnnvae_jax.data import corpora, protocols
+from rnnvae_jax.data import batches, corpora, protocols
 from rnnvae_jax.models import cells, sentence_vae
 from rnnvae_jax.objectives import (
   free_bits,
@@ -402,6 +402,22 @@ def validate(config: ml_collections.ConfigDict) -> None:
       'activation_penalty or temporal_penalty: these are of one direction. '
       'Set them to 0.'
     )
+  if model.feed_forward.direct and any(map(config.objective.get, penalties)):
+    raise ValueError(
+      'config.model.feed_forward.direct = True with config.objective.'
+      'activation_penalty or temporal_penalty: the embedded words that go to '
+      'the output beside the features would be held down, too. Set them to 0.'
+    )
+  protocol = corpus.protocol or corpora.default_protocol(corpus.name)
+  kind = protocols.PROTOCOLS[protocol].kind
+  if model.pretrained_embeddings and kind != 'word':
+    raise ValueError(
+      f'config.model.pretrained_embeddings = {model.pretrained_embeddings!r} '
+      f'are of words; config.corpus.protocol = {protocol!r} is about {kind}s. '
+      "Legal: ''."
+    )
+  if corpus.stream:
+    batches.windows(train.unroll, train.unroll_spread)
   if corpus.stream and model.both_directions:
     raise ValueError(
       'config.model.both_directions = True reads sentences in reverse; streams '
@@ -453,8 +469,25 @@ _IGNORED = (
       'dropout.',
       'objective.',
       'optimizer.',
+      'model.backend',
+      'model.bidirectional_encoder',
       'model.both_directions',
+      'model.cell',
+      'model.committed_rate',
+      'model.concentration',
+      'model.embedding_init_scale',
+      'model.flow_layers',
+      'model.init_scale',
+      'model.inputless',
+      'model.latent_every_step',
+      'model.latent_to_output',
+      'model.num_layers',
+      'model.output_bias',
+      'model.posterior',
+      'model.precision',
       'model.pretrained_embeddings',
+      'model.prior',
+      'model.tied_embeddings',
     ),
   ),
   (
@@ -564,6 +597,16 @@ _IGNORED = (
     ('dropout.word', 'dropout.embedding'),
   ),
   (
+    'config.objective.free_bits = 0 leaves the KL as it is',
+    lambda flat: not flat['objective.free_bits'],
+    ('objective.free_bits_per',),
+  ),
+  (
+    'config.generate.beam_size = 1 ranks no beams',
+    lambda flat: flat['generate.beam_size'] == 1,
+    ('generate.length_penalty',),
+  ),
+  (
     "config.model.posterior = 'von_mises_fisher' has one KL whatever it says",
     lambda flat: flat['model.posterior'] == 'von_mises_fisher',
     ('objective.kl_',),
@@ -608,7 +651,28 @@ def _check_combination(config) -> None:
   is_sphere = model.posterior == 'von_mises_fisher'
   is_normalised = model.posterior == 'batch_norm'
   controls = objective.rate_control != 'none'
+  # Nats a sentence that the KL may be held up to, and those it has anyhow.
+  is_per_latent = objective.free_bits_per in ('latent', 'sentence_latent')
+  held = objective.free_bits * (model.latent_size if is_per_latent else 1)
+  held = objective.target_rate if controls else held
+  is_committed = model.posterior == 'committed'
   for wrong, message in (
+    (
+      objective.kl_weight == 0
+      and (
+        objective.free_bits > 0 or objective.rate_control == 'soft_free_bits'
+      ),
+      'config.objective.kl_weight = 0 takes away the KL term that free bits '
+      'are of: set it above 0, or config.objective.free_bits and rate_control '
+      'to their defaults.',
+    ),
+    (
+      is_committed and 0 < held <= model.committed_rate,
+      f'config.model.committed_rate = {model.committed_rate} is what the KL is '
+      f'at least, so there is nothing to hold up to {held:g} nats. Set '
+      'config.objective.free_bits and rate_control to their defaults, or ask '
+      'for more.',
+    ),
     (
       objective.kl_schedule != 'constant' and not objective.kl_anneal_steps,
       f'config.objective.kl_schedule = {objective.kl_schedule!r} takes '

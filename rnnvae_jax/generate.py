@@ -28,17 +28,14 @@ _NO_LATENTS = (
 
 def sample(config: Any, workdir: str) -> None:
   """Writes `generate.num_samples` sentences drawn from the model."""
-  if config.generate.beam_size > 1 and config.generate.temperature > 0:
-    raise ValueError(
-      f'config.generate.beam_size = {config.generate.beam_size} searches, it '
-      'does not draw: it wants config.generate.temperature = 0.'
-    )
+  _check_search(config, 'temperature')
   run = runs.open_run(config, workdir)
   _write(config, _spelt(run, prior_samples(run, config.generate.num_samples)))
 
 
 def reconstruct(config: Any, workdir: str) -> None:
   """Writes each input line as the VAE sees it, a tab, its reconstruction."""
+  _check_search(config, 'reconstruct_temperature')
   run = runs.open_run(config, workdir)
   split = _read(run)
   sentences = decode(
@@ -54,6 +51,7 @@ def interpolate(config: Any, workdir: str) -> None:
   Lines 1 and 2, 3 and 4 and so on of `generate.input` are the pairs, seen
   through the posterior; without an input, samples of the prior are.
   """
+  _check_search(config, 'reconstruct_temperature')
   run = runs.open_run(config, workdir)
   if config.generate.input:
     split = _read(run)
@@ -82,6 +80,19 @@ def score(config: Any, workdir: str) -> None:
   nats = values['nll' if run.task.latents is None else 'iwae_nll']
   rows = zip(nats, split.lengths, _texts(run, split), strict=True)
   _write(config, (f'{nll:.4f}\t{count}\t{text}' for nll, count, text in rows))
+
+
+def _check_search(config: Any, key: str) -> None:
+  """Raises ValueError for a beam search at a temperature, config.generate.KEY.
+
+  That of training's own samples is not refused: they are drawn.
+  """
+  generate = config.generate
+  if generate.beam_size > 1 and generate[key] > 0:
+    raise ValueError(
+      f'config.generate.beam_size = {generate.beam_size} searches, it does not '
+      f'draw: it wants config.generate.{key} = 0.'
+    )
 
 
 MODES = {

@@ -329,8 +329,7 @@ def _add(
       for name in results[0]['metrics']
     },
     'config': f'configs/{table}.py:row={row}',
-    'command': f'python -m rnnvae_jax.main --mode=reproduce --table={table} '
-    f'--rows={row} --seeds={len(results) + len(failed)} --workdir=runs/tables',
+    'command': tables.command(table, [row], len(results) + len(failed)),
     'commits': list(dict.fromkeys(commits)),
     'device': f'{last["device"]}, {last["cores"]} core'
     + ('s' if last['cores'] > 1 else ''),

@@ -136,6 +136,8 @@ class ValidateTest(parameterized.TestCase):
   @parameterized.parameters(
     ({'model.kind': 'ngrams'}, 'dropout.output', 0.5),
     ({'model.kind': 'ngrams'}, 'model.both_directions', True),
+    ({'model.kind': 'ngrams'}, 'model.tied_embeddings', True),
+    ({'model.kind': 'ngrams'}, 'model.cell', 'lstm'),
     ({'model.cell': 'feed_forward'}, 'model.num_layers', 2),
     ({'model.cell': 'feed_forward'}, 'dropout.recurrent', 0.5),
     ({'model.cell': 'feed_forward'}, 'model.backend', 'scan'),
@@ -197,6 +199,8 @@ class ValidateTest(parameterized.TestCase):
     ({}, 'model.concentration', 30.0),
     ({}, 'model.prior_components', 9),
     ({'model.inputless': True}, 'dropout.word', 0.3),
+    ({}, 'objective.free_bits_per', 'latent'),
+    ({'generate.temperature': 0.0}, 'generate.length_penalty', 0.5),
   )
   def test_nor_does_a_vae_accept_it(self, base, key, value):
     message = self.error(**base, **{key: value})
@@ -297,6 +301,63 @@ class ValidateTest(parameterized.TestCase):
       'constant KL',
     ),
     ({'objective.rate_control': 'soft_free_bits'}, 'target_rate above 0'),
+    (
+      {'objective.free_bits': 3.0, 'objective.kl_weight': 0.0},
+      'takes away the KL term',
+    ),
+    (
+      {
+        'objective.rate_control': 'soft_free_bits',
+        'objective.target_rate': 5.0,
+        'objective.kl_weight': 0.0,
+      },
+      'takes away the KL term',
+    ),
+    (
+      {
+        'model.posterior': 'committed',
+        'model.committed_rate': 8.0,
+        'model.latent_size': 10,
+        'objective.free_bits': 0.7,
+        'objective.free_bits_per': 'sentence_latent',
+      },
+      'nothing to hold up to 7 nats',
+    ),
+    (
+      {
+        'model.posterior': 'committed',
+        'model.committed_rate': 8.0,
+        'objective.rate_control': 'lagrangian',
+        'objective.target_rate': 5.0,
+      },
+      'nothing to hold up to 5 nats',
+    ),
+    (
+      {
+        'model.kind': 'language_model',
+        'model.cell': 'feed_forward',
+        'model.feed_forward.direct': True,
+        'objective.activation_penalty': 2.0,
+      },
+      'beside the features',
+    ),
+    (
+      {
+        'model.kind': 'language_model',
+        'corpus.protocol': 'characters',
+        'model.pretrained_embeddings': 'glove',
+      },
+      'is about characters',
+    ),
+    (
+      {
+        'model.kind': 'language_model',
+        'corpus.stream': True,
+        'train.unroll': 6,
+        'train.unroll_spread': 3,
+      },
+      'Legal: up to 2',
+    ),
     (
       {'model.prior': 'mixture', 'model.posterior': 'batch_norm'},
       'Legal: gaussian, planar',

@@ -325,6 +325,11 @@ class ModesTest(parameterized.TestCase):
   def test_a_search_draws_nothing(self):
     with self.assertRaisesRegex(SystemExit, 'generate.temperature = 0'):
       self.mode('sample', 'generate.beam_size=3')
+    for mode in ('reconstruct', 'interpolate'):
+      with self.assertRaisesRegex(SystemExit, 'reconstruct_temperature = 0'):
+        self.mode(
+          mode, 'generate.beam_size=3', 'generate.reconstruct_temperature=0.5'
+        )
     printed = self.mode(
       'sample', 'generate.beam_size=3', 'generate.temperature=0'
     )

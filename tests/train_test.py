@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from rnnvae_jax import config_lib, train
+from rnnvae_jax import config_lib, evaluate, train
 from rnnvae_jax.training import checkpoints, optimizers, runs, tasks
 from rnnvae_jax.training import state as state_lib
 
@@ -106,6 +106,29 @@ class RowsTest(parameterized.TestCase):
     self.assertEqual(begun[4], begun[3])
     self.assertEqual(final_state(config, killed), final_state(config, whole))
     self.assertEqual(metrics(killed), metrics(whole))
+
+  def test_documents_with_labels_train_and_are_evaluated(self):
+    data = self.create_tempdir().full_path
+    os.makedirs(os.path.join(data, 'yahoo'))
+    for split in ('train', 'valid', 'test'):
+      path = os.path.join(data, 'yahoo', f'yahoo.{split}.txt')
+      with open(path, 'w') as file:
+        file.write('0\ta b c .\n7\tb c a d .\n' * 8)
+    path = os.path.join('configs', 'documents_vae.py')
+    with mock.patch.dict(os.environ, RNNVAE_DATA_DIR=data):
+      config = runpy.run_path(path)['get_config']('row=yahoo_ae_free_bits,tiny')
+      config.corpus.name = os.path.join(data, 'yahoo')
+      config.corpus.labelled = True
+    config_lib.validate(config)
+    workdir = self.create_tempdir().full_path
+    corpus = train.train(config, workdir)
+    # The label is none of the words.
+    self.assertNotIn('7', corpus.vocab.tokens)
+    config.evaluate.split = 'test'
+    figures = evaluate.evaluate(config, workdir)['test']
+    self.assertEqual(figures['sentences'], 16)
+    self.assertEqual(figures['tokens'], 8 * (5 + 6))
+    self.assertEqual(figures['iw_samples'], config.evaluate.iw_samples)
 
   def test_a_validation_that_is_no_number_is_not_kept(self):
     config = row_config('monotonic')

@@ -25,6 +25,14 @@ _TITLES = {
 _BOUNDED = 'nll_per_sentence', 'perplexity', 'nll_per_token', 'bits_per_token'
 
 
+def command(table: str, rows: Sequence[str], seeds: int) -> str:
+  """What trains and evaluates these rows."""
+  return (
+    f'python -m rnnvae_jax.main --mode=reproduce --table={table} '
+    f'--rows={",".join(rows)} --seeds={seeds} --workdir=runs/tables'
+  )
+
+
 def section(table: Mapping[str, Any]) -> str:
   """A table as Markdown: what any of its rows has published, and ours."""
   rows = table['rows']
@@ -37,13 +45,9 @@ def section(table: Mapping[str, Any]) -> str:
     _line(columns),
     _line(['---'] * len(columns)),
   ]
-  idle = [
-    name
-    for name, row in rows.items()
-    if not row['published'] and 'ours' not in row
-  ]
+  missing = [name for name, row in rows.items() if 'ours' not in row]
   for name, row in rows.items():
-    if name in idle:
+    if name in missing and not row['published']:
       continue
     ours = row.get('ours', {})
     cells = [_cell(row['published'], ours, metric) for metric in metrics]
@@ -62,11 +66,10 @@ def section(table: Mapping[str, Any]) -> str:
     if row.get('diverged_seeds')
   ]
   commands = _commands(rows)
-  if idle:
-    lines += [
-      '',
-      'Not measured yet: ' + ', '.join(f'`{x}`' for x in idle) + '.',
-    ]
+  if missing:
+    names = ', '.join(f'`{name}`' for name in missing)
+    lines += ['', f'Not measured yet: {names}.']
+    commands.append(command(table['table'], missing, 1) + '  # not run yet')
   if commands:
     lines += ['', '```', *commands, '```']
   return '\n'.join([*lines, ''])

@@ -393,8 +393,9 @@ def sentence_vae(
 
     Returns:
       reconstruction, kl, iwae_nll float[B], nats; posterior_mean float[B, Z],
-      in units of the prior's deviation; where mutual information can be
-      estimated mean, log_var and noise float[B, Z] for it, of the first sample.
+      in units of the deviation of the family's own prior, whichever prior is
+      learnt; where mutual information can be estimated mean, log_var and noise
+      float[B, Z] for it, of the first sample.
       Of several samples iwae_variance float[B], over draws of them; where the
       KL is their mean kl_variance float[B], that of this mean.
     """

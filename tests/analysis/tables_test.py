@@ -46,7 +46,15 @@ class SectionTest(absltest.TestCase):
     row = f'| `lstm` | 7.5 / 8.00 |  | nowhere | 1.5 | {commits} |'
     self.assertIn(row, lines)
     self.assertIn('| `unseen` |  | 5.0 / - | a paper |  |  |', lines)
-    self.assertIn('Not measured yet: `idle`.', lines)
+
+  def test_what_was_not_run_has_its_command(self):
+    lines = tables.section(TABLE).splitlines()
+    self.assertIn('Not measured yet: `unseen`, `idle`.', lines)
+    command = tables.command('toy', ['unseen', 'idle'], 1)
+    self.assertIn('--rows=unseen,idle --seeds=1', command)
+    self.assertIn(f'{command}  # not run yet', lines)
+    done = {name: TABLE['rows'][name] for name in ('lstm', 'ngrams')}
+    self.assertNotIn('not run', tables.section(TABLE | {'rows': done}))
 
   def test_minutes_keep_the_digits_before_the_point(self):
     minutes = [tables._minutes(60 * m) for m in (0.0333, 1.5, 9.64, 27.3, 124)]

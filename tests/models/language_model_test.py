@@ -149,6 +149,7 @@ def options(names):
     'tied': {'tied_embeddings': True},
     'latent': {'latent_size': LATENT},
     'every': {'latent_size': LATENT, 'latent_every_step': True},
+    'skip': {'latent_size': LATENT, 'latent_to_output': True},
     'inputless': {'inputless': True},
   }
   return {k: v for name in names.split() for k, v in values[name].items()}
@@ -160,7 +161,7 @@ COVERING = (
   ('gru', 2, 'tied latent'),
   ('gru', 3, 'every'),
   ('lstm', 1, 'latent'),
-  ('lstm', 2, 'every inputless'),
+  ('lstm', 2, 'every inputless skip'),
   ('lstm', 3, 'tied'),
   ('elman', 1, 'every tied'),
   ('elman', 2, ''),
@@ -363,6 +364,22 @@ class LatentsTest(parameterized.TestCase):
     params['params']['recurrent']['layer_0']['kernel'] = kernel[:EMBEDDING]
     want = nll_of(once)(params, *batch(), LATENTS)
     assert_close(without, want, roundings(2))
+    self.assertGreater(np.max(np.abs(with_latents - want)), 0.01)
+
+  def test_skipped_to_the_output_are_more_inputs_of_that(self):
+    plain = make('gru', 1, latent_size=LATENT)
+    skipping = make('gru', 1, latent_size=LATENT, latent_to_output=True)
+    params = jax.tree.map(np.copy, parameters(skipping))
+    values = params['params']
+    kernel = values['output_kernel']
+    self.assertEqual(kernel.shape, (HIDDEN + LATENT, VOCAB))
+    with_latents = nll_of(skipping)(params, *batch(), LATENTS)
+    values['output_kernel'] = kernel[:HIDDEN]
+    want = nll_of(plain)(params, *batch(), LATENTS)
+    kernel[HIDDEN:] = 0
+    values['output_kernel'] = kernel
+    without = nll_of(skipping)(params, *batch(), LATENTS)
+    assert_close(without, want, roundings(1))
     self.assertGreater(np.max(np.abs(with_latents - want)), 0.01)
 
 

@@ -274,6 +274,19 @@ class ImportanceWeightedVarianceTest(absltest.TestCase):
     # To first order in 1 / samples; the share of the next is about 1 / 64.
     self.assertAlmostEqual(got / np.var(np.float64(bounds)), 1.0, delta=0.06)
 
+  def test_shrinks_as_samples_are_added_and_so_does_that_of_the_bound(self):
+    rng = np.random.default_rng(0)
+    log_weights = jnp.float32(rng.normal(size=(4_000, 256)))
+    of_bound, estimated = [], []
+    for samples in (4, 16, 64, 256):
+      several = log_weights[:, :samples].T
+      of_bound.append(np.var(losses.importance_weighted_nll(several)))
+      variances = losses.importance_weighted_variance(several)
+      estimated.append(np.mean(variances))
+    # Four times the samples leave about a quarter.
+    self.assertTrue(np.all(np.divide(of_bound[1:], of_bound[:-1]) < 0.4))
+    self.assertTrue(np.all(np.divide(estimated[1:], estimated[:-1]) < 0.5))
+
   def test_of_equal_weights_is_zero(self):
     log_weights = jnp.full((5, 3), -7.0)
     got = losses.importance_weighted_variance(log_weights)

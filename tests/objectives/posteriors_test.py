@@ -210,6 +210,22 @@ class PlanarTest(absltest.TestCase):
     self.assertTrue(np.any(np.abs(z - start) > 0.1))
     self.assertTrue(np.any(np.abs(log_q - log_q0) > 0.1))
 
+  def test_of_one_latent_it_integrates_to_one_and_to_the_kl(self):
+    family, points = build('planar', 1), 8_001
+    outputs = jnp.repeat(outputs_of(family, 2.0, rows=1), points, axis=0)
+    grid = np.linspace(-9, 9, points)
+    z, log_q = family.draw(jnp.float32(grid)[:, None], read(family, outputs))
+    log_prior = np.float64(family.log_prior(z))
+    z, log_q = np.float64(z[:, 0]), np.float64(log_q)
+    self.assertTrue(np.all(np.diff(z) > 0))  # A density of its own noise.
+    density = np.exp(log_q)
+    mass = np.trapezoid(density, z)
+    self.assertAlmostEqual(mass, 1.0, delta=1e-4)
+    kl = np.trapezoid(density * (log_q - log_prior), z)
+    # The same by the noise's density, as samples have it.
+    of_noise = scipy.stats.norm.pdf(grid) * (log_q - log_prior)
+    self.assertAlmostEqual(kl, np.trapezoid(of_noise, grid), delta=1e-3 * kl)
+
 
 class VonMisesFisherTest(parameterized.TestCase):
   @parameterized.product(latents=(2, 3, 32), concentration=(0.5, 13.0, 300.0))

@@ -57,8 +57,8 @@ def log_softmax(logits):
 class Model:
   """A task, its parameters and a batch, in float64 from its logits on."""
 
-  def __init__(self, kind):
-    config = make_config(kind)
+  def __init__(self, kind, **overrides):
+    config = make_config(kind, **overrides)
     self.task = tasks.build(config, VOCAB)
     self.hyperparameters = optimizers.hyperparameters(config)
     # Large enough for a posterior far from the prior.
@@ -91,18 +91,18 @@ class Model:
     encoded = encode(self.params, self.batch, self.task.initial_extras())
     return tuple(np.asarray(x, np.float64) for x in encoded[:2])
 
-  def noise(self, *samples):
+  def noise(self, *samples, site='latents'):
     keys = noise.row_keys(self.key, jnp.asarray(ROWS))
-    drawn = noise.normal(keys, 'latents', (*samples, LATENTS))
+    drawn = noise.normal(keys, site, (*samples, LATENTS))
     return np.asarray(drawn, np.float64)
 
-  def loss(self):
+  def loss(self, **extras):
     return jax.jit(self.task.loss)(
       self.params,
       self.batch,
       self.hyperparameters,
       self.key,
-      self.task.initial_extras(),
+      self.task.initial_extras() | extras,
     )
 
   def evaluate(self, num_samples, chunk=4):
@@ -205,6 +205,43 @@ class SentenceVaeTest(parameterized.TestCase):
     # What is reported is neither weighted nor thresholded.
     np.testing.assert_allclose(sums['kl'], kl.sum(), rtol=32 * EPS)
     np.testing.assert_allclose(sums['reconstruction'], nll.sum(), rtol=32 * EPS)
+
+  @parameterized.parameters(
+    ('lagrangian', {'multiplier': 0.3, 'square': 1.0}),
+    ('soft_free_bits', {'weight': 0.4}),
+    ('mmd', {}),
+  )
+  def test_loss_has_what_a_control_adds(self, control, state):
+    if control == 'mmd':
+      overrides = {'objective.mmd_weight': 3.0}
+    else:
+      overrides = {
+        'objective.rate_control': control,
+        'objective.target_rate': 9.0,
+      }
+    model = Model('sentence_vae', **overrides, **{'objective.kl_weight': 0.25})
+    mean, log_var = model.posterior()
+    kl = gaussian_kl(mean, log_var)[REAL].sum(axis=1).mean()
+    latents = mean + np.exp(0.5 * log_var) * model.noise()
+    want = model.nll(latents)[REAL].mean()
+    if control == 'soft_free_bits':
+      want += 0.25 * 0.4 * kl
+    else:
+      want += 0.25 * kl
+    if control == 'lagrangian':
+      want += 0.3 * (9.0 - kl)
+    if control == 'mmd':
+      of_prior = model.noise(site='mmd')
+      near = lambda x, y: np.exp(
+        -np.sum((x[REAL][:, None] - y[REAL]) ** 2, axis=-1) / LATENTS
+      ).mean()
+      want += 3.0 * (
+        near(latents, latents)
+        + near(of_prior, of_prior)
+        - 2 * near(latents, of_prior)
+      )
+    loss, _ = model.loss(rate_control=jax.tree.map(jnp.float32, state))
+    np.testing.assert_allclose(loss, want, rtol=64 * EPS)
 
   def test_evaluation_is_the_elbo_and_the_importance_weighted_bound(self):
     values = self.model.evaluate(SAMPLES)
@@ -395,7 +432,7 @@ class TechniquesTest(parameterized.TestCase):
     figures = evaluate(params, batch, jax.random.key(2), extras, 200, 50)
     figures = {k: np.float64(v)[REAL] for k, v in figures.items()}
     elbo = figures['reconstruction'] + figures['kl']
-    # The importance-weighted bound is below: a wrong density or KL shows here.
+    # By Jensen's inequality, where the KL is that of the same samples.
     self.assertLess(np.mean(figures['iwae_nll']), np.mean(elbo) + 0.05)
     self.assertGreater(np.mean(figures['iwae_nll']), np.mean(elbo) - 8.0)
     self.assertEqual('kl_variance' in figures, least is None)
@@ -408,7 +445,67 @@ class TechniquesTest(parameterized.TestCase):
     self.assertEqual(drawn.shape, (6, LATENTS))
     self.assertGreater(np.min(np.std(drawn, axis=0)), 0)
 
-  @parameterized.parameters(*posteriors.KINDS)
+  def test_the_components_of_vamp_are_posteriors_of_its_sentences(self):
+    # Set to the words of real sentences, they are what these are encoded to.
+    overrides, _ = TECHNIQUES['vamp']
+    model = Model('sentence_vae', **overrides)
+    inner = model.params['params']
+    pseudo = inner['pseudo_sentences']
+    count, length, _ = pseudo.shape
+    words = np.random.default_rng(0).integers(4, VOCAB, (count, length))
+    table = inner['decoder']['embedding']['embedding']
+    params = {'params': inner | {'pseudo_sentences': table[words]}}
+    batch = {'targets': jnp.int32(words), 'mask': np.ones(words.shape, bool)}
+    posterior = model.task.latents.encode(
+      params, batch, model.task.initial_extras()
+    )
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    draw = jax.jit(model.task.latents.draw_prior, static_argnums=2)
+    drawn = np.float64(draw(params, keys, 'prior'))
+    weights = np.float64(jax.nn.softmax(inner['prior_logits']))
+    means = np.float64(posterior.mean)
+    want = weights @ means
+    second = weights @ (means**2 + np.exp(np.float64(posterior.log_var)))
+    error = np.sqrt((second - want**2) / len(drawn))
+    self.assertGreater(np.ptp(means), 0.1)  # They differ.
+    np.testing.assert_array_less(np.abs(drawn.mean(axis=0) - want), 5 * error)
+    np.testing.assert_allclose((drawn**2).mean(axis=0), second, rtol=0.1)
+
+  def test_a_sampled_kl_is_the_closed_one_within_its_error(self):
+    # To a mixture of one Gaussian, which is known.
+    model = Model(
+      'sentence_vae', **{'model.prior': 'mixture', 'model.prior_components': 1}
+    )
+    prior = np.random.default_rng(0).normal(size=(1, 2 * LATENTS))
+    model.params = {
+      'params': model.params['params'] | {'prior_outputs': jnp.float32(prior)}
+    }
+    mean, log_var = model.posterior()
+    of_mean, of_log_var = np.split(prior, 2, axis=1)
+    want = 0.5 * (
+      of_log_var
+      - log_var
+      - 1
+      + (np.exp(log_var) + (mean - of_mean) ** 2) / np.exp(of_log_var)
+    ).sum(axis=1)
+    values, keys = [], jax.random.split(jax.random.key(3), 100)
+    evaluate = jax.jit(model.task.evaluate, static_argnums=(4, 5))
+    for key in keys:
+      got = evaluate(
+        model.params, model.batch, key, model.task.initial_extras(), 20, 20
+      )
+      values.append((got['kl'], got['kl_variance']))
+    kl, variance = np.float64(values).swapaxes(0, 1)[..., REAL]
+    error = np.sqrt(variance.sum(axis=0)) / len(keys)
+    np.testing.assert_array_less(
+      np.abs(kl.mean(axis=0) - want[REAL]), 5 * error
+    )
+    ratio = kl.var(axis=0, ddof=1).sum() / variance.mean(axis=0).sum()
+    self.assertBetween(ratio, 0.7, 1.4)
+
+  @parameterized.parameters(
+    *(kind for kind in posteriors.KINDS if kind != 'planar')
+  )
   def test_one_sample_of_the_bound_is_the_sampled_elbo(self, kind):
     # In expectation: the closed form of the KL and the densities agree.
     config = make_config('sentence_vae', **{'model.posterior': kind})
