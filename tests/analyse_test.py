@@ -133,14 +133,15 @@ class AnalyseTest(absltest.TestCase):
   def test_gradient_flow_needs_no_run(self):
     workdir = os.path.join(self.root, 'flow')
     result, table = self.quietly(analyse.gradient_flow, workdir)
-    for name, values in result.items():
+    flow = result['through_time']
+    for name, values in flow.items():
       if name.startswith('linear'):
         self.assertAlmostEqual(values['slope'], values['closed_form'], places=4)
     self.assertIn('closed form', table)
     # The LSTM's slope is nearer to none than the Elman cell's.
-    self.assertGreater(
-      result['lstm_0.9']['slope'], result['elman_0.9']['slope']
-    )
+    self.assertGreater(flow['lstm_0.9']['slope'], flow['elman_0.9']['slope'])
+    self.assertLess(result['lstm_backward']['largest_difference'], 1e-4)
+    self.assertIn('clipped at 0.1', result['clipping'])
     self.assertTrue(os.path.exists(os.path.join(workdir, 'gradients.png')))
 
 

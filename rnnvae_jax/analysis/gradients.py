@@ -13,6 +13,7 @@ import jax
 from jax import flatten_util
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from rnnvae_jax.models import cells
 
@@ -110,6 +111,52 @@ def slope(of_steps: np.ndarray) -> float:
   return float(np.polyfit(steps, np.log(of_steps), 1)[0])
 
 
-def clipped(norm: np.ndarray, threshold: float) -> np.ndarray:
-  """The norm of a gradient after clipping (Pascanu et al., algorithm 1)."""
-  return np.minimum(norm, threshold)
+def cliff_error(weights: tuple[jax.Array, jax.Array]) -> jax.Array:
+  """Of one unit that is to be at .7 after 50 steps (Pascanu et al., figure 6).
+
+  h = w sigmoid(h) + b from .5 on: where it has two fixed points the error
+  jumps, along a line of (w, b), from one of them to the other.
+
+  Args:
+    weights: float[], w and b.
+
+  Returns:
+    float[], the squared error.
+  """
+  w, b = weights
+  step = lambda h, _: (w * jax.nn.sigmoid(h) + b, None)
+  h, _ = jax.lax.scan(step, jnp.full_like(w, 0.5), None, length=50)
+  return jnp.square(jax.nn.sigmoid(h) - 0.7)
+
+
+def descend(
+  error: Callable[..., jax.Array],
+  start: tuple[float, float],
+  rate: float,
+  steps: int,
+  threshold: float,
+) -> tuple[jax.Array, jax.Array]:
+  """Gradient descent, clipped as training clips (Pascanu et al., algorithm 1).
+
+  Args:
+    error: of two weights.
+    start: these, before the first step.
+    rate: of learning.
+    steps: their number.
+    threshold: norm that no gradient is longer than; inf: not clipped.
+
+  Returns:
+    The weights float[steps + 1, 2], and their errors float[steps + 1].
+  """
+  optimizer = optax.chain(optax.clip_by_global_norm(threshold), optax.sgd(rate))
+  weights = tuple(map(jnp.float32, start))
+
+  def step(loop, _):
+    weights, state = loop
+    value, grads = jax.value_and_grad(error)(weights)
+    updates, state = optimizer.update(grads, state)
+    return (optax.apply_updates(weights, updates), state), (weights, value)
+
+  loop = weights, optimizer.init(weights)
+  _, (way, errors) = jax.lax.scan(step, loop, None, length=steps + 1)
+  return jnp.stack(way, axis=-1), errors

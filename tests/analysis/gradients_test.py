@@ -70,9 +70,38 @@ class NormsTest(parameterized.TestCase):
       squares += ((sides[0] - sides[1]) / 2e-6) ** 2
     np.testing.assert_allclose(got[-1], squares**0.5, rtol=1e-4)
 
-  def test_clipping_leaves_what_is_small(self):
-    norms = np.array([0.5, 5.0, 50.0])
-    np.testing.assert_array_equal(gradients.clipped(norms, 5.0), [0.5, 5, 5])
+
+class DescentTest(absltest.TestCase):
+  def descend(self, threshold):
+    return map(
+      np.float64,
+      gradients.descend(
+        gradients.cliff_error, (5.0, -3.0), 0.5, 100, threshold
+      ),
+    )
+
+  def test_errors_are_those_of_the_weights(self):
+    way, errors = self.descend(0.1)
+    np.testing.assert_array_equal(way[0], [5.0, -3.0])
+    for (w, b), error in zip(way[::10], errors[::10], strict=True):
+      h = 0.5
+      for _ in range(50):
+        h = w / (1 + np.exp(-h)) + b
+      self.assertAlmostEqual(error, (1 / (1 + np.exp(-h)) - 0.7) ** 2, places=4)
+
+  def test_a_cliff_throws_what_is_not_clipped_far_away(self):
+    clipped, clipped_errors = self.descend(0.1)
+    thrown, thrown_errors = self.descend(np.inf)
+    step = lambda way: np.linalg.norm(np.diff(way, axis=0), axis=1)
+    np.testing.assert_array_less(step(clipped), 0.5 * 0.1 * (1 + 1e-4))
+    self.assertGreater(step(thrown).max(), 1.0)
+    # The first step is as long as it may be, and goes the same way.
+    free, short = thrown[1] - thrown[0], clipped[1] - clipped[0]
+    np.testing.assert_allclose(
+      short, 0.05 * free / np.linalg.norm(free), rtol=1e-4, atol=1e-6
+    )
+    self.assertLess(clipped_errors[-1], 0.02)
+    self.assertGreater(thrown_errors[-1], 0.08)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,128 @@
+"""An LSTM's backward pass by hand, beside that of automatic gradients.
+
+The equations of Greff et al., arXiv:1503.04069, section II (and of lectures
+since): with y the output, z the block input, bars before squashing,
+
+  dy_t = D_t + R_z' dz_t+1 + R_i' di_t+1 + R_f' df_t+1 + R_o' do_t+1
+  do_t = dy_t tanh(c_t) o'(o_t)
+  dc_t = dy_t o_t tanh'(c_t) + p_o do_t + p_i di_t+1 + p_f df_t+1
+         + dc_t+1 f_t+1
+  df_t = dc_t c_t-1 f'(f_t);  di_t = dc_t z_t i'(i_t);  dz_t = dc_t i_t z'(z_t)
+"""
+
+from collections.abc import Mapping
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnvae_jax.models import cells, recurrent
+
+
+def layer(size: int, backend: str = 'scan') -> recurrent.Recurrent:
+  """The library's own, with peepholes, whose gradients are to be those."""
+  return recurrent.Recurrent(
+    functools.partial(cells.LSTM, size, peepholes=True),
+    size,
+    num_gates=cells.LSTM.num_gates,
+    num_states=cells.LSTM.num_states,
+    backend=backend,
+  )
+
+
+def random_params(rng: np.random.Generator, size: int, features: int) -> Any:
+  """Of `layer`, float64: {'params': {'layer_0': ...}}."""
+  x, mask = jnp.ones((1, 1, features)), jnp.ones((1, 1), bool)
+  shapes = jax.eval_shape(layer(size).init, jax.random.key(0), x, mask)
+  draw = lambda shape: rng.normal(size=shape.shape) / 2
+  return jax.tree.map(draw, shapes)
+
+
+def automatic(
+  stack: recurrent.Recurrent, params: Any, x: np.ndarray, d_outputs: np.ndarray
+) -> tuple[Any, jax.Array]:
+  """What `by_hand` returns, by `jax.grad` and in float32."""
+
+  @jax.jit
+  @functools.partial(jax.grad, argnums=(0, 1))
+  def grads(params, x):
+    _, outputs = stack.apply(params, x, jnp.ones(x.shape[:2], bool))
+    return jnp.sum(outputs[0] * jnp.float32(d_outputs))
+
+  of_params: Any
+  of_params, of_x = grads(
+    jax.tree.map(jnp.float32, params), jnp.float32(x)[None]
+  )
+  return of_params['params']['layer_0'], of_x[0]
+
+
+def by_hand(
+  params: Mapping[str, Any], x: np.ndarray, d_outputs: np.ndarray
+) -> tuple[dict[str, Any], np.ndarray]:
+  """Gradients of Σ d_outputs * outputs, of one sequence from a state of zeros.
+
+  In NumPy and float64.
+
+  Args:
+    params: of a layer with peepholes, as `recurrent.Recurrent` has them:
+      'kernel' [F, 4H], 'bias' [4H], and of the 'cell' 'recurrent_kernel'
+      [H, 4H] and 'peepholes' [3, H]. Gates come as i, f, z, o.
+    x: float[T, F].
+    d_outputs: float[T, H].
+
+  Returns:
+    By those of `params`, and by `x`.
+  """
+  steps, size = d_outputs.shape
+  kernel, bias = params['kernel'], params['bias']
+  recurrent_kernel = params['cell']['recurrent_kernel']
+  p_i, p_f, p_o = params['cell']['peepholes']
+  y, c = np.zeros((steps + 1, size)), np.zeros((steps + 1, size))
+  i, f, z, o = (np.zeros((steps + 2, size)) for _ in range(4))
+  for t in range(1, steps + 1):
+    bar = x[t - 1] @ kernel + bias + y[t - 1] @ recurrent_kernel
+    bar_i, bar_f, bar_z, bar_o = np.split(bar, 4)
+    i[t] = _sigmoid(bar_i + p_i * c[t - 1])
+    f[t] = _sigmoid(bar_f + p_f * c[t - 1])
+    z[t] = np.tanh(bar_z)
+    c[t] = z[t] * i[t] + c[t - 1] * f[t]
+    o[t] = _sigmoid(bar_o + p_o * c[t])
+    y[t] = np.tanh(c[t]) * o[t]
+  di, df, dz, do, dc = (np.zeros((steps + 2, size)) for _ in range(5))
+  for t in range(steps, 0, -1):
+    after = np.concatenate([di[t + 1], df[t + 1], dz[t + 1], do[t + 1]])
+    dy = d_outputs[t - 1] + after @ recurrent_kernel.T
+    do[t] = dy * np.tanh(c[t]) * o[t] * (1 - o[t])
+    dc[t] = (
+      dy * o[t] * (1 - np.tanh(c[t]) ** 2)
+      + p_o * do[t]
+      + p_i * di[t + 1]
+      + p_f * df[t + 1]
+      + dc[t + 1] * f[t + 1]
+    )
+    df[t] = dc[t] * c[t - 1] * f[t] * (1 - f[t])
+    di[t] = dc[t] * z[t] * i[t] * (1 - i[t])
+    dz[t] = dc[t] * i[t] * (1 - z[t] ** 2)
+  now = slice(1, steps + 1)
+  gates = np.concatenate([di[now], df[now], dz[now], do[now]], axis=1)
+  of_params = {
+    'kernel': x.T @ gates,
+    'bias': gates.sum(axis=0),
+    'cell': {
+      'recurrent_kernel': y[:steps].T @ gates,
+      'peepholes': np.stack(
+        [
+          (di[now] * c[:steps]).sum(axis=0),
+          (df[now] * c[:steps]).sum(axis=0),
+          (do[now] * c[now]).sum(axis=0),
+        ]
+      ),
+    },
+  }
+  return of_params, gates @ kernel.T
+
+
+def _sigmoid(x):
+  return 1 / (1 + np.exp(-x))
