@@ -48,10 +48,9 @@ def automatic(
   @jax.jit
   @functools.partial(jax.grad, argnums=(0, 1))
   def grads(params, x):
-    _, outputs = stack.apply(params, x, jnp.ones(x.shape[:2], bool))
+    outputs: Any = stack.apply(params, x, jnp.ones(x.shape[:2], bool))[1]
     return jnp.sum(outputs[0] * jnp.float32(d_outputs))
 
-  of_params: Any
   of_params, of_x = grads(
     jax.tree.map(jnp.float32, params), jnp.float32(x)[None]
   )

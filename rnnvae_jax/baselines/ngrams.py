@@ -76,6 +76,7 @@ class NGrams:
     order: int,
     smoothing: str = 'modified_kneser_ney',
     bos: int = vocab.BOS,
+    unknown: bool = True,
   ) -> 'NGrams':
     """Counts.
 
@@ -85,6 +86,8 @@ class NGrams:
       order: n, of the longest n-grams; 0 is the uniform distribution.
       smoothing: one of `SMOOTHINGS`.
       bos: what is read before a sentence; of text without eos a token of it.
+      unknown: whether `<unk>` may come though it is not in `ids`. No byte is
+        unknown, and often no character.
 
     Raises:
       ValueError: an unknown smoothing, a negative order, ids out of range, or
@@ -104,6 +107,7 @@ class NGrams:
     possible[[vocab.PAD, vocab.BOS]] = False
     # Text without end marks, such as a stream of characters, never ends.
     possible[vocab.EOS] = bool(np.any(ids == vocab.EOS))
+    possible[vocab.UNK] = unknown or bool(np.any(ids == vocab.UNK))
     grams = _distinct(ids, vocab_size, order, bos)
     is_kneser_ney = smoothing != 'maximum_likelihood'
     orders = []

@@ -146,6 +146,8 @@ def fit_counts(config: Any, workdir: str, corpus: data.Corpus) -> None:
     settings.smoothing,
     # Count models begin each sentence anew, in a stream of words as well.
     vocab_lib.BOS if vocab.kind == 'word' else corpus.splits['train'].bos,
+    unknown=vocab.kind == 'word'
+    or any(vocab_lib.UNK in split.tokens for split in corpus.splits.values()),
   )
   counts.save(_path(workdir, 'ngrams.npz'))
   logging.info(

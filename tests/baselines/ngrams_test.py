@@ -174,6 +174,15 @@ class NGramsTest(parameterized.TestCase):
   def test_the_uniform_model_s_perplexity_is_the_number_of_words(self):
     model = ngrams.NGrams.fit(TEXT, V, 0)
     np.testing.assert_allclose(np.exp(-model.log_probs(TEXT).mean()), V - 2)
+    # Where each is known, `<unk>` is none of them.
+    known = TEXT[(TEXT != vocab.EOS) & (TEXT != vocab.UNK)]
+    model = ngrams.NGrams.fit(known, V, 0, unknown=False)
+    np.testing.assert_allclose(np.exp(-model.log_probs(known).mean()), V - 4)
+    probs = np.exp(
+      ngrams.NGrams.fit(known, V, 3, unknown=False).next_log_probs(CONTEXTS)
+    )
+    np.testing.assert_allclose(probs.sum(axis=1), 1.0)
+    np.testing.assert_array_equal(probs[:, vocab.UNK], 0.0)
 
   def test_text_without_ends_never_ends(self):
     stream = TEXT[TEXT != vocab.EOS]
@@ -276,7 +285,9 @@ class NGramsTest(parameterized.TestCase):
   def test_shakespeare_s_bits_a_character_are_the_known_ones(self):
     text = data.build('tiny_shakespeare', stream=True)
     tokens = text.splits['train'].tokens
-    model = ngrams.NGrams.fit(tokens, len(text.vocab), 7)
+    uniform = ngrams.NGrams.fit(tokens, len(text.vocab), 0, unknown=False)
+    np.testing.assert_allclose(np.exp(-uniform.log_probs(tokens)), 65)
+    model = ngrams.NGrams.fit(tokens, len(text.vocab), 7, unknown=False)
     scores = model.log_probs(text.splits['valid'].tokens)
     bits = -scores.mean() / np.log(2)
     self.assertAlmostEqual(bits, 2.188, delta=0.005)

@@ -334,7 +334,7 @@ def pass_through(name):
   return params
 
 
-class DropoutTest(absltest.TestCase):
+class DropoutTest(parameterized.TestCase):
   def test_acts_between_layers_alone(self):
     name = 'tanh', 2, False
     params, x, carry, _ = case(*name)
@@ -388,6 +388,27 @@ class DropoutTest(absltest.TestCase):
     )
     self.assertGreater(len(np.unique(outputs[:, 0], axis=0)), 1)
     self.assertSetEqual(set(outputs.ravel().tolist()), {0.0, 2.0})
+
+  @parameterized.parameters('scan', 'fused')
+  def test_of_states_is_one_mask_for_all_times(self, backend):
+    stack = make_stack('relu', 1, False, backend=backend)
+    params = jax.tree.map(np.zeros_like, case('relu', 1, False)[0])
+    cell = params['params']['layer_0']['cell']
+    cell['recurrent_kernel'] = np.eye(HIDDEN, dtype=np.float32)
+    # A state of ones that only its mask changes.
+    _, outputs = stack.apply(
+      params,
+      np.zeros((ROWS, TIME, FEATURES), np.float32),
+      np.ones((ROWS, TIME), bool),
+      jax.tree.map(jnp.ones_like, stack.zero_carry(ROWS)),
+      noise.Rates(recurrent=jnp.float32(0.5)),
+      jax.random.split(jax.random.key(0), ROWS),
+    )
+    kept = outputs[:, :1] > 0
+    want = np.where(kept, 2.0 ** np.arange(1, TIME + 1)[:, None], 0.0)
+    np.testing.assert_array_equal(outputs, want)
+    self.assertGreater(len(np.unique(kept, axis=0)), 1)
+    self.assertBetween(np.mean(kept), 0.2, 0.8)
 
 
 if __name__ == '__main__':

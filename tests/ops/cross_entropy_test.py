@@ -439,6 +439,14 @@ class MemoryTest(absltest.TestCase):
     self.assertGreaterEqual(of_plain, 4 * rows * vocab)
     ours = temporary_bytes(cross_entropy.linear_cross_entropy)
     self.assertLessEqual(ours, of_plain / 8)
+    # A teacher's probabilities and the model's: both for one chunk at a time.
+    teacher = cross_entropy.Teacher(
+      jnp.ones((vocab, 8)), jnp.float32(10), jnp.float32(5)
+    )
+    augmented = functools.partial(
+      cross_entropy.linear_cross_entropy, teacher=teacher
+    )
+    self.assertLess(temporary_bytes(augmented), 4 * rows * vocab)
 
 
 class LinearLogitsTest(parameterized.TestCase):

@@ -150,7 +150,8 @@ class TeacherTest(parameterized.TestCase):
   def test_at_its_optimum_the_output_matrix_is_in_the_embeddings_space(self):
     # Section 4.1 of the paper: at a high temperature the minimum of the
     # divergence maps hidden states into the space that embeddings span (and a
-    # constant, which no softmax sees). That of the cross-entropy does not.
+    # constant, which no softmax sees). That of the cross-entropy does not. The
+    # divergence alone, to which the augmented loss goes as its weight grows.
     rng = np.random.default_rng(0)
     rows = 60
     hidden = np.float32(rng.normal(size=(rows, HIDDEN)))

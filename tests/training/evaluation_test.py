@@ -28,11 +28,12 @@ def make_split():
 
 
 @functools.cache
-def make_vae():
-  """A task and parameters whose posterior is far from the prior."""
+def make_task(kind):
+  """A task and parameters; of a VAE, its posterior is far from the prior."""
   config = config_lib.default()
   config.update_from_flattened_dict(
     {
+      'model.kind': kind,
       'model.embedding_size': 5,
       'model.hidden_size': 8,
       'model.latent_size': 3,
@@ -45,8 +46,8 @@ def make_vae():
 
 
 @functools.cache
-def make_evaluator(batch_size, num_buckets, chunk):
-  task, _ = make_vae()
+def make_evaluator(kind, batch_size, num_buckets, chunk):
+  task, _ = make_task(kind)
   return evaluation.make_evaluator(
     task,
     make_split(),
@@ -57,10 +58,10 @@ def make_evaluator(batch_size, num_buckets, chunk):
   )
 
 
-def evaluate(layout, seed=0, report=None):
-  task, params = make_vae()
+def evaluate(layout, seed=0, report=None, kind='sentence_vae'):
+  task, params = make_task(kind)
   extras, key = task.initial_extras(), jax.random.key(seed)
-  return make_evaluator(*layout)(params, extras, key, report)
+  return make_evaluator(kind, *layout)(params, extras, key, report)
 
 
 LAYOUTS = ((4, 1, 1), (7, 3, 2), (COUNT, 2, 8))
@@ -78,6 +79,16 @@ class MakeEvaluatorTest(parameterized.TestCase):
         # Sums of some tens of terms in another order.
         scale = np.abs(value).max()
         np.testing.assert_allclose(other[name], value, atol=32 * EPS * scale)
+
+  def test_a_language_model_s_perplexity_does_not_depend_on_the_layout(self):
+    lengths = make_split().lengths
+    perplexities = [
+      evaluation.summarise(evaluate(layout, kind='language_model'), lengths)[
+        'perplexity'
+      ]
+      for layout in ((1, 1, 1), *LAYOUTS)
+    ]
+    np.testing.assert_allclose(perplexities[1:], perplexities[0], rtol=32 * EPS)
 
   def test_summaries_do_not_depend_on_the_layout(self):
     lengths = make_split().lengths
@@ -126,6 +137,17 @@ class SummariseTest(parameterized.TestCase):
         'estimator': 'exact',
       },
     )
+
+  def test_of_two_directions(self):
+    values = {
+      'nll': np.float64([3.0, 5.0, 10.0]),
+      'backward_nll': np.float64([6.0, 6.0, 9.0]),
+    }
+    got = evaluation.summarise(values, self.lengths)
+    self.assertEqual(got['nll_per_sentence'], 6.0)
+    self.assertEqual(got['perplexity'], np.exp(18 / 12))
+    self.assertEqual(got['backward_nll_per_sentence'], 7.0)
+    self.assertEqual(got['backward_perplexity'], np.exp(21 / 12))
 
   def test_of_a_vae(self):
     values = {

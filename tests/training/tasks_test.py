@@ -157,6 +157,17 @@ class LanguageModelTest(absltest.TestCase):
     self.assertEqual(sums['tokens'], LENGTHS[ROWS[REAL]].sum())
     self.assertEqual(extras, {})
 
+  def test_weights_are_dropped_once_for_all_steps(self):
+    model = Model('language_model', **{'dropout.weight': 0.5})
+    loss, _ = model.loss()
+    dry = model.nll()[REAL].mean()
+    model.params = noise.drop_weights(
+      model.params, jnp.float32(0.5), model.key, 'recurrent'
+    )
+    want = model.nll()[REAL].mean()
+    np.testing.assert_allclose(loss, want, rtol=16 * EPS)
+    self.assertGreater(abs(want - dry), 1e-3)
+
   def test_evaluation_is_exact(self):
     model = lm()
     values = model.evaluate(num_samples=1)

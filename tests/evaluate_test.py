@@ -1,0 +1,91 @@
+"""The figures of a split, under each protocol named as such."""
+
+from absl.testing import absltest
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnvae_jax import config_lib, data, evaluate
+from rnnvae_jax.data import vocab
+from rnnvae_jax.training import runs, tasks
+
+pytestmark = pytest.mark.usefixtures('compile_once')
+
+WORDS = ('a', 'b', 'c', 'd', 'e')
+# Sentences with their ends, and what is read before the first.
+SENTENCES = ([4, 5, 8, vocab.EOS], [vocab.EOS], [6, 6, 7, 4, 5, vocab.EOS])
+
+
+def log_softmax(logits):
+  logits = np.float64(logits)
+  return logits - np.logaddexp.reduce(logits)
+
+
+class EvaluateSplitTest(absltest.TestCase):
+  def run_of(self, **changes):
+    config = config_lib.default()
+    config.update_from_flattened_dict(
+      {
+        'model.kind': 'language_model',
+        'model.cell': 'lstm',
+        'model.embedding_size': 5,
+        'model.hidden_size': 6,
+        **changes,
+      }
+    )
+    words = vocab.Vocabulary('word', (*vocab.SPECIALS, *WORDS))
+    task = tasks.build(config, len(words))
+    params = jax.jit(task.init)(jax.random.key(0))
+    params = jax.tree.map(lambda x: 4 * x, params)
+    return runs.Run(config, words, task, params, {}, 'none')
+
+  def figures(self, run, bos):
+    split = data.split_of([np.array(s) for s in SENTENCES], bos)
+    corpus = data.Corpus('toy', 'mikolov', run.vocab, {'test': split})
+    return evaluate.evaluate_split(run, corpus, 'test')
+
+  def nats(self, run, carry, before, sentence):
+    """One token after the other: the nats of each, and the last carry."""
+    step, nats = jax.jit(run.task.step), []
+    for token in sentence:
+      carry, logits = step(run.params, carry, jnp.array([before]), None)
+      nats.append(-log_softmax(logits[0])[token])
+      before = token
+    return nats, carry
+
+  def test_of_a_stream_the_state_is_carried_and_reset_is_named_so(self):
+    run = self.run_of(**{'corpus.stream': True})
+    got = self.figures(run, vocab.EOS)
+    carry = start = run.task.start(run.params, 1, None)
+    carried, reset = [], []
+    for sentence in SENTENCES:
+      nats, carry = self.nats(run, carry, vocab.EOS, sentence)
+      carried += nats
+      reset += self.nats(run, start, vocab.EOS, sentence)[0]
+    self.assertEqual(got['state'], 'carried')
+    self.assertEqual(got['tokens'], len(carried))
+    close = lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-5)
+    close(got['perplexity'], np.exp(np.mean(carried)))
+    close(got['reset_perplexity'], np.exp(np.mean(reset)))
+    close(got['reset_nll_per_sentence'], np.sum(reset) / len(SENTENCES))
+    self.assertGreater(abs(np.mean(carried) - np.mean(reset)), 1e-3)
+
+  def test_of_sentences_the_state_is_reset(self):
+    run = self.run_of()
+    got = self.figures(run, vocab.BOS)
+    start = run.task.start(run.params, 1, None)
+    nats = [
+      nat
+      for sentence in SENTENCES
+      for nat in self.nats(run, start, vocab.BOS, sentence)[0]
+    ]
+    self.assertEqual(got['state'], 'reset at each sentence')
+    self.assertNotIn('reset_perplexity', got)
+    np.testing.assert_allclose(
+      got['perplexity'], np.exp(np.mean(nats)), rtol=1e-5
+    )
+
+
+if __name__ == '__main__':
+  absltest.main()
