@@ -6,11 +6,13 @@ import time
 from typing import Any
 
 import jax
+import numpy as np
 from rich import console as rich_console
 from rich import table as rich_table
 
 from rnnvae_jax import data
 from rnnvae_jax.data import corpora
+from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.training import evaluation, progress, runs, writers
 
 
@@ -72,6 +74,10 @@ def evaluate_split(
     'checkpoint': run.checkpoint,
     'seed': run.config.seed,
   }
+  if run.vocab.kind != 'word' and not split.ends:
+    bits = summary['bits_per_token'] * summary['tokens']
+    characters = _characters(run.vocab, split)
+    summary['bits_per_character'] = bits / characters
   if run.task.latents is not None:
     sentences, tokens = summary['sentences'], summary['tokens']
     iwae = float(values['iwae_nll'].mean())
@@ -93,6 +99,14 @@ def evaluate_split(
   return summary | {'seconds': round(time.time() - start, 1)}
 
 
+def _characters(vocab: vocab_lib.Vocabulary, split: data.Split) -> int:
+  """Of a text without ends, whose bytes may be several to a character."""
+  if vocab.kind == 'character':
+    return len(split.tokens)
+  goes_on = [len(t) == 1 and 0x80 <= ord(t) < 0xC0 for t in vocab.tokens]
+  return int(np.sum(~np.array(goes_on)[split.tokens]))
+
+
 _ROWS = (
   ('checkpoint', '{}'),
   ('sentences', '{:,}'),
@@ -107,6 +121,7 @@ _ROWS = (
   ('reset_perplexity', '{:.2f}'),
   ('nll_per_token', '{:.4f}'),
   ('bits_per_token', '{:.4f}'),
+  ('bits_per_character', '{:.4f}'),
   ('reconstruction', '{:.3f}'),
   ('kl', '{:.3f}'),
   ('kl_standard_error', '{:.4f}'),

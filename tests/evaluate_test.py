@@ -71,6 +71,27 @@ class EvaluateSplitTest(absltest.TestCase):
     close(got['reset_nll_per_sentence'], np.sum(reset) / len(SENTENCES))
     self.assertGreater(abs(np.mean(carried) - np.mean(reset)), 1e-3)
 
+  def test_bits_a_character_count_the_bytes_of_each_together(self):
+    text = 'naïve — 数'
+    for protocol in ('bytes', 'characters'):
+      run = self.run_of(**{'corpus.stream': True, 'corpus.protocol': protocol})
+      path = self.create_tempfile(content=text * 9).full_path
+      corpus = data.build(path, protocol=protocol, stream=True)
+      task = tasks.build(run.config, len(corpus.vocab))
+      params = jax.jit(task.init)(jax.random.key(0))
+      run = run._replace(vocab=corpus.vocab, task=task, params=params)
+      got = evaluate.evaluate_split(run, corpus, 'train')
+      per_token = got['bits_per_token']
+      tokens = corpus.splits['train'].tokens
+      characters = len(tokens)
+      if protocol == 'bytes':
+        spelt = ''.join(corpus.vocab.tokens[i] for i in tokens)
+        characters = len(spelt.encode('latin1').decode(errors='ignore'))
+        self.assertLess(characters, len(tokens))
+      np.testing.assert_allclose(
+        got['bits_per_character'], per_token * len(tokens) / characters
+      )
+
   def test_of_sentences_the_state_is_reset(self):
     run = self.run_of()
     got = self.figures(run, vocab.BOS)

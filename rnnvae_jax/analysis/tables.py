@@ -14,6 +14,7 @@ _TITLES = {
   'kl': 'KL',
   'nll_per_token': 'NLL a token',
   'bits_per_token': 'bits a token',
+  'bits_per_character': 'bits a character',
   'reset_perplexity': 'perplexity, state reset',
   'iwae_nll': 'IW NLL',
   'iwae_perplexity': 'IW perplexity',
