@@ -52,18 +52,18 @@ def get_config(tail: str = ''):
     config.model.kind = 'language_model'
     config.model.cell = 'lstm'
     config.model.embedding_size = 64
-    config.model.hidden_size = 512
+    config.model.hidden_size = 768
     config.model.precision = 'bfloat16'
     config.dropout.locked = True
     config.dropout.embedding = 0.1
-    config.dropout.output = 0.4
-    config.dropout.weight = 0.3
-    config.optimizer.learning_rate = 3e-3
+    config.dropout.output = 0.5
+    config.dropout.weight = 0.4
+    config.optimizer.learning_rate = 2e-3
     config.optimizer.schedule = 'cosine'
     config.train.batch_size = 64
-    config.train.unroll = 128
-    config.train.num_steps = 2_400  # About 20 epochs.
-    config.train.eval_every = 120
+    config.train.unroll = 64
+    config.train.num_steps = 5_280  # About 22 epochs.
+    config.train.eval_every = 240
     config.train.validation_rows = 32
 
   config_lib.apply(config, arg)
