@@ -120,11 +120,11 @@ def plot(table: Mapping[str, Any], path: pathlib.Path) -> bool:
 
 def _draw_training(axes, rows, y: str) -> None:
   """A row's validations; dotted where it ended as published; count models."""
-  lowest = []
+  lowest, counted = [], []
   for number, (name, row) in enumerate(rows.items()):
     color, final = f'C{number}', row['ours'][y]['mean']
     if 'curve' not in row:  # A count model, which has no steps.
-      axes.axhline(final, color=color, linestyle='--', label=name)
+      counted.append((final, color, name))
       continue
     minutes, values = zip(*row['curve'], strict=True)
     axes.plot(minutes, values, color=color, marker='.', label=name)
@@ -133,8 +133,12 @@ def _draw_training(axes, rows, y: str) -> None:
       published = row['published'][y]
       axes.axhline(published, color=color, linestyle=':')
       lowest.append(published)
+  top = 1.6 * min(lowest, default=float('inf'))
   if lowest:  # Not the fall from the first guess.
-    axes.set_ylim(top=1.6 * min(lowest))
+    axes.set_ylim(top=top)
+  for final, color, name in counted:
+    if final < top:
+      axes.axhline(final, color=color, linestyle='--', label=name)
   axes.set_xlabel('minutes of training (dotted: the published end)')
 
 
@@ -194,7 +198,7 @@ def _cell(published, ours, metric: str) -> str:
   if metric not in ours:
     return f'{theirs} / -' if metric in published else ''
   value = ours[metric]
-  digits = 4 if metric.endswith('_per_token') else 2
+  digits = 4 if metric.endswith(('_per_token', '_per_character')) else 2
   if metric.endswith('_units') and value['std'] is None:
     digits = 0
   text = 'inf' if value['mean'] is None else f'{value["mean"]:z.{digits}f}'

@@ -72,6 +72,8 @@ class SectionTest(absltest.TestCase):
     cell = lambda metric: tables._cell({}, ours, metric)
     self.assertEqual(cell('test_perplexity'), '- / 9.00 (bound)')
     self.assertEqual(cell('test_kl'), '- / 1.00')
+    ours['test_bits_per_character'] = ours['test_kl']
+    self.assertEqual(cell('test_bits_per_character'), '- / 1.0000')
     del ours['test_elbo']
     self.assertEqual(cell('test_perplexity'), '- / 9.00')
 
@@ -102,6 +104,7 @@ class PlotTest(absltest.TestCase):
   def test_training_is_a_curve_and_where_it_ended_as_published(self):
     _, axes = plots.pyplot().subplots()
     rows = {name: TABLE['rows'][name] for name in ('lstm', 'ngrams')}
+    rows['uniform'] = measured({}, valid_perplexity=99.0)  # Off the picture.
     tables._draw_training(axes, rows, 'valid_perplexity')
     curve, published, counts = axes.get_lines()
     self.assertEqual(list(curve.get_ydata()), [99.0, 8.0])
