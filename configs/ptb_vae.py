@@ -7,10 +7,10 @@ Published rows: the LSTM VAEs that Optimus (Li et al., arXiv:2004.04092) has in
 its table 8, all of one model: LSTM 256, embeddings 256, z 32, dropout .5 on the
 decoder's inputs and outputs. The other rows have that model too, and differ in
 one control of the KL term each, set to about 5 nats where the control has a
-target to set (`committed` to 3, which it never goes below); those of another
-prior, and of the flow, have free bits of a batch, too. All have one budget but
-both rows of `ae_free_bits`: they begin as an autoencoder, and the long one is
-given more, as the published runs were, which went on for up to 100 epochs.
+target to set (`committed` to 3); those of another prior, and of the flow, have
+free bits of a batch, too. All have one budget but both rows of `ae_free_bits`:
+they begin as an autoencoder, and the long one is given more, as the published
+runs were, which went on for up to 100 epochs.
 
 What else is not as in the code that the published rows are from: the encoder
 reads words through the decoder's embeddings and gives its last cell state to

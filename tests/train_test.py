@@ -128,7 +128,7 @@ class RowsTest(parameterized.TestCase):
     figures = evaluate.evaluate(config, workdir)['test']
     self.assertEqual(figures['sentences'], 16)
     self.assertEqual(figures['tokens'], 8 * (5 + 6))
-    self.assertEqual(figures['iw_samples'], config.evaluate.iw_samples)
+    self.assertEqual(figures['iwae_samples'], config.evaluate.iw_samples)
 
   def test_a_validation_that_is_no_number_is_not_kept(self):
     config = row_config('monotonic')
