@@ -623,6 +623,7 @@ class InnerStepsTest(absltest.TestCase):
       for part in params
     }
 
+  @pytest.mark.slow
   def test_one_of_the_encoder_then_one_of_the_decoder(self):
     got = self.step(1, explores=True)
     key = jax.random.fold_in(self.state.key, 0)
