@@ -39,9 +39,11 @@ PROTOCOL = (
 )
 
 
+_HE = 'He et al., table 1'
+
+
 def _lm(nll):
-  published = {'test_nll_per_sentence': nll}
-  return {'published': published, 'source': 'He et al., table 1'}
+  return {'published': {'test_nll_per_sentence': nll}, 'source': _HE}
 
 
 def _vae(nll, kl, units=None, source='BN-VAE, table 8'):
@@ -51,7 +53,6 @@ def _vae(nll, kl, units=None, source='BN-VAE, table 8'):
   return {'published': published, 'source': source}
 
 
-_HE = 'He et al., table 1'
 ROWS = {
   'yahoo_lstm_lm': _lm(328.1),
   'yahoo_monotonic': _vae(328.6, 0.0, source=_HE),
@@ -77,16 +78,16 @@ ROWS = {
 
 
 def get_config(tail: str = ''):
-  parts = [part for part in tail.split(',') if part]
+  name, parts = config_lib.take_row(tail)
   labelled = 'labelled' in parts
   parts = [part for part in parts if part != 'labelled']
-  asked = [part[4:] for part in parts if part.startswith('row=')]
-  corpus, _, row = asked[-1].partition('_') if asked else ('', '', '')
+  corpus, _, row = name.partition('_')
   if corpus in _CORPORA:
-    config_lib.check_row(asked[-1], ROWS)
-    rest = [part for part in parts if not part.startswith('row=')]
+    config_lib.check_row(name, ROWS)
     strength = [f'strength={_STRENGTHS[row]}'] if row in _STRENGTHS else []
-    parts = [f'row={row}', *strength, *rest]
+    parts = [f'row={row}', *strength, *parts]
+  elif name:
+    parts = [f'row={name}', *parts]
   config = _BASE['get_config'](','.join(parts))
   config.corpus.labelled = labelled
   # Of the text, nothing is the default but what the row says.

@@ -56,12 +56,10 @@ PLOT = 'test_kl', 'test_reconstruction'
 
 
 def get_config(tail: str = ''):
-  parts = [part for part in tail.split(',') if part]
-  rows = [part[4:] for part in parts if part.startswith('row=')]
-  name = rows[-1] if rows else 'beta_1'
+  name, rest = config_lib.take_row(tail)
+  name = name or 'beta_1'
   config_lib.check_row(name, ROWS)
   control, _, strength = name.rpartition('_')
-  rest = [part for part in parts if not part.startswith('row=')]
   row = [f'row={control}', f'strength={strength}', f'epochs={_EPOCHS}']
   config = _BASE['get_config'](','.join([*row, *rest]))
   config.evaluate.iw_samples = min(config.evaluate.iw_samples, _SAMPLES)

@@ -348,7 +348,6 @@ def _plot_gradients(result, path: str) -> None:
 
 def _draw_cliff(axes, descents) -> None:
   """The error over both weights, and the ways that descents take on it."""
-  ways = {n: np.array(d['weights']) for n, d in descents.items()}
   low, high = np.array([3.0, -4.5]), np.array([9.0, 4.5])
   w, b = np.meshgrid(*np.linspace(low, high, 200).T)
   errors = jax.jit(jax.vmap(gradients.cliff_error))(
@@ -356,8 +355,9 @@ def _draw_cliff(axes, descents) -> None:
   )
   surface = axes.pcolormesh(w, b, np.reshape(errors, w.shape), cmap='Greys')
   axes.figure.colorbar(surface, ax=axes, label='squared error')
-  for name, way in ways.items():
-    axes.plot(*way.T, marker='.', markersize=4, linewidth=1, label=name)
+  for name, descent in descents.items():
+    way = zip(*descent['weights'], strict=True)
+    axes.plot(*way, marker='.', markersize=4, linewidth=1, label=name)
   axes.set_xlim(low[0], high[0])
   axes.set_ylim(low[1], high[1])
   axes.set_xlabel('w')

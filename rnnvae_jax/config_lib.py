@@ -288,6 +288,17 @@ def check_row(row: str, rows: Iterable[str]) -> None:
     raise ValueError(errors.unknown('config argument row', row, rows))
 
 
+def take_row(tail: str) -> tuple[str, list[str]]:
+  """The row that an argument asks for, '' if none, and its other parts.
+
+  For a table whose rows are those of another one with more to them.
+  """
+  parts = [part for part in map(str.strip, tail.split(',')) if part]
+  rows = [part for part in parts if part.startswith('row=')]
+  row = rows[-1].removeprefix('row=') if rows else ''
+  return row, [part for part in parts if part not in rows]
+
+
 def _shrink(config: ml_collections.ConfigDict, default_corpus: bool) -> None:
   """Seconds on a laptop, for tests and for a first look. All sizes differ."""
   if default_corpus:

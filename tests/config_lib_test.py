@@ -60,6 +60,14 @@ class ParseArgTest(parameterized.TestCase):
     self.assertIn(message, str(raised.exception))
 
 
+class TakeRowTest(absltest.TestCase):
+  def test_parts_it_from_the_rest(self):
+    take = config_lib.take_row
+    self.assertEqual(take(''), ('', []))
+    self.assertEqual(take('tiny,,ptb'), ('', ['tiny', 'ptb']))
+    self.assertEqual(take('row=a, tiny,row=b_1'), ('b_1', ['tiny']))
+
+
 class ApplyTest(parameterized.TestCase):
   def apply(self, tail):
     config = config_lib.default()

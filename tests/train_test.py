@@ -108,17 +108,14 @@ class RowsTest(parameterized.TestCase):
     self.assertEqual(metrics(killed), metrics(whole))
 
   def test_documents_with_labels_train_and_are_evaluated(self):
-    data = self.create_tempdir().full_path
-    os.makedirs(os.path.join(data, 'yahoo'))
+    folder = self.create_tempdir().full_path
     for split in ('train', 'valid', 'test'):
-      path = os.path.join(data, 'yahoo', f'yahoo.{split}.txt')
+      path = os.path.join(folder, f'yahoo.{split}.txt')
       with open(path, 'w') as file:
         file.write('0\ta b c .\n7\tb c a d .\n' * 8)
     path = os.path.join('configs', 'documents_vae.py')
-    with mock.patch.dict(os.environ, RNNVAE_DATA_DIR=data):
-      config = runpy.run_path(path)['get_config']('row=yahoo_ae_free_bits,tiny')
-      config.corpus.name = os.path.join(data, 'yahoo')
-      config.corpus.labelled = True
+    tail = f'row=yahoo_ae_free_bits,tiny,labelled,{folder}'
+    config = runpy.run_path(path)['get_config'](tail)
     config_lib.validate(config)
     workdir = self.create_tempdir().full_path
     corpus = train.train(config, workdir)
