@@ -164,8 +164,10 @@ class LanguageModel(nn.Module):
     inputs, targets, mask = batch
     if rates is not None and keys is not None and not self.inputless:
       inputs = noise.drop_words(inputs, rates.word, keys, vocab.UNK, vocab.BOS)
-    x = self._embed(inputs, latents, rates, keys)
-    carry, outputs = stack(x, mask, carry, rates, keys)
+    x = self._embed(inputs, rates, keys)
+    carry, outputs = stack(
+      x, mask, carry, rates, keys, **self._context(latents)
+    )
     dropped = outputs
     if rates is not None and keys is not None:
       dropped = noise.dropout(
@@ -205,9 +207,9 @@ class LanguageModel(nn.Module):
     latents: jax.Array | None = None,
   ) -> tuple[recurrent.Carry, jax.Array]:
     """One step of decoding: carry, int[B] -> carry, logits float[B, V]."""
-    x = self._embed(tokens[:, None], latents)
+    x = self._embed(tokens[:, None])
     mask = jnp.ones((tokens.shape[0], 1), bool)
-    carry, hidden = self.recurrent(x, mask, carry)
+    carry, hidden = self.recurrent(x, mask, carry, **self._context(latents))
     return carry, cross_entropy.linear_logits(
       self._project(hidden, latents)[:, 0],
       self._kernel(),
@@ -215,7 +217,7 @@ class LanguageModel(nn.Module):
       self.precision,
     )
 
-  def _embed(self, tokens, latents, rates=None, keys=None):
+  def _embed(self, tokens, rates=None, keys=None):
     x = self.embedding(tokens)
     if self.inputless:
       x = jnp.zeros_like(x)
@@ -224,12 +226,16 @@ class LanguageModel(nn.Module):
       x = noise.dropout(
         x, rates.embedding, keys, 'embedding', self.locked_dropout
       )
-    return _beside(x, latents) if self.latent_every_step else x
+    return x
+
+  def _context(self, latents):
+    """What the stack reads at every step, as a keyword argument."""
+    return {'context': latents} if self.latent_every_step else {}
 
   def _project(self, hidden, latents):
     """What the output layer reads of float[B, T, H]."""
     if self.latent_to_output:
-      hidden = _beside(hidden, latents)
+      hidden = recurrent.beside(hidden, latents)
     if self.tied_embeddings and self.embedding_size != hidden.shape[-1]:
       return self.projection(hidden)
     return hidden
@@ -237,11 +243,3 @@ class LanguageModel(nn.Module):
   def _kernel(self):
     tied = self.tied_embeddings
     return self.embedding.embedding.T if tied else self.output_kernel
-
-
-def _beside(x, latents):
-  """float[B, T, F] with z float[B, Z] after the features of every step."""
-  latents = jnp.broadcast_to(
-    latents[:, None], (*x.shape[:2], latents.shape[-1])
-  )
-  return jnp.concatenate([x, latents], axis=-1)

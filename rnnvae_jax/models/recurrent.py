@@ -44,15 +44,27 @@ class Layer(nn.Module):
     mask: jax.Array,
     carry: cells.Carry,
     state_mask: jax.Array | None = None,
+    context: jax.Array | None = None,
   ):
     """float[B, T, F], bool[B, T], carry -> carry, float[B, T, H].
 
-    `state_mask` float[B, H] multiplies what recurrent products read of states.
+    `state_mask` float[B, H] multiplies what recurrent products read of states;
+    `context` float[B, C] is read at every step, as if it stood behind x there.
     """
     columns = self.num_gates * self.features
-    shape = (x.shape[-1], columns)
+    if context is not None and self.backend == 'cudnn':
+      x, context = beside(x, context), None
+    inputs = x.shape[-1] + (0 if context is None else context.shape[-1])
+    shape = (inputs, columns)
     kernel = self.param('kernel', nn.initializers.xavier_uniform(), shape)
     bias = self.param('bias', self.bias_init, (columns,))
+    if context is not None:
+      # Multiplied once a row, not once a token; and where many contexts share
+      # their tokens, as samples of a VAE's latents do, those are once for all.
+      kernel, of_context = jnp.split(kernel, [x.shape[-1]])
+      bias = bias[None] + products.dot(
+        context, of_context, self.options.precision
+      )
     cell = self.make_cell(name='cell')
     x, mask = jnp.swapaxes(x, 0, 1), jnp.swapaxes(mask, 0, 1)  # Time-major.
     weights = {'kernel': kernel, 'bias': bias, **cell.weights}
@@ -79,7 +91,8 @@ class Layer(nn.Module):
       in_axes=(0, nn.broadcast),
       reverse=self.reverse,
     )
-    gates += weights['bias'][None, None]
+    bias = weights['bias']
+    gates += jnp.expand_dims(bias, tuple(range(gates.ndim - bias.ndim)))
     return scan(cell, carry, (gates, mask), state_mask)
 
 
@@ -124,6 +137,7 @@ class Recurrent(nn.Module):
     carry: Carry | None = None,
     rates: noise.Rates | None = None,
     keys: jax.Array | None = None,
+    context: jax.Array | None = None,
   ) -> tuple[Carry, jax.Array]:
     """Runs the stack.
 
@@ -133,6 +147,7 @@ class Recurrent(nn.Module):
       carry: the state before the first token; zeros when None.
       rates: drop probabilities.
       keys: key[B]; no dropout when None.
+      context: float[B, C], behind x at every step, if there is one.
 
     Returns:
       The carry after each row's last real token, and float[B, T, D H] outputs,
@@ -170,7 +185,8 @@ class Recurrent(nn.Module):
           ones = jnp.ones((x.shape[0], 1, size))
           state_mask = noise.dropout(ones, rates.recurrent, keys, site, True)
           state_mask = state_mask[:, 0]
-        state, output = layer(x, mask, start, state_mask)
+        of_layer = context if number == 0 else None
+        state, output = layer(x, mask, start, state_mask, of_layer)
         states.append(state)
         outputs.append(output)
       after.append(tuple(states))
@@ -187,3 +203,11 @@ class Recurrent(nn.Module):
       return (direction,) * (2 if self.bidirectional else 1)
 
     return tuple(map(of_layer, self.sizes))
+
+
+def beside(x: jax.Array, context: jax.Array) -> jax.Array:
+  """float[B, T, F], with float[B, C] after the features of every step."""
+  context = jnp.broadcast_to(
+    context[:, None], (*x.shape[:2], context.shape[-1])
+  )
+  return jnp.concatenate([x, context], axis=-1)

@@ -169,9 +169,9 @@ def run(
 
   Args:
     cell: what to compute.
-    weights: kernel float[F, G H], bias float[G H], recurrent_kernel
-      float[H, G H], and of some cells recurrent_bias float[H] or peepholes
-      float[3, H].
+    weights: kernel float[F, G H], bias float[G H], or float[B, G H] of each
+      row, recurrent_kernel float[H, G H], and of some cells recurrent_bias
+      float[H] or peepholes float[3, H].
     x: float[T, B, F].
     mask: bool[T, B], True on real tokens, which come first in a row.
     state: float[B, H] each, before the first token.
@@ -294,7 +294,8 @@ def _backward(cell, options, saved, cotangents):
       precision, rounded, coefficients, d_states, before, after
     )
     d_now['kernel'] = products.outer(x_now, d_gates, precision)
-    d_now['bias'] = jnp.sum(d_gates, axis=(0, 1))
+    shared = range(d_gates.ndim - weights['bias'].ndim)
+    d_now['bias'] = jnp.sum(d_gates, axis=tuple(shared))
     d_weights = jax.tree.map(jnp.add, d_weights, d_now)
     d_x_now = products.dot(d_gates, rounded['kernel_transposed'], precision)
     d_x_now = d_x_now.astype(x.dtype)
@@ -475,8 +476,8 @@ def rule_of(cell: Cell) -> Rule:
 
 
 def _beside(weights, x):
-  """float[..., H] with the axes that `x` has before its features."""
-  return jnp.expand_dims(weights, tuple(range(-x.ndim, -1)))
+  """float[..., H] with all the axes that `x` has."""
+  return jnp.expand_dims(weights, tuple(range(x.ndim - weights.ndim)))
 
 
 def _split(x, count):

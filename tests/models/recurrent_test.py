@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rnnvae_jax.models import cells, recurrent
-from rnnvae_jax.ops import noise
+from rnnvae_jax.ops import noise, recurrence
 
 EPS = np.finfo(np.float32).eps
 HIDDEN, ROWS, FEATURES, TIME = 4, 5, 6, 7
@@ -287,6 +287,82 @@ class PaddingTest(parameterized.TestCase):
       (of_after, cut(of_outputs)),
     )
     assert_close(padded, unpadded, roundings(name[1], name[2], length))
+
+
+class ContextTest(parameterized.TestCase):
+  """What is read at every step, against the same behind every input."""
+
+  context = np.float32([[0.3, -0.7], [1, 0], [0.2, 0.9], [-1, 0.5], [0, 0]])
+
+  @parameterized.parameters(
+    ('gru', 2, False, 'fused'),
+    ('gru_before', 1, True, 'scan'),
+    ('lstm', 2, True, 'fused'),
+    ('lstm', 1, False, 'scan'),
+    ('tanh', 1, True, 'fused'),
+  )
+  def test_stands_behind_every_input(self, kind, layers, both, backend):
+    _, x, carry, (of_after, of_outputs) = case(kind, layers, both)
+    stack = make_stack(kind, layers, both, backend=backend)
+    mask = mask_of(LENGTHS)
+    wide = jax.eval_shape(recurrent.beside, x, self.context)
+    params = jax.eval_shape(stack.init, jax.random.key(0), wide, mask)
+    params = random_like(params, seed=0, scale=HIDDEN**-0.5)
+
+    def value(params, x, carry, context, apart):
+      inputs = (x,) if apart else (recurrent.beside(x, context),)
+      more = {'context': context} if apart else {}
+      after, outputs = stack.apply(params, *inputs, mask, carry, **more)
+      results = after, outputs * mask[:, :, None]
+      weights = of_after, of_outputs
+      terms = jax.tree.map(lambda w, r: jnp.sum(w * r), weights, results)
+      return sum(jax.tree.leaves(terms)), results
+
+    both_ways = jax.jit(
+      jax.grad(value, (0, 1, 2, 3), has_aux=True), static_argnums=4
+    )
+    arguments = params, x, carry, self.context
+    got, want = (
+      jax.device_get(both_ways(*arguments, apart)) for apart in (True, False)
+    )
+    # A context's gradient sums over time.
+    assert_close(got, want, roundings(layers, both) + TIME)
+    self.assertGreater(np.max(np.abs(got[0][3][0])), 0.01)
+
+  @parameterized.parameters('scan', 'fused')
+  def test_inputs_that_contexts_share_are_multiplied_once(self, backend):
+    rows, time, features, samples = 3, 8, 512, 16
+    stack = make_stack(
+      'gru',
+      1,
+      False,
+      backend=backend,
+      options=recurrence.Options(block=0),  # XLA counts loops as one turn.
+    )
+    shape = lambda *sizes: jax.ShapeDtypeStruct(sizes, jnp.float32)
+    x, mask = shape(rows, time, features), jnp.ones((rows, time), bool)
+    context = shape(rows, 2)
+    run = lambda params, x, context: stack.apply(
+      params, x, mask, context=context
+    )
+    params = jax.eval_shape(
+      lambda: stack.init(
+        jax.random.key(0),
+        jnp.zeros(x.shape),
+        mask,
+        context=jnp.zeros(context.shape),
+      )
+    )
+
+    def operations(fn, *args):
+      return jax.jit(fn).lower(*args).compile().cost_analysis()['flops']
+
+    one = operations(run, params, x, context)
+    many = operations(
+      jax.vmap(run, (None, None, 0)), params, x, shape(samples, rows, 2)
+    )
+    self.assertGreater(one, 2 * rows * time * features * 3 * HIDDEN)
+    self.assertLess(many, 2 * one)
 
 
 @functools.cache
