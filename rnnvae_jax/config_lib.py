@@ -305,19 +305,20 @@ def _shrink(config: ml_collections.ConfigDict, default_corpus: bool) -> None:
     config.corpus.name = 'grammar'
   config.corpus.max_length = 12
   config.corpus.vocab_size = 200
-  config.model.embedding_size = 10
-  config.model.hidden_size = 14
+  if config.model.kind != 'ngrams':
+    config.model.embedding_size = 10
+    config.model.hidden_size = 14
+    config.train.num_steps = 12
+    config.train.batch_size = 8
+    config.train.steps_per_call = 3
+    config.train.eval_every = 6
+    if not config.corpus.stream:
+      config.train.num_buckets = 2
   if config.model.last_hidden_size:
     config.model.last_hidden_size = config.model.embedding_size
   if _is_vae(config):
     config.model.encoder_hidden_size = 11
     config.model.latent_size = 9
-  config.train.num_steps = 12
-  config.train.batch_size = 8
-  if not config.corpus.stream:
-    config.train.num_buckets = 2
-  config.train.steps_per_call = 3
-  config.train.eval_every = 6
   config.evaluate.batch_size = 128
   config.evaluate.num_buckets = 2
   config.evaluate.iw_samples = 4
@@ -480,25 +481,12 @@ _IGNORED = (
       'dropout.',
       'objective.',
       'optimizer.',
-      'model.backend',
-      'model.bidirectional_encoder',
-      'model.both_directions',
-      'model.cell',
-      'model.committed_rate',
-      'model.concentration',
-      'model.embedding_init_scale',
-      'model.flow_layers',
-      'model.init_scale',
-      'model.inputless',
-      'model.latent_every_step',
-      'model.latent_to_output',
-      'model.num_layers',
-      'model.output_bias',
-      'model.posterior',
-      'model.precision',
-      'model.pretrained_embeddings',
-      'model.prior',
-      'model.tied_embeddings',
+      'train.',
+      *(
+        f'model.{name}'
+        for name in default().model
+        if name not in ('kind', 'ngrams')
+      ),
     ),
   ),
   (

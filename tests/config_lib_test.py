@@ -146,6 +146,8 @@ class ValidateTest(parameterized.TestCase):
     ({'model.kind': 'ngrams'}, 'model.both_directions', True),
     ({'model.kind': 'ngrams'}, 'model.tied_embeddings', True),
     ({'model.kind': 'ngrams'}, 'model.cell', 'lstm'),
+    ({'model.kind': 'ngrams'}, 'model.hidden_size', 512),
+    ({'model.kind': 'ngrams'}, 'train.num_steps', 5),
     ({'model.cell': 'feed_forward'}, 'model.num_layers', 2),
     ({'model.cell': 'feed_forward'}, 'dropout.recurrent', 0.5),
     ({'model.cell': 'feed_forward'}, 'model.backend', 'scan'),
