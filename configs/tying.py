@@ -6,12 +6,13 @@ r"""Tied embeddings and the augmented loss (Inan et al., arXiv:1611.01462).
 Rows are a size and a loss: `vd` is an LSTM with variational dropout, `al` adds
 the augmented loss, `re` ties the embeddings, `real` does both. The paper's tied
 models have no bias in the output layer; `re_bias` and `real_bias` are ours and
-keep that of the others. Rates of the paper's settings (0.7, 0.5, 0.35) are read as those of keeping. The published
-runs share one mask between a layer's state and the next layer's input; here
-each has its own. Embedded words are not dropped, neither types nor units: the
-paper has no dropout of embeddings. The rate of learning falls along a cosine,
-which ends with the budget, where the paper's decays by .9 (`large`: .97) an
-epoch until nothing improves: its rates sum up to those of 30 epochs here.
+keep that of the others. Rates of the paper's settings (0.7, 0.5, 0.35) are read
+as those of keeping. The published runs share one mask between a layer's state
+and the next layer's input; here each has its own. Embedded words are not
+dropped, neither types nor units: the paper has no dropout of embeddings. The
+rate of learning falls along a cosine, which ends with the budget, where the
+paper's decays by .9 (`large`: .97) an epoch until nothing improves: its rates
+sum up to those of 30 epochs here.
 
 Of the teacher the paper says little. Gradients go through it, as they do in the
 code that others published for the paper: without them `real` only ever makes
