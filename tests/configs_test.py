@@ -77,10 +77,11 @@ def run_tiny(name, row=''):
     # Of one shape, so that all splits and modes share their programs: six
     # sentences to evaluate, score, sample, reconstruct, or in three pairs.
     config.evaluate.num_buckets = 1
-    if not config.corpus.stream:
-      config.train.num_buckets = 1
-    config.train.num_steps, config.train.pretrain_steps = 3, 0
-    config.train.steps_per_call = config.train.eval_every = 3
+    if config.model.kind != 'ngrams':
+      config.train.num_steps, config.train.pretrain_steps = 3, 0
+      config.train.steps_per_call = config.train.eval_every = 3
+      if not config.corpus.stream:
+        config.train.num_buckets = 1
     config.evaluate.iw_samples = config.evaluate.chunk = 1
     config.generate.num_samples = config.judge.num_samples = 6
     config.generate.interpolation_steps = 2
