@@ -17,9 +17,10 @@ sum up to those of 30 epochs here.
 Of the teacher the paper says little. Gradients go through it, as they do in the
 code that others published for the paper: without them `real` only ever makes
 embeddings longer, so that the teacher knows one word each, and diverged at
-temperature 10. Its temperature is 20: in runs of five epochs `small_real` came
-to a validation perplexity of 125.3, at temperature 10 to 126.7. In such runs
-`small_vd` came to 122.3, `small_re` to 125.6, `small_re_bias` to 115.4.
+temperature 10. Its temperature is 20: in runs of five epochs (`epochs=5`)
+`small_real` came to a validation perplexity of 125.3, at temperature 10 to
+126.7. In such runs `small_vd` came to 122.3, `small_re` to 125.6,
+`small_re_bias` to 115.4.
 """
 
 from rnnvae_jax import config_lib

@@ -91,8 +91,7 @@ class Layer(nn.Module):
       in_axes=(0, nn.broadcast),
       reverse=self.reverse,
     )
-    bias = weights['bias']
-    gates += jnp.expand_dims(bias, tuple(range(gates.ndim - bias.ndim)))
+    gates += recurrence.aligned(weights['bias'], gates)
     return scan(cell, carry, (gates, mask), state_mask)
 
 

@@ -452,7 +452,7 @@ def _slice(array, first, size):
 
 def _gates(precision, weights, x):
   bias = weights['bias']
-  return products.dot(x, weights['kernel'], precision) + _beside(bias, x)
+  return products.dot(x, weights['kernel'], precision) + aligned(bias, x)
 
 
 def _rounded(weights: Weights, options: Options) -> Weights:
@@ -475,8 +475,8 @@ def rule_of(cell: Cell) -> Rule:
   return _gru_after() if cell.reset_after else _gru_before()
 
 
-def _beside(weights, x):
-  """float[..., H] with all the axes that `x` has."""
+def aligned(weights: jax.Array, x: jax.Array) -> jax.Array:
+  """float[..., H], given the axes before them that `x` has and they lack."""
   return jnp.expand_dims(weights, tuple(range(x.ndim - weights.ndim)))
 
 
@@ -526,7 +526,7 @@ def _gru_after() -> Rule:
     del active
     (x_r, x_z, x_n), (u_r, u_z, u_n), (h,) = gates, products, state
     r, z = jax.nn.sigmoid(x_r + u_r), jax.nn.sigmoid(x_z + u_z)
-    m = u_n + _beside(weights['recurrent_bias'], u_n)
+    m = u_n + aligned(weights['recurrent_bias'], u_n)
     n = jnp.tanh(x_n + r * m)
     return (n + z * (h - n),), (r, z, n, m)
 
@@ -627,7 +627,7 @@ def _lstm(cell: Cell) -> Rule:
     i, f, g, o = (x + u for x, u in zip(gates, products, strict=True))
     _, c = state
     if cell.peepholes:
-      p_i, p_f, p_o = (_beside(p, c) for p in weights['peepholes'])
+      p_i, p_f, p_o = (aligned(p, c) for p in weights['peepholes'])
       i, f = i + p_i * c, f + p_f * c
     i, f, g = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g)
     c = f * c + i * g
@@ -648,7 +648,7 @@ def _lstm(cell: Cell) -> Rule:
     to_o = squashed * o * (1.0 - o) * mask
     h_to_c = o * (1.0 - squashed * squashed) * mask
     if cell.peepholes:
-      p_i, p_f, p_o = (_beside(p, c) for p in weights['peepholes'])
+      p_i, p_f, p_o = (aligned(p, c) for p in weights['peepholes'])
       keep = f + p_i * slope_i + p_f * slope_f
       h_to_c = h_to_c + p_o * to_o
     through = mask

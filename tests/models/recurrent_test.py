@@ -310,9 +310,9 @@ class ContextTest(parameterized.TestCase):
     params = random_like(params, seed=0, scale=HIDDEN**-0.5)
 
     def value(params, x, carry, context, apart):
-      inputs = (x,) if apart else (recurrent.beside(x, context),)
-      more = {'context': context} if apart else {}
-      after, outputs = stack.apply(params, *inputs, mask, carry, **more)
+      if not apart:
+        x, context = recurrent.beside(x, context), None
+      after, outputs = stack.apply(params, x, mask, carry, context=context)
       results = after, outputs * mask[:, :, None]
       weights = of_after, of_outputs
       terms = jax.tree.map(lambda w, r: jnp.sum(w * r), weights, results)
@@ -345,14 +345,8 @@ class ContextTest(parameterized.TestCase):
     run = lambda params, x, context: stack.apply(
       params, x, mask, context=context
     )
-    params = jax.eval_shape(
-      lambda: stack.init(
-        jax.random.key(0),
-        jnp.zeros(x.shape),
-        mask,
-        context=jnp.zeros(context.shape),
-      )
-    )
+    wide = shape(rows, time, features + 2)
+    params = jax.eval_shape(stack.init, jax.random.key(0), wide, mask)
 
     def operations(fn, *args):
       return jax.jit(fn).lower(*args).compile().cost_analysis()['flops']
