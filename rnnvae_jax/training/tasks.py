@@ -288,6 +288,11 @@ def sentence_vae(
   latent_size = model.decoder.latent_size
   own_prior = model.prior == 'standard'
   exact_kl = family.kl if own_prior else None
+  # Samples are mapped over, which cuDNN cannot be; the parameters are the same.
+  mapped = model
+  if model.decoder.stack.backend == 'cudnn':
+    stack = model.decoder.stack.clone(backend='fused')
+    mapped = model.clone(decoder=model.decoder.clone(stack=stack))
 
   def outputs_of(params, batch):
     arrays = batch['targets'], batch['mask']
@@ -296,17 +301,15 @@ def sentence_vae(
   def encode(params, batch, extras):
     return family.read(outputs_of(params, batch), extras['posterior'])
 
-  def decode(params, batch, latents, rates=None, keys=None, smoothing=None):
+  def decode(model, params, batch, latents, **options):
     """Reconstruction given z: nats of the batch, and of each sentence."""
     reading = model.apply(
       params,
       latents,
       *_arrays(batch),
-      rates=rates,
-      keys=keys,
       token_counts=batch['token_counts'],
-      smoothing=smoothing,
       method='decode',
+      **options,
     )
     return reading.total, jnp.sum(reading.nll, axis=1)
 
@@ -338,12 +341,13 @@ def sentence_vae(
     draws = noise.normal(keys, 'latents', (family.noise_size,))
     latents, log_q = family.draw(draws, posterior)
     total, nll = decode(
+      model,
       params,
       batch,
       latents,
-      hyperparameters.dropout,
-      keys,
-      hyperparameters.label_smoothing,
+      rates=hyperparameters.dropout,
+      keys=keys,
+      smoothing=hyperparameters.label_smoothing,
     )
     if exact_kl is not None:
       kl = exact_kl(posterior)
@@ -393,9 +397,9 @@ def sentence_vae(
 
     Returns:
       reconstruction, kl, iwae_nll float[B], nats; posterior_mean float[B, Z],
-      in units of the deviation of the family's own prior, whichever prior is
-      learnt; where mutual information can be estimated mean, log_var and noise
-      float[B, Z] for it, of the first sample.
+      the family's `center`, in units of the deviation of its own prior,
+      whichever prior is learnt; where mutual information can be estimated
+      mean, log_var and noise float[B, Z] for it, of the first sample.
       Of several samples iwae_variance float[B], over draws of them; where the
       KL is their mean kl_variance float[B], that of this mean.
     """
@@ -407,7 +411,7 @@ def sentence_vae(
 
     def one_sample(draws):
       latents, log_q = family.draw(draws, posterior)
-      _, nll = decode(params, batch, latents)
+      _, nll = decode(mapped, params, batch, latents)
       return nll, log_q - log_prior(latents)
 
     nll, divergence = jax.lax.map(one_sample, draws, batch_size=chunk)

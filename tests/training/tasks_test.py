@@ -1,9 +1,11 @@
 """The objectives against NumPy, from the models' own outputs."""
 
 import functools
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 import jax
+from jax.experimental import rnn
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from rnnvae_jax import config_lib, data
 from rnnvae_jax.data import batches, vocab
 from rnnvae_jax.objectives import free_bits, posteriors
-from rnnvae_jax.ops import noise
+from rnnvae_jax.ops import noise, recurrence
 from rnnvae_jax.training import optimizers, runs, tasks
 from rnnvae_jax.training import state as state_lib
 
@@ -323,6 +325,30 @@ class SentenceVaeTest(parameterized.TestCase):
     # One sample's bound is the ELBO with a sampled KL term.
     gap = elbo - one['iwae_nll'].mean(axis=1)
     self.assertLess(abs(gap.mean()), 4 * gap.std() / np.sqrt(len(gap)))
+
+  @parameterized.parameters((1, 1), (6, 3))
+  def test_is_evaluated_where_cudnn_trains(self, samples, chunk):
+    sizes = 'compute_rnn_workspace_reserve_space_sizes'
+    with (
+      mock.patch.object(recurrence, 'choose', lambda *_, **__: 'cudnn'),
+      mock.patch.object(  # What it asks of a GPU.
+        rnn.gpu_rnn, sizes, lambda *_: (1, 1), create=True
+      ),
+    ):
+      model = Model('sentence_vae', **{'model.cell': 'lstm'})
+      args = model.params, model.batch
+      extras = model.task.initial_extras()
+      trained = jax.make_jaxpr(model.task.loss)(
+        *args, model.hyperparameters, model.key, extras
+      )
+      evaluate = functools.partial(
+        model.task.evaluate, num_samples=samples, chunk=chunk
+      )
+      evaluated = jax.make_jaxpr(evaluate)(*args, model.key, extras)
+    self.assertEqual(model.task.backend, 'cudnn')
+    # The encoder and the decoder; of these the decoder is mapped.
+    self.assertEqual(str(trained).count('= rnn_fwd['), 2)
+    self.assertEqual(str(evaluated).count('= rnn_fwd['), 1)
 
   def test_validation_is_deaf_to_the_objective_and_the_step(self):
     split, figures = make_split(), []
