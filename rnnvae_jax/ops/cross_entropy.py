@@ -17,6 +17,8 @@ _LOGITS_BYTES = 2**28
 _CACHE_BYTES = 2**23
 # A sum over rows as a product, whose fast path wants some rows of its own.
 _SUM_ROWS = 8
+# A weight divided by such a total is far from the smallest float32.
+_LARGEST_TOTAL = 2.0**100
 
 
 class Options(NamedTuple):
@@ -280,9 +282,9 @@ def _one_chunk(
 
   # Relative to the target's logit: such sums are at least 1. To find the
   # largest logit first would be one more pass over all of them, and is needed
-  # only if they overflow: a word is e**80 times as probable as the target.
+  # only if they are too large: a word is e**69 times as probable as the target.
   loop = relative_to(chosen)
-  fits = members.all_true(jnp.all(jnp.isfinite(loop[-1])))
+  fits = members.all_true(jnp.all(loop[-1] < _LARGEST_TOTAL))
 
   def again(_):
     largest = jnp.max(product + bias[None, :], axis=-1)

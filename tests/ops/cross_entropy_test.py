@@ -239,6 +239,16 @@ class LinearCrossEntropyTest(parameterized.TestCase):
       nll, np.log(VOCAB) * (weights != 0), rtol=2 * EPS
     )
 
+  @parameterized.parameters(60.0, 69.0, 70.0, 87.4, 88.0, 88.6, 90.0)
+  def test_the_gradient_of_an_improbable_target_is_whole(self, distance):
+    # exp(distance) is near the largest float32, its inverse near the smallest.
+    bias = jnp.array([0.0, distance, -5.0])
+    hidden, kernel = jnp.zeros((1, HIDDEN)), jnp.zeros((HIDDEN, 3))
+    *_, of_bias = compiled(cross_entropy.Options())(
+      hidden, kernel, bias, jnp.array([0]), jnp.array([1.0])
+    )
+    np.testing.assert_allclose(of_bias, [-1, 1, 0], atol=4 * EPS)
+
   def test_logits_of_ten_thousand_overflow_nothing(self):
     args = arguments(scale=1e4)
     got = compiled()(*args)
