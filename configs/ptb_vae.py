@@ -85,7 +85,7 @@ _EPOCHS = {'ae_free_bits_long': 60}
 _STRENGTHS = {
   'ae_free_bits': 5.0,  # Their target, nats in all latents together.
   'ae_free_bits_long': 5.5,  # For a KL of 5: what is kept is a little less.
-  'batch_norm': 0.55,  # A batch's KL is at least 32 * 0.55**2 / 2 = 4.8.
+  'batch_norm': 0.55,  # A batch's KL: 32 * 0.55**2 / 2 = 4.8 at least.
   'free_bits': 5.0,
   'soft_free_bits': 5.0,
   'lagrangian': 5.0,

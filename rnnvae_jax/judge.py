@@ -39,17 +39,14 @@ def judge(config: Any, workdir: str) -> dict[str, Any]:
     means, greedily or by beam search. With `judge.critic_steps`
     forward_perplexity (a language model trained on the training split reads
     the samples: fluency) and reverse_perplexity (one trained on the samples
-    reads the test split, or else the validation split: coverage), both of Zhao
-    et al., arXiv:1706.04223.
+    reads the test split: coverage), both of Zhao et al., arXiv:1706.04223. A
+    critic's checkpoint is that of the best perplexity on the validation split,
+    which also stands in for the test split where there is none.
   """
   settings, split_name = config.judge, config.evaluate.split
   num_samples, critic_steps = settings.num_samples, settings.critic_steps
   config = config.copy_and_resolve_references()
   generate_config = config.generate
-  # Nothing that the model could have read is too long for it to write.
-  generate_config.max_length = max(
-    generate_config.max_length, config.corpus.max_length
-  )
   generate_config.top_k, generate_config.top_p = 0, 1.0
   generate_config.posterior_sample = False
   generate_config.prime = ''
@@ -60,6 +57,9 @@ def judge(config: Any, workdir: str) -> dict[str, Any]:
       'which has none.'
     )
   corpus = runs.build_corpus(config, run.vocab)
+  # Nothing that the model could have read is too long for it to write.
+  longest = int(np.max(corpus.splits['train'].lengths))
+  generate_config.max_length = max(generate_config.max_length, longest)
   samples = data.split_of(
     generate.prior_samples(run, num_samples, 1.0, forbid_unk=False),
     data.begin_mark(run.vocab, config.corpus.stream),

@@ -27,7 +27,7 @@ def properties(text: str) -> dict[str, np.ndarray]:
   return {
     'line_position': _line_position(text),
     'quotes': _quotes(text),
-    'brackets': (_depth(text) > 0).astype(np.float64),
+    'brackets': _spans(text, list(_brackets(text).items())),
     'comments': _spans(text, _comments(text)),
     'if_statements': _spans(text, _conditions(text)),
   }
@@ -125,16 +125,24 @@ def _quotes(text: str) -> np.ndarray:
   return values
 
 
-def _depth(text: str) -> np.ndarray:
-  """Of brackets; closing ones without an opening one do not count."""
-  depth, values = 0, np.zeros(len(text), int)
+def _brackets(text: str) -> dict[int, int]:
+  """Places of opening brackets and of those that close them.
+
+  What nothing closes or opens, as in a :-(, does not count.
+  """
+  opened: dict[str, list[int]] = {closing: [] for closing in _CLOSING}
+  closing_of = dict(zip(_OPENING, _CLOSING, strict=True))
+  pairs = {}
   for place, c in enumerate(text):
-    if c in _OPENING:
-      depth += 1
-    elif c in _CLOSING:
-      depth = max(depth - 1, 0)
-    values[place] = depth
-  return values
+    if c in closing_of:
+      opened[closing_of[c]].append(place)
+    elif opened.get(c):
+      opening = opened[c].pop()
+      pairs[opening] = place
+      for places in opened.values():  # Of another kind, left open inside.
+        while places and places[-1] > opening:
+          places.pop()
+  return pairs
 
 
 def _comments(text: str) -> list[tuple[int, int]]:
@@ -143,14 +151,9 @@ def _comments(text: str) -> list[tuple[int, int]]:
 
 
 def _conditions(text: str) -> list[tuple[int, int]]:
-  spans = []
-  depth = _depth(text)
-  for match in re.finditer(r'\bif\s*\(', text):
-    opened = match.end() - 1
-    closed = np.flatnonzero(depth[opened:] < depth[opened])
-    stop = opened + int(closed[0]) if len(closed) else len(text)
-    spans.append((opened, stop))
-  return spans
+  pairs = _brackets(text)
+  opened = [m.end() - 1 for m in re.finditer(r'\bif\s*\(', text)]
+  return [(place, pairs[place]) for place in opened if place in pairs]
 
 
 def _spans(text: str, spans) -> np.ndarray:

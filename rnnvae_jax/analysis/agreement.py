@@ -66,23 +66,23 @@ def items(
   for between in range(most + 1):
     of_between: list[Item] = []
     for chosen in itertools.permutations(nouns, between + 1):
-      for numbers in itertools.product((0, 1), repeat=between + 1):
-        for verb in verbs:
-          # Each verb meets each preposition.
-          turn = len(of_between) // len(verbs) + between
-          link = links[turn % len(links)]
-          words = ['the', chosen[0][numbers[0]]]
-          for noun, number in zip(chosen[1:], numbers[1:], strict=True):
-            words += [link, 'the', noun[number]]
-          of_between.append(
-            Item(
-              tuple(words),
-              verb[numbers[0]],
-              verb[1 - numbers[0]],
-              sum(n != numbers[0] for n in numbers[1:]),
-              between,
-            )
+      for numbers, link, verb in itertools.product(
+        itertools.product((0, 1), repeat=between + 1),
+        links if between else links[:1],  # Without nouns between there is none.
+        verbs,
+      ):
+        words = ['the', chosen[0][numbers[0]]]
+        for noun, number in zip(chosen[1:], numbers[1:], strict=True):
+          words += [link, 'the', noun[number]]
+        of_between.append(
+          Item(
+            tuple(words),
+            verb[numbers[0]],
+            verb[1 - numbers[0]],
+            sum(n != numbers[0] for n in numbers[1:]),
+            between,
           )
+        )
     keep = rng.permutation(len(of_between))[:limit]
     made += [of_between[i] for i in sorted(keep)]
   return made

@@ -11,7 +11,8 @@ Sentence = Sequence[str]
 def bleu(hypotheses: Sequence[Sentence], references: Sequence[Sentence]):
   """Corpus BLEU-4 of each hypothesis against its reference, 0 to 100.
 
-  sacrebleu's (Post, arXiv:1804.08771), its own tokeniser switched off.
+  sacrebleu's (Post, arXiv:1804.08771), its own tokeniser switched off; 0 where
+  no hypothesis has four tokens.
 
   Raises:
     ValueError: their numbers differ, or there are none.
@@ -28,7 +29,8 @@ def self_bleu(sentences: Sequence[Sentence]) -> float:
   """Corpus BLEU-4 of each sentence against all others, 0 to 100.
 
   Zhu et al., arXiv:1802.01886: high where a model writes the same again and
-  again. It grows with the number of sentences, which belongs beside it.
+  again, in four tokens or more. It grows with the number of sentences, which
+  belongs beside it.
 
   Raises:
     ValueError: fewer than two sentences.
@@ -57,16 +59,18 @@ def _corpus_bleu(hypotheses, references) -> float:
 
 
 def distinct(sentences: Iterable[Sentence], order: int) -> float:
-  """Different n-grams over all n-grams (Li et al., arXiv:1510.03055), 0 to 1.
+  """Different n-grams over all tokens (Li et al., arXiv:1510.03055), 0 to 1.
 
-  0 where no sentence is as long as `order`.
+  0 where no sentence is as long as `order`. Much code divides by the number of
+  n-grams, which is smaller by up to `order` - 1 a sentence.
   """
-  grams = [
-    tuple(sentence[start : start + order])
-    for sentence in sentences
-    for start in range(len(sentence) - order + 1)
-  ]
-  return len(set(grams)) / len(grams) if grams else 0.0
+  grams: set[tuple[str, ...]] = set()
+  tokens = 0
+  for sentence in sentences:
+    tokens += len(sentence)
+    starts = range(len(sentence) - order + 1)
+    grams.update(tuple(sentence[i : i + order]) for i in starts)
+  return len(grams) / tokens if tokens else 0.0
 
 
 def novelty(

@@ -101,7 +101,8 @@ def build(
     latent_size: Z.
     scale: standard deviation over a batch's sentences that batch_norm gives
       each latent's posterior mean, whose KL is Z scale² / 2 at the least, on
-      average over the batch; by running statistics it may be less.
+      average over the batch; by running statistics, or while an encoder's
+      means hardly vary, it may be less.
     committed_rate: nats of KL that committed cannot go below, per sentence. No
       bound on information: all sentences may have the same posterior.
     flow_layers: of planar.
@@ -176,7 +177,9 @@ def _normalise(scale, outputs, statistics, weights):
   """BN-VAE (Zhu et al., arXiv:2004.12585): means batch-normalised.
 
   Their variance over the sentences of a batch is `scale`² whatever the encoder
-  does, so that the mean KL is at least Z scale² / 2. Where batches are of one
+  does, so that the mean KL is at least Z scale² / 2; but for the floor under
+  the variance, PyTorch's as in theirs: less where an encoder's means vary by
+  less than its root, .003, as they may at first. Where batches are of one
   length, as theirs and ours are, that holds within each length; in evaluation
   one running mean and (within-batch) variance serve all lengths. The shift that
   batch normalisation may add is left out: the decoder's own bias does its work

@@ -67,8 +67,9 @@ def averaging(
 def heed(opt_state: Any, value: float) -> Any:
   """Takes a validation in; averaging begins with one that says it may.
 
-  The non-monotone trigger of NT-ASGD (Merity et al., arXiv:1708.02182,
-  algorithm 1): a validation is worse than the best of those before the last n.
+  The non-monotone trigger of NT-ASGD (Merity et al., arXiv:1708.02182), as the
+  authors' code has it (awd-lstm-lm, main.py): a validation is worse than the
+  best of those before the last n.
 
   Args:
     opt_state: of any optimiser; without averaging it is returned as it is.

@@ -27,6 +27,8 @@ class PropertiesTest(absltest.TestCase):
 
   def test_brackets_nest_and_a_stray_one_does_not_count(self):
     self.assertEqual(marks(')a(b[c]d)e', 'brackets'), '0011111100')
+    self.assertEqual(marks('[:-(] (a', 'brackets'), '11110000')
+    self.assertEqual(marks('([)]', 'brackets'), '1100')
 
   def test_comments_are_those_of_c(self):
     self.assertEqual(marks('a/*b*/c//d\ne', 'comments'), '011111011100'[:12])
@@ -34,6 +36,8 @@ class PropertiesTest(absltest.TestCase):
   def test_an_if_statement_is_its_condition(self):
     self.assertEqual(marks('if (a(b)) c', 'if_statements'), '00011111000')
     self.assertEqual(marks('elif (a) b', 'if_statements'), '0' * 10)
+    self.assertEqual(marks('if (:-( a)\nb', 'if_statements'), '0' * 12)
+    self.assertEqual(marks('if (a', 'if_statements'), '0' * 5)
 
 
 class RankingTest(absltest.TestCase):

@@ -1,5 +1,7 @@
 """The test set of agreement, and its measure with models that are known."""
 
+import collections
+
 from absl.testing import absltest
 import numpy as np
 
@@ -33,15 +35,20 @@ class AgreementTest(absltest.TestCase):
     np.testing.assert_array_equal(counts, [16, 4 * 3 * 4 * 2, 24 * 8 * 2])
     self.assertLen(set(items), len(items))
 
-  def test_every_verb_meets_every_preposition(self):
-    known = {'the', *agreement._LINKS}.union(*agreement.NOUNS, *agreement.VERBS)
-    met = {
-      (item.between, link, min(item.right, item.wrong))
-      for item in agreement.items(known, limit=10**6)
-      for link in item.words[2:3]
-    }
-    count = len(agreement._LINKS) * len(agreement.VERBS)
-    self.assertLen(met, 2 * count)  # With one noun between and with two.
+  def test_prepositions_verbs_and_numbers_meet_equally_often(self):
+    words = {'the'}.union(*agreement.NOUNS[:4], *agreement.VERBS)
+    for links in (1, 2, 3):
+      known = words | set(agreement._LINKS[:links])
+      met = collections.Counter(
+        (link, item.right, *map(is_singular, item.words[1::3]))
+        for item in agreement.items(known, limit=10**6)
+        for link in item.words[2:3]
+      )
+      # The right verb has the subject's number; one noun between, and two.
+      self.assertLen(met, links * len(agreement.VERBS) * (2**2 + 2**3))
+      for between, nouns in ((1, 4 * 3), (2, 4 * 3 * 2)):
+        of_between = {n for met, n in met.items() if len(met) == between + 3}
+        self.assertEqual(of_between, {nouns})
 
   def test_a_limit_draws_some(self):
     items = agreement.items(WORDS, limit=10)

@@ -55,7 +55,7 @@ class SelfBleuTest(absltest.TestCase):
 
 
 class DistinctTest(parameterized.TestCase):
-  @parameterized.parameters((1, 3 / 6), (2, 3 / 4), (3, 2 / 2), (4, 0.0))
+  @parameterized.parameters((1, 3 / 6), (2, 3 / 6), (3, 2 / 6), (4, 0.0))
   def test_counts_different_ngrams_within_sentences(self, order, want):
     sentences = [words('a b a'), words('a b c')]
     self.assertAlmostEqual(overlap.distinct(sentences, order), want)

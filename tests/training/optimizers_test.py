@@ -67,7 +67,7 @@ class AveragingTest(parameterized.TestCase):
       state = tx.init({'w': jnp.zeros(1)})
       begun = False
       for number, value in enumerate(values):
-        # As in algorithm 1: logs[:-n] of those before this one.
+        # min(best_val_loss[:-n]) of those before this one.
         before = values[: max(number - patience, 0)]
         begun |= bool(len(before)) and value > before.min()
         state = optimizers.heed(state, float(value))
