@@ -1,6 +1,6 @@
 """The config schema: every key with its default, the argument, validation."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 import os
 from typing import Any
 
@@ -327,10 +327,18 @@ def _shrink(config: ml_collections.ConfigDict, default_corpus: bool) -> None:
   config.judge.num_samples = 15
 
 
-def validate(config: ml_collections.ConfigDict) -> None:
-  """Raises ValueError for a config that cannot run, before any device work."""
+def validate(
+  config: ml_collections.ConfigDict, given: Collection[str] | None = None
+) -> None:
+  """Raises ValueError for a config that cannot run, before any device work.
+
+  Args:
+    config: of a run.
+    given: keys that are refused where nothing would read them, such as a
+      command line's: to switch something off is not to unset all that belongs
+      to it. All keys if None.
+  """
   corpus, model, train = config.corpus, config.model, config.train
-  corpora.check_name(corpus.name)
   for key, value, known in (
     ('corpus.protocol', corpus.protocol, ('', *protocols.PROTOCOLS)),
     ('model.kind', model.kind, (*models.KINDS, 'ngrams')),
@@ -406,7 +414,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
       "config.train.select_by = 'reconstruction' is a figure of VAEs. Legal "
       "for a language model: 'nll_per_sentence'."
     )
-  _check_ignored(config)
+  _check_ignored(config, given)
   penalties = ('activation_penalty', 'temporal_penalty')
   if model.both_directions and any(map(config.objective.get, penalties)):
     raise ValueError(
@@ -628,13 +636,14 @@ _IGNORED = (
 )
 
 
-def _check_ignored(config) -> None:
+def _check_ignored(config, given) -> None:
   """Raises ValueError for a key that is set, but that nothing would read."""
   ours, defaults = flatten(config), flatten(default())
   for because, holds, prefixes in _IGNORED:
     if not holds(ours):
       continue
-    for key, value in ours.items():
+    for key in ours if given is None else given:
+      value = ours[key]
       if key.startswith(prefixes) and value != defaults[key]:
         raise ValueError(
           f'config.{key} = {value!r} would change nothing: {because}. '
@@ -755,7 +764,7 @@ _FREE_GAUSSIANS = ('gaussian', 'planar')
 
 # Keys with their smallest and largest legal value; None: no bound.
 _RANGES = (
-  ('seed', 0, None),
+  ('seed', 0, 2**31 - 1),
   ('data.device_share', 0, 1),
   ('corpus.max_length', 2, None),
   ('corpus.valid_share', 0, 0.9),
@@ -863,18 +872,28 @@ def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
   return dict(sorted(flat.items()))
 
 
-# What a finished run may be evaluated or sampled with, differently each time.
+# What may be different each time, and what of a run that is trained.
 _FREE = ('evaluate.', 'generate.', 'judge.', 'trace.', 'data.')
+_FREE_ONCE_TRAINED = ('corpus.name', 'model.backend')
 
 
-def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-  """Keys of two flat configs that make them different runs, with values."""
+def differences(
+  ours: dict[str, Any], theirs: dict[str, Any], trained: bool = False
+) -> list[str]:
+  """Keys of two flat configs that make them different runs, with values.
+
+  Args:
+    ours: a config, flat.
+    theirs: another.
+    trained: whether they only read what was trained.
+  """
   absent = '(absent)'
+  free = _FREE + (_FREE_ONCE_TRAINED if trained else ())
   return [
     f'config.{key}: {theirs.get(key, absent)!r} there, '
     f'{ours.get(key, absent)!r} here'
     for key in sorted({*ours, *theirs})
-    if not key.startswith(_FREE)
+    if not key.startswith(free)
     and ours.get(key, absent) != theirs.get(key, absent)
   ]
 

@@ -1,6 +1,5 @@
 """Evaluates a trained run on whole splits -> results.json and a table."""
 
-import json
 import os
 import time
 from typing import Any
@@ -40,8 +39,7 @@ def evaluate(
   path = os.path.join(workdir, 'results.json')
   results = {}
   if os.path.exists(path):
-    with open(path, encoding='utf-8') as file:
-      results = json.load(file)
+    results = runs.read_json(path)
   for name in names:
     results[name] = evaluate_split(run, corpus, name)
     writers.write_json(path, results)

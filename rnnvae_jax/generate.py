@@ -310,24 +310,16 @@ def _key(run: runs.Run) -> jax.Array:
 
 
 def _read(run: runs.Run) -> data.Split:
-  """The input lines through the run's protocol and vocabulary."""
+  """The input lines through the run's protocol and vocabulary, uncut."""
   source = run.config.generate.input
-  split = data.encode_lines(
+  if source == '-' and sys.stdin.isatty():
+    print('Lines from the terminal; Ctrl-D ends them.', file=sys.stderr)
+  return data.encode_lines(
     data.read_lines(source),
     runs.protocol(run).name,
     run.vocab,
-    run.config.corpus.max_length,
-    run.config.corpus.stream,
+    stream=run.config.corpus.stream,
   )
-  if split.num_truncated:
-    logging.warning(
-      '%d of %d lines are longer than config.corpus.max_length=%d and were '
-      'cut.',
-      split.num_truncated,
-      len(split),
-      run.config.corpus.max_length,
-    )
-  return split
 
 
 def _texts(run: runs.Run, split: data.Split) -> Iterable[str]:

@@ -80,14 +80,35 @@ def main(argv: list[str]) -> None:
   python_logging.getLogger('jax').setLevel(python_logging.WARNING)
   _cache_compilations()
   try:
+    _check_platform()
     _run(argv[1:])
   except (ValueError, OSError, ImportError, FloatingPointError) as error:
     logging.debug('', exc_info=True)  # --verbosity=1 shows where.
     raise SystemExit(f'Error: {error}') from error
+  except jax.errors.JaxRuntimeError as error:
+    if 'RESOURCE_EXHAUSTED' not in str(error):
+      raise
+    logging.debug('', exc_info=True)
+    raise SystemExit(
+      'Error: the device has no memory left. What takes it: config.train.'
+      'batch_size, steps_per_call and, of streams, unroll; config.evaluate.'
+      'batch_size and chunk; config.data.device_share of the text. '
+      f'{str(error).splitlines()[0]}'
+    ) from error
   except KeyboardInterrupt:
     print('Stopped; the same command goes on.', file=sys.stderr, flush=True)
     # Python's own exit would wait for XLA's threads, or crash in them.
     os._exit(130)
+
+
+def _check_platform() -> None:
+  try:
+    jax.devices()
+  except (RuntimeError, AssertionError) as error:
+    wanted = os.environ.get('JAX_PLATFORMS', '')
+    raise ValueError(
+      f'JAX finds no device (JAX_PLATFORMS={wanted!r}): {error}'
+    ) from error
 
 
 def _cache_compilations() -> None:
@@ -121,6 +142,7 @@ def _run(arguments: list[str]) -> None:
       f'--config={path} would not be read: --mode={mode} has '
       + ('configs of its own.' if mode in _WITHOUT_RUN else "the run's own.")
     )
+  overrides = config_flags.get_override_values(flags.FLAGS['config'])
   if mode == 'train':
     if not is_given:
       raise ValueError(
@@ -130,12 +152,11 @@ def _run(arguments: list[str]) -> None:
     if not os.path.isfile(path):
       raise FileNotFoundError(f'The config file {path} does not exist.')
     config = _CONFIG.value
-    config_lib.validate(config)
+    config_lib.validate(config, overrides)
     corpus = train.train(config, workdir)
     evaluate.evaluate(config, workdir, corpus)
     generate.showcase(config, workdir)
     return
-  overrides = config_flags.get_override_values(flags.FLAGS['config'])
   if overrides and mode in _WITHOUT_RUN:
     raise ValueError(
       f'--config.{next(iter(overrides))} would not be read by --mode={mode}.'
@@ -153,12 +174,15 @@ def _run(arguments: list[str]) -> None:
   config = runs.load_config(workdir)
   fixed = config_lib.flatten(config)
   config.update_from_flattened_dict(overrides)
-  config_lib.validate(config)
-  differing = config_lib.differences(config_lib.flatten(config), fixed)
+  config_lib.validate(config, overrides)
+  differing = config_lib.differences(
+    config_lib.flatten(config), fixed, trained=True
+  )
   if differing:
     raise ValueError(
       f'The run in {workdir} is trained; only evaluate, generate, judge, trace '
-      'and data keys may change now:\n  ' + '\n  '.join(differing)
+      'and data keys, corpus.name and model.backend may change now:\n  '
+      + '\n  '.join(differing)
     )
   if mode == 'evaluate':
     evaluate.evaluate(config, workdir)

@@ -351,6 +351,25 @@ class ModesTest(parameterized.TestCase):
     self.assertEqual(after['valid']['iwae_samples'], 3)
     self.assertRegex(printed, r'valid\W+test')
 
+  def test_a_run_outlives_its_text_and_reads_another(self):
+    self.workdir = copy_of_finished('moved')
+    path = os.path.join(self.workdir, 'config.json')
+    config = json.loads(read(path))
+    gone = os.path.join(self.workdir, 'gone')
+    with open(path, 'w') as file:
+      json.dump(config | {'corpus.name': gone, 'corpus.protocol': ''}, file)
+    self.assertLen(self.mode('sample').splitlines(), 5)
+    with self.assertRaisesRegex(SystemExit, f'{gone}.* is unknown'):
+      self.mode('evaluate')
+    folder = self.create_tempdir().full_path
+    for split in ('train', 'valid', 'test'):
+      with open(os.path.join(folder, f'{split}.txt'), 'w') as file:
+        file.write('the cook ate.\n')
+    self.mode('evaluate', f'corpus.name={folder}', 'model.backend=scan')
+    test = read_results(self.workdir)['test']
+    self.assertEqual((test['corpus'], test['protocol']), (folder, 'plain'))
+    self.assertEqual((test['sentences'], test['tokens']), (1, 5))
+
   def test_sample_follows_its_overrides(self):
     usual = self.mode('sample').splitlines()
     self.assertLen(usual, 5)
@@ -418,6 +437,10 @@ class ModesTest(parameterized.TestCase):
       self.assertRegex(nats, r'^\d+\.\d{4}$')
       self.assertBetween(float(nats), 5, 50)
 
+  def test_no_line_is_cut(self):
+    printed = self.mode('score', stdin='the cook ate . ' * 9)
+    self.assertEqual(printed.split('\t')[1], '37')
+
   def test_what_was_trained_cannot_be_overridden(self):
     with self.assertRaises(SystemExit) as raised:
       self.mode('sample', 'model.hidden_size=3')
@@ -474,6 +497,7 @@ class BadInputTest(parameterized.TestCase):
     ('model.latent_size=4.5', 'latent_size'),
     ('train.num_steps=13', 'Nearest legal value: 12.'),
     ('dropout.word=2', 'config.dropout.word = 2.0 is out of range: 0 to 1.'),
+    ('seed=99999999999999999999', 'is out of range: 0 to 2147483647.'),
   )
   def test_a_config_that_cannot_run(self, override, hint):
     message = self.train_error('tiny', f'--config.{override}')

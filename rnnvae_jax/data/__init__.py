@@ -169,7 +169,6 @@ def encode_lines(
   lines: Sequence[str],
   protocol: str,
   vocab: vocab_lib.Vocabulary,
-  max_length: int = 0,
   stream: bool = False,
 ) -> Split:
   """Encodes a user's lines: one entry for each that is not blank, in order.
@@ -181,15 +180,14 @@ def encode_lines(
     ValueError: an illegal argument, or all lines are blank.
   """
   rules = _rules(protocol)
-  max_length = 0 if stream else max_length
-  _check(rules, max_length, vocab)
+  _check(rules, 0, vocab)
   stripped = [line.strip() for line in lines]
   sentences = [rules.tokenise(line) for line in stripped if line]
   if not sentences:
     raise ValueError(f'None of the {len(lines)} lines holds a sentence.')
   ends = not stream or rules.kind == 'word'
   text = _Text(sentences, len(lines) - len(sentences), {}, ends)
-  return _encode(text, vocab, max_length, stream)
+  return _encode(text, vocab, 0, stream)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -49,7 +49,6 @@ def check_name(name_or_folder: str) -> None:
 
 def default_protocol(name_or_folder: str) -> str:
   """The protocol that a corpus is read under unless the config names one."""
-  check_name(name_or_folder)
   return _PROTOCOLS.get(name_or_folder, 'plain')
 
 

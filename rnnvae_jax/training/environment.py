@@ -5,6 +5,7 @@ import os
 import pathlib
 import platform
 import shlex
+import shutil
 import subprocess
 from typing import Any
 
@@ -20,10 +21,17 @@ def describe() -> dict[str, Any]:
   return {
     'commit': _commit(),
     'device': ': '.join(names),
-    'cores': len(os.sched_getaffinity(0)),
+    'cores': _cores(),
     'python': platform.python_version(),
     **{name: _version(name) for name in _PACKAGES},
   }
+
+
+def _cores() -> int | None:
+  """That this process may use; macOS knows only how many there are."""
+  if hasattr(os, 'sched_getaffinity'):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count()
 
 
 def _version(package: str) -> str | None:
@@ -48,6 +56,8 @@ def _commit() -> str | None:
 
 
 def _git(command: str, folder: pathlib.Path) -> str:
+  if not shutil.which('git'):
+    return ''
   done = subprocess.run(
     ['git', *shlex.split(command)],
     cwd=folder,

@@ -340,4 +340,6 @@ def _free_bytes() -> int:
   stats = jax.devices()[0].memory_stats()
   if stats and 'bytes_limit' in stats:
     return stats['bytes_limit'] - stats['bytes_in_use']
-  return os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+  free = 'SC_AVPHYS_PAGES'  # Which macOS does not tell.
+  pages = free if free in os.sysconf_names else 'SC_PHYS_PAGES'
+  return os.sysconf(pages) * os.sysconf('SC_PAGE_SIZE')

@@ -53,7 +53,8 @@ def checkpoint_dir(workdir: str) -> str:
 def prepare(config: ml_collections.ConfigDict, workdir: str) -> data.Corpus:
   """Begins a run in `workdir`, or checks that it is this run's.
 
-  Nothing is written before the corpus has been read without an error.
+  Nothing is written before the corpus has been read without an error. What a
+  run left that never came to a checkpoint is overwritten.
 
   Raises:
     ValueError: the folder holds a run with another config or another
@@ -66,7 +67,7 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> data.Corpus:
     feeding(config, corpus.splits['train'])
     _word_vectors(config, corpus)
   vocab_path = _path(workdir, 'vocab.json')
-  if os.path.exists(vocab_path):
+  if _is_trained(workdir):
     saved = vocab_lib.Vocabulary.load(vocab_path)
     if saved.content_hash != corpus.vocab.content_hash:
       raise ValueError(
@@ -78,9 +79,10 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> data.Corpus:
   else:
     os.makedirs(workdir, exist_ok=True)
     corpus.vocab.save(vocab_path)
-  path = _path(workdir, 'config.json')
-  if not os.path.exists(path):  # Last: it says that there is a run.
-    writers.write_json(path, config_lib.flatten(config))
+    # Last: it says that there is a run.
+    writers.write_json(
+      _path(workdir, 'config.json'), config_lib.flatten(config)
+    )
   return corpus
 
 
@@ -91,20 +93,22 @@ def check_folder(config: ml_collections.ConfigDict, workdir: str) -> None:
     ValueError: it holds a run with another config; the differing keys are
       listed.
   """
-  path = _path(workdir, 'config.json')
-  if not os.path.exists(path):
+  if not _is_trained(workdir):
     return
   differing = config_lib.differences(
-    config_lib.flatten(config), read_json(path)
+    config_lib.flatten(config), read_json(_path(workdir, 'config.json'))
   )
   if differing:
-    empty = not os.path.exists(checkpoint_dir(workdir))
     raise ValueError(
-      f'{workdir} holds a run of another config'
-      + (', without a checkpoint. Remove it, take' if empty else '. Take')
-      + ' another --workdir, or the config it was begun with:\n  '
-      + '\n  '.join(differing)
+      f'{workdir} holds a run of another config. Take another --workdir, or '
+      'the config it was begun with:\n  ' + '\n  '.join(differing)
     )
+
+
+def _is_trained(workdir: str) -> bool:
+  """Whether the folder has what a run of another config would spoil."""
+  made = checkpoint_dir(workdir), _path(workdir, 'ngrams.npz')
+  return any(map(os.path.exists, made))
 
 
 def build_corpus(
@@ -160,6 +164,8 @@ def fit_counts(config: Any, workdir: str, corpus: data.Corpus) -> None:
 def load_config(workdir: str) -> ml_collections.ConfigDict:
   """The config that the run in `workdir` was begun with.
 
+  Its protocol has a name, so that another text is read as the run's own was.
+
   Raises:
     FileNotFoundError: there is no run.
     ValueError: the file is damaged, or another version's.
@@ -171,7 +177,9 @@ def load_config(workdir: str) -> ml_collections.ConfigDict:
       f'python -m rnnvae_jax.main --config=configs/gru_vae.py '
       f'--workdir={workdir}'
     )
-  return config_lib.from_flat(read_json(path))
+  config = config_lib.from_flat(read_json(path))
+  config.corpus.protocol = _protocol_name(config)
+  return config
 
 
 def open_run(config: ml_collections.ConfigDict, workdir: str) -> Run:
@@ -215,9 +223,12 @@ def open_run(config: ml_collections.ConfigDict, workdir: str) -> Run:
 
 def protocol(run: Run) -> protocols.Protocol:
   """How the run's text became tokens."""
-  corpus = run.config.corpus
-  name = corpus.protocol or corpora.default_protocol(corpus.name)
-  return protocols.PROTOCOLS[name]
+  return protocols.PROTOCOLS[_protocol_name(run.config)]
+
+
+def _protocol_name(config) -> str:
+  corpus = config.corpus
+  return corpus.protocol or corpora.default_protocol(corpus.name)
 
 
 def with_word_vectors(

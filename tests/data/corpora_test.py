@@ -106,7 +106,7 @@ class ReadTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message + '.*A folder with'):
       corpora.read('wikipedia_smaple')
     with self.assertRaisesRegex(ValueError, 'Known: wikipedia_sample, lee'):
-      corpora.default_protocol('no/such/folder')
+      corpora.read('no/such/folder')
 
   def test_every_corpus_has_its_protocol_and_a_folder_is_plain(self):
     got = {name: corpora.default_protocol(name) for name in corpora.NAMES}

@@ -140,11 +140,6 @@ class EncodeLinesTest(parameterized.TestCase):
     np.testing.assert_array_equal(split.tokens, [2, 5, 2])
     np.testing.assert_array_equal(split.lengths, [1, 2])
 
-  def test_cuts_like_build(self):
-    split = data.encode_lines(['a b a b', 'a'], 'mikolov', self.vocab, 3)
-    np.testing.assert_array_equal(split.tokens, [5, 6, 2, 5, 2])
-    self.assertEqual(split.num_truncated, 1)
-
   def test_refuses_blank_input_and_foreign_vocabularies(self):
     with self.assertRaisesRegex(ValueError, 'None of the 2 lines'):
       data.encode_lines(['', ' '], 'plain', self.vocab)

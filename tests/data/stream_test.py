@@ -61,7 +61,7 @@ class StreamTest(parameterized.TestCase):
   def test_lines_of_a_user_have_no_end_in_a_stream_of_characters(self):
     words = vocab.Vocabulary.build('character', [['a', 'b']])
     for stream, wanted in ((True, [4, 5]), (False, [4, 5, vocab.EOS])):
-      split = data.encode_lines(['ab'], 'characters', words, 0, stream)
+      split = data.encode_lines(['ab'], 'characters', words, stream)
       self.assertEqual(split.tokens.tolist(), wanted)
 
   @pytest.mark.corpus

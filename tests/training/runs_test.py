@@ -37,6 +37,11 @@ class RunsTest(parameterized.TestCase):
   def path(self, name):
     return os.path.join(self.workdir, name)
 
+  def prepare_and_train(self):
+    corpus = runs.prepare(self.config, self.workdir)
+    os.mkdir(self.path('checkpoints'))
+    return corpus
+
   def test_prepare_writes_config_and_vocabulary(self):
     corpus = runs.prepare(self.config, self.workdir)
     saved = vocab_lib.Vocabulary.load(self.path('vocab.json'))
@@ -47,6 +52,22 @@ class RunsTest(parameterized.TestCase):
       config_lib.flatten(loaded), config_lib.flatten(self.config)
     )
 
+  def test_a_loaded_config_names_its_protocol(self):
+    self.config.corpus.protocol = ''
+    runs.prepare(self.config, self.workdir)
+    loaded = runs.load_config(self.workdir)
+    self.assertEqual(loaded.corpus.protocol, 'plain')
+
+  def test_prepare_overwrites_what_came_to_nothing(self):
+    runs.prepare(self.config, self.workdir)
+    write_corpus(self.folder, train='a new text .\n')
+    self.config.seed = 3
+    corpus = runs.prepare(self.config, self.workdir)
+    self.assertEqual(runs.load_config(self.workdir).seed, 3)
+    saved = vocab_lib.Vocabulary.load(self.path('vocab.json'))
+    self.assertEqual(saved, corpus.vocab)
+    self.assertIn('new', saved.tokens)
+
   def test_prepare_writes_nothing_where_the_text_is_bad(self):
     with open(os.path.join(self.folder, 'valid.txt'), 'wb') as file:
       file.write(b'fine\nna\xefve\n')
@@ -55,7 +76,7 @@ class RunsTest(parameterized.TestCase):
     self.assertFalse(os.path.exists(self.workdir))
 
   def test_prepare_takes_its_own_run_up_again(self):
-    first = runs.prepare(self.config, self.workdir)
+    first = self.prepare_and_train()
     before = [os.stat(self.path(n)).st_mtime_ns for n in ('config.json',)]
     again = runs.prepare(self.config, self.workdir)
     self.assertEqual(again.vocab, first.vocab)
@@ -97,7 +118,7 @@ class RunsTest(parameterized.TestCase):
     self.assertFalse(os.path.exists(self.workdir))
 
   def test_prepare_lists_the_keys_that_differ(self):
-    runs.prepare(self.config, self.workdir)
+    self.prepare_and_train()
     self.config.model.hidden_size = 3
     self.config.optimizer.name = 'sgd'
     self.config.evaluate.iw_samples = 7  # Which may differ.
@@ -119,19 +140,19 @@ class RunsTest(parameterized.TestCase):
     ('data.dir', '/elsewhere'),
   )
   def test_prepare_lets_what_no_weight_depends_on_differ(self, key, value):
-    first = runs.prepare(self.config, self.workdir)
+    first = self.prepare_and_train()
     self.config.update_from_flattened_dict({key: value})
     again = runs.prepare(self.config, self.workdir)
     self.assertEqual(again.vocab, first.vocab)
 
   def test_prepare_refuses_a_changed_text(self):
-    runs.prepare(self.config, self.workdir)
+    self.prepare_and_train()
     write_corpus(self.folder, train='a new text .\n')
     with self.assertRaisesRegex(ValueError, 'the text has changed'):
       runs.prepare(self.config, self.workdir)
 
   def test_prepare_refuses_an_edited_vocabulary(self):
-    runs.prepare(self.config, self.workdir)
+    self.prepare_and_train()
     with open(self.path('vocab.json')) as file:
       content = json.load(file)
     content['tokens'][-1] = 'edited'
@@ -146,7 +167,7 @@ class RunsTest(parameterized.TestCase):
 
   @parameterized.parameters('', '{"seed": 0', '\0\0\0', '[]', 'null')
   def test_load_config_names_a_damaged_file(self, text):
-    runs.prepare(self.config, self.workdir)
+    self.prepare_and_train()
     with open(self.path('config.json'), 'w') as file:
       file.write(text)
     for read in (
