@@ -1,6 +1,6 @@
 """The recipe in plain Flax: nn.RNN over nn.GRUCell, one jitted step a call.
 
-On batches of similar length, the same as ours, padded to a multiple of 4, which
+On shuffled sentences or on our batches, padded to a multiple of 4, which
 compiles at most 15 programs for sentences up to 60; logits of the padding and
 all. The state is donated, and the batches are on the device before the clock
 starts.

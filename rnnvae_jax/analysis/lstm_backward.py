@@ -23,13 +23,7 @@ from rnnvae_jax.models import cells, recurrent
 
 def layer(size: int, backend: str = 'scan') -> recurrent.Recurrent:
   """The library's own, with peepholes, whose gradients are to be those."""
-  return recurrent.Recurrent(
-    functools.partial(cells.LSTM, size, peepholes=True),
-    size,
-    num_gates=cells.LSTM.num_gates,
-    num_states=cells.LSTM.num_states,
-    backend=backend,
-  )
+  return recurrent.Recurrent(cells.LSTM(size, peepholes=True), backend=backend)
 
 
 def random_params(rng: np.random.Generator, size: int, features: int) -> Any:

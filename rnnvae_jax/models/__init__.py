@@ -103,20 +103,17 @@ def _stack(
       _lstm_bias, model.lstm.forget_bias, kind.num_gates
     )
   make = functools.partial(kind, precision=model.precision, **options)
-  make_cell = functools.partial(make, features)
+  cell = make(features=features)
   platform = jax.default_backend()
   backend = recurrence.choose(
     model.backend,
-    make_cell().spec,
+    cell.spec,
     model.precision,
     platform,
     drops_states=config.dropout.recurrent > 0,
   )
   return recurrent.Recurrent(
-    make_cell,
-    features,
-    num_gates=kind.num_gates,
-    num_states=kind.num_states,
+    cell,
     num_layers=model.num_layers,
     bidirectional=bidirectional,
     locked_dropout=config.dropout.locked,
@@ -128,8 +125,7 @@ def _stack(
       kernels=backend == 'pallas',
     ),
     bias_init=bias_init,
-    last_features=last,
-    make_last_cell=functools.partial(make, last) if last else None,
+    last_cell=make(features=last) if last else None,
   )
 
 

@@ -1,7 +1,5 @@
 """Stacks of recurrent layers scanned over time."""
 
-from collections.abc import Callable
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -29,9 +27,7 @@ class Layer(nn.Module):
   (first, when reversed).
   """
 
-  make_cell: Callable[..., cells.Cell]
-  features: int
-  num_gates: int
+  cell: cells.Cell
   reverse: bool = False
   backend: str = 'fused'
   options: recurrence.Options = recurrence.Options()
@@ -51,7 +47,8 @@ class Layer(nn.Module):
     `state_mask` float[B, H] multiplies what recurrent products read of states;
     `context` float[B, C] is read at every step, as if it stood behind x there.
     """
-    columns = self.num_gates * self.features
+    cell = self.cell
+    columns = cell.num_gates * cell.features
     if context is not None and self.backend == 'cudnn':
       x, context = beside(x, context), None
     inputs = x.shape[-1] + (0 if context is None else context.shape[-1])
@@ -65,7 +62,6 @@ class Layer(nn.Module):
       bias = bias[None] + products.dot(
         context, of_context, self.options.precision
       )
-    cell = self.make_cell(name='cell')
     x, mask = jnp.swapaxes(x, 0, 1), jnp.swapaxes(mask, 0, 1)  # Time-major.
     weights = {'kernel': kernel, 'bias': bias, **cell.weights}
     options = self.options._replace(reverse=self.reverse)
@@ -101,27 +97,28 @@ class Recurrent(nn.Module):
   A bidirectional layer hands the concatenated outputs of its two directions to
   the next one. Dropout acts between layers, and on what the recurrent products
   read of the states, with one mask for all steps. The last layer may be of
-  another size, `last_features` of `make_last_cell`.
+  another size, `last_cell`'s.
   """
 
-  make_cell: Callable[..., cells.Cell]  # (name=...) -> a module of `cells`.
-  features: int
-  num_gates: int
-  num_states: int
+  cell: cells.Cell  # Of which each layer and direction has its own.
   num_layers: int = 1
   bidirectional: bool = False
   locked_dropout: bool = False
   backend: str = 'fused'
   options: recurrence.Options = recurrence.Options()
   bias_init: nn.initializers.Initializer = nn.initializers.zeros_init()
-  last_features: int = 0  # 0: as the others'.
-  make_last_cell: Callable[..., cells.Cell] | None = None
+  last_cell: cells.Cell | None = None  # None: as the others'.
+
+  @property
+  def _cells(self) -> tuple[cells.Cell, ...]:
+    """Each layer's."""
+    last = self.cell if self.last_cell is None else self.last_cell
+    return (*[self.cell] * (self.num_layers - 1), last)
 
   @property
   def sizes(self) -> tuple[int, ...]:
     """Units of each layer."""
-    last = self.last_features or self.features
-    return (*[self.features] * (self.num_layers - 1), last)
+    return tuple(cell.features for cell in self._cells)
 
   @property
   def output_size(self) -> int:
@@ -157,21 +154,16 @@ class Recurrent(nn.Module):
     if keys is None or rates is None:
       rates = noise.Rates()
     after = []
-    for number, (before, size) in enumerate(
-      zip(carry, self.sizes, strict=True)
+    for number, (before, cell) in enumerate(
+      zip(carry, self._cells, strict=True)
     ):
-      make_cell = self.make_cell
-      if number + 1 == self.num_layers and self.make_last_cell is not None:
-        make_cell = self.make_last_cell
       if number:
         site = f'{self.name}/hidden_{number}'
         x = noise.dropout(x, rates.hidden, keys, site, self.locked_dropout)
       states, outputs = [], []
       for direction, start in enumerate(before):
         layer = Layer(
-          make_cell,
-          size,
-          self.num_gates,
+          cell.clone(parent=None, name=None),
           reverse=direction == 1,
           backend=self.backend,
           options=self.options,
@@ -181,7 +173,7 @@ class Recurrent(nn.Module):
         state_mask = None
         if rates.recurrent is not None:
           site = f'{self.name}/{layer.name}/recurrent'
-          ones = jnp.ones((x.shape[0], 1, size))
+          ones = jnp.ones((x.shape[0], 1, cell.features))
           state_mask = noise.dropout(ones, rates.recurrent, keys, site, True)
           state_mask = state_mask[:, 0]
         of_layer = context if number == 0 else None
@@ -198,7 +190,7 @@ class Recurrent(nn.Module):
 
     def of_layer(size):
       zeros = jnp.zeros((batch_size, size), dtype)
-      direction = (zeros,) * self.num_states
+      direction = (zeros,) * self.cell.num_states
       return (direction,) * (2 if self.bidirectional else 1)
 
     return tuple(map(of_layer, self.sizes))

@@ -206,11 +206,11 @@ class BuildTest(parameterized.TestCase):
     self.assertEqual(model.decoder.precision, precision)
     for stack in (model.decoder.stack, model.encoder):
       self.assertEqual(stack.options.precision, precision)
-      self.assertEqual(stack.make_cell().precision, precision)
+      self.assertEqual(stack.cell.precision, precision)
 
   def test_an_encoder_of_no_given_size_has_that_of_the_decoder(self):
     model = models.build(configure(), VOCAB)
-    self.assertEqual(model.encoder.features, SIZES['hidden_size'])
+    self.assertEqual(model.encoder.cell.features, SIZES['hidden_size'])
 
   def test_a_language_model_has_no_latents(self):
     config = configure(model__kind='language_model')

@@ -220,10 +220,7 @@ class StackTest(parameterized.TestCase):
   def test_values_and_gradients_match_a_loop_over_tokens(self, name, backend):
     make, options, equations = CELLS[name]
     stack = recurrent.Recurrent(
-      functools.partial(make, HIDDEN, **options),
-      HIDDEN,
-      num_gates=make.num_gates,
-      num_states=make.num_states,
+      make(HIDDEN, **options),
       num_layers=LAYERS,
       backend=backend,
     )

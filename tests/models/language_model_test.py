@@ -29,13 +29,7 @@ def make(
   embedding_size=EMBEDDING,
   **options,
 ):
-  stack = recurrent.Recurrent(
-    functools.partial(CELLS[cell], HIDDEN),
-    HIDDEN,
-    num_gates=CELLS[cell].num_gates,
-    num_states=CELLS[cell].num_states,
-    num_layers=num_layers,
-  )
+  stack = recurrent.Recurrent(CELLS[cell](HIDDEN), num_layers=num_layers)
   return language_model.LanguageModel(
     vocab_size, embedding_size, stack, **options
   )

@@ -17,23 +17,17 @@ HIDDEN, ROWS, FEATURES, TIME = 4, 5, 6, 7
 LENGTHS = np.array([7, 3, 1, 5, 2])
 
 KINDS = {
-  'gru': functools.partial(cells.GRU, HIDDEN),
-  'gru_before': functools.partial(cells.GRU, HIDDEN, reset_after=False),
-  'lstm': functools.partial(cells.LSTM, HIDDEN),
-  'tanh': functools.partial(cells.Elman, HIDDEN),
-  'relu': functools.partial(cells.Elman, HIDDEN, activation='relu'),
+  'gru': cells.GRU(HIDDEN),
+  'gru_before': cells.GRU(HIDDEN, reset_after=False),
+  'lstm': cells.LSTM(HIDDEN),
+  'tanh': cells.Elman(HIDDEN),
+  'relu': cells.Elman(HIDDEN, activation='relu'),
 }
 
 
 def make_stack(kind, num_layers, bidirectional, **options):
   return recurrent.Recurrent(
-    KINDS[kind],
-    HIDDEN,
-    num_gates=KINDS[kind].func.num_gates,
-    num_states=KINDS[kind].func.num_states,
-    num_layers=num_layers,
-    bidirectional=bidirectional,
-    **options,
+    KINDS[kind], num_layers=num_layers, bidirectional=bidirectional, **options
   )
 
 

@@ -21,10 +21,7 @@ CELLS = {'gru': cells.GRU, 'lstm': cells.LSTM, 'elman': cells.Elman}
 
 def stack(cell, features, num_layers, bidirectional=False):
   return recurrent.Recurrent(
-    functools.partial(CELLS[cell], features),
-    features,
-    num_gates=CELLS[cell].num_gates,
-    num_states=CELLS[cell].num_states,
+    CELLS[cell](features),
     num_layers=num_layers,
     bidirectional=bidirectional,
   )
