@@ -1,4 +1,4 @@
-"""The only training loop."""
+"""The training loop of a run."""
 
 from collections.abc import Callable, Mapping
 import math
