@@ -328,7 +328,9 @@ def _shrink(config: ml_collections.ConfigDict, default_corpus: bool) -> None:
 
 
 def validate(
-  config: ml_collections.ConfigDict, given: Collection[str] | None = None
+  config: ml_collections.ConfigDict,
+  given: Collection[str] | None = None,
+  trained: bool = False,
 ) -> None:
   """Raises ValueError for a config that cannot run, before any device work.
 
@@ -337,8 +339,11 @@ def validate(
     given: keys that are refused where nothing would read them, such as a
       command line's: to switch something off is not to unset all that belongs
       to it. All keys if None.
+    trained: whether it reads what was trained, which may outlive its text.
   """
   corpus, model, train = config.corpus, config.model, config.train
+  if not trained:
+    corpora.check_name(corpus.name)
   for key, value, known in (
     ('corpus.protocol', corpus.protocol, ('', *protocols.PROTOCOLS)),
     ('model.kind', model.kind, (*models.KINDS, 'ngrams')),

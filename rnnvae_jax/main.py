@@ -174,7 +174,7 @@ def _run(arguments: list[str]) -> None:
   config = runs.load_config(workdir)
   fixed = config_lib.flatten(config)
   config.update_from_flattened_dict(overrides)
-  config_lib.validate(config, overrides)
+  config_lib.validate(config, overrides, trained=True)
   differing = config_lib.differences(
     config_lib.flatten(config), fixed, trained=True
   )

@@ -125,6 +125,7 @@ class ValidateTest(parameterized.TestCase):
     return str(raised.exception)
 
   @parameterized.parameters(
+    ('corpus.name', 'grammer', 'grammar'),
     ('corpus.protocol', 'twet', 'tweet'),
     ('model.kind', 'sentence_vea', 'sentence_vae'),
     ('model.cell', 'gruu', 'gru'),
@@ -465,6 +466,10 @@ class ValidateTest(parameterized.TestCase):
     folder = self.create_tempdir().full_path
     config.corpus.name = folder
     config_lib.validate(config)
+    config.corpus.name = f'{folder}/none'
+    with self.assertRaisesRegex(ValueError, f'{folder}/none.* is unknown'):
+      config_lib.validate(config)
+    config_lib.validate(config, trained=True)
 
 
 class FlattenTest(absltest.TestCase):

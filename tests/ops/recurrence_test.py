@@ -103,13 +103,7 @@ def case(name, time=TIME, seed=0):
 
 def scanned(name, reverse, weights, x, mask, state, state_mask=None):
   """The reference, on the arguments of `recurrence.run`."""
-  layer = recurrent.Layer(
-    CELLS[name],
-    HIDDEN,
-    CELLS[name].func.num_gates,
-    reverse=reverse,
-    backend='scan',
-  )
+  layer = recurrent.Layer(CELLS[name](), reverse=reverse, backend='scan')
   own = {key: weights[key] for key in ('kernel', 'bias')}
   cell = {key: weights[key] for key in weights if key not in own}
   swap = lambda array: jnp.swapaxes(array, 0, 1)
