@@ -66,17 +66,17 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> data.Corpus:
   if config.model.kind != 'ngrams':  # What else could be wrong with them.
     feeding(config, corpus.splits['train'])
     _word_vectors(config, corpus)
-  vocab_path = _path(workdir, 'vocab.json')
-  if _is_trained(workdir):
+  vocab_path, is_trained = _path(workdir, 'vocab.json'), _is_trained(workdir)
+  if is_trained or os.path.exists(vocab_path):  # Which may be no run's.
     saved = vocab_lib.Vocabulary.load(vocab_path)
-    if saved.content_hash != corpus.vocab.content_hash:
+    if is_trained and saved.content_hash != corpus.vocab.content_hash:
       raise ValueError(
         f'The vocabulary of corpus {corpus.name!r} ({len(corpus.vocab)} '
         f'entries, {corpus.vocab.content_hash[:12]}) is not the one that the '
         f'run in {workdir} was begun with ({len(saved)} entries, '
         f'{saved.content_hash[:12]}): the text has changed.'
       )
-  else:
+  if not is_trained:
     os.makedirs(workdir, exist_ok=True)
     corpus.vocab.save(vocab_path)
     # Last: it says that there is a run.
@@ -91,14 +91,16 @@ def check_folder(config: ml_collections.ConfigDict, workdir: str) -> None:
 
   Raises:
     ValueError: it holds a run with another config; the differing keys are
-      listed.
+      listed. Or a config.json that is no run's.
   """
-  if not _is_trained(workdir):
+  path = _path(workdir, 'config.json')
+  if not os.path.exists(path):
     return
-  differing = config_lib.differences(
-    config_lib.flatten(config), read_json(_path(workdir, 'config.json'))
-  )
-  if differing:
+  theirs = read_json(path)
+  if 'model.kind' not in theirs:
+    raise ValueError(f'{path} is no config of a run. Take another --workdir.')
+  differing = config_lib.differences(config_lib.flatten(config), theirs)
+  if differing and _is_trained(workdir):
     raise ValueError(
       f'{workdir} holds a run of another config. Take another --workdir, or '
       'the config it was begun with:\n  ' + '\n  '.join(differing)

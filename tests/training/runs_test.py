@@ -68,6 +68,15 @@ class RunsTest(parameterized.TestCase):
     self.assertEqual(saved, corpus.vocab)
     self.assertIn('new', saved.tokens)
 
+  @parameterized.parameters('config.json', 'vocab.json')
+  def test_prepare_overwrites_no_file_of_others(self, name):
+    os.makedirs(self.workdir)
+    with open(self.path(name), 'w') as file:
+      file.write('{"model_type": "gpt2"}')
+    with self.assertRaisesRegex(ValueError, name):
+      runs.prepare(self.config, self.workdir)
+    self.assertEqual(os.listdir(self.workdir), [name])
+
   def test_prepare_writes_nothing_where_the_text_is_bad(self):
     with open(os.path.join(self.folder, 'valid.txt'), 'wb') as file:
       file.write(b'fine\nna\xefve\n')
