@@ -118,7 +118,8 @@ def _cache_compilations() -> None:
     jax.config.update(
       'jax_compilation_cache_dir', os.path.join(home, 'rnnvae_jax')
     )
-    jax.config.update('jax_compilation_cache_max_size', 2**30)  # Bytes.
+    # Bytes; of which JAX keeps account with the package filelock.
+    jax.config.update('jax_compilation_cache_max_size', 2**30)
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 
 
