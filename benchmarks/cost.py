@@ -12,7 +12,6 @@ nothing to compare with until --update is run there.
 """
 
 import json
-import os
 import pathlib
 import sys
 
@@ -23,7 +22,7 @@ import jax.numpy as jnp
 from benchmarks import ours
 from rnnvae_jax.data import batches
 from rnnvae_jax.ops import cross_entropy, recurrence
-from rnnvae_jax.training import optimizers, step, tasks
+from rnnvae_jax.training import environment, optimizers, step, tasks
 from rnnvae_jax.training import state as state_lib
 
 BASELINE = pathlib.Path(__file__).parent / 'results' / 'cost.json'
@@ -66,7 +65,7 @@ def regressions(
 
 def key() -> str:
   """What a baseline belongs to."""
-  cores = len(os.sched_getaffinity(0))  # XLA cuts loops into as many parts.
+  cores = environment.cores()  # XLA cuts loops into as many parts.
   return f'{jax.default_backend()}, {cores} cores, jax {jax.__version__}'
 
 

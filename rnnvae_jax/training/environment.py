@@ -21,13 +21,13 @@ def describe() -> dict[str, Any]:
   return {
     'commit': _commit(),
     'device': ': '.join(names),
-    'cores': _cores(),
+    'cores': cores(),
     'python': platform.python_version(),
     **{name: _version(name) for name in _PACKAGES},
   }
 
 
-def _cores() -> int | None:
+def cores() -> int | None:
   """That this process may use; macOS knows only how many there are."""
   if hasattr(os, 'sched_getaffinity'):
     return len(os.sched_getaffinity(0))
