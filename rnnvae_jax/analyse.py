@@ -196,7 +196,7 @@ def _plot_agreement(measured, path: str) -> None:
   axes.set_ylabel('log-odds of the right verb, nats')
   axes.set_title('Subject-verb agreement; labels: share of right verbs')
   axes.margins(0.12)
-  axes.legend()
+  plots.legend(axes)
   plots.save(figure, path)
 
 
@@ -342,7 +342,7 @@ def _plot_gradients(result, path: str) -> None:
   lstm.set_title("An LSTM's backward equations and jax.grad")
   for panel in axes.flat:
     panel.grid(alpha=0.3)
-    panel.legend(fontsize=7)
+    plots.legend(panel, fontsize=7)
   plots.save(figure, path)
 
 

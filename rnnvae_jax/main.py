@@ -25,7 +25,7 @@ from rnnvae_jax import (
   reproduce,
   train,
 )
-from rnnvae_jax.training import runs
+from rnnvae_jax.training import environment, runs
 
 MODES = {
   'train': 'train or go on training, then evaluate, sample and interpolate',
@@ -112,15 +112,19 @@ def _check_platform() -> None:
 
 
 def _cache_compilations() -> None:
-  """Keeps compiled programs from run to run, unless told where or not to."""
+  """Keeps compiled programs from run to run, unless told where or not to.
+
+  By cores, which XLA splits a CPU's programs by and JAX's keys leave out: a
+  run on many would take, and wait for, one core's program.
+  """
   if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
     home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-    jax.config.update(
-      'jax_compilation_cache_dir', os.path.join(home, 'rnnvae_jax')
-    )
+    folder = os.path.join(home, 'rnnvae_jax', f'{environment.cores()}_cores')
+    jax.config.update('jax_compilation_cache_dir', folder)
     # Bytes; of which JAX keeps account with the package filelock.
     jax.config.update('jax_compilation_cache_max_size', 2**30)
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+  if 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS' not in os.environ:
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 
 
 def _run(arguments: list[str]) -> None:

@@ -48,8 +48,6 @@ TINY = (
   '--config.train.steps_per_call=3',
   '--config.train.eval_every=6',
 )
-# What is compiled here is made once for all runs and modes.
-COMPILATION = {'jax_persistent_cache_min_compile_time_secs': 0.0}
 
 
 @functools.cache
@@ -63,37 +61,42 @@ def cache_dir():
 
 @pytest.fixture(autouse=True, scope='module')
 def _run_as_the_subprocesses_do():
-  # debug_nans would make other programs, and find what main should.
+  """What is compiled here is made once for all runs and modes, and only here.
+
+  The home's programs may be of another number of cores: of another rounding.
+  """
+  environment = {
+    'JAX_COMPILATION_CACHE_DIR': cache_dir(),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+  }
+  with mock.patch.dict(os.environ, environment):
+    # debug_nans would make other programs, and find what main should.
+    _configure(
+      jax_debug_nans=False,
+      jax_compilation_cache_dir=cache_dir(),
+      jax_persistent_cache_min_compile_time_secs=0.0,
+    )
+    yield
   _configure(
-    COMPILATION,
-    jax_debug_nans=False,
-    jax_compilation_cache_dir=cache_dir(),
-  )
-  yield
-  _configure(
-    {'jax_persistent_cache_min_compile_time_secs': 1.0},
     jax_debug_nans=True,
     jax_compilation_cache_dir=None,
+    jax_persistent_cache_min_compile_time_secs=1.0,
   )
   shutil.rmtree(root())
 
 
-def _configure(settings, **more):
-  for name, value in (settings | more).items():
+def _configure(**settings):
+  for name, value in settings.items():
     jax.config.update(name, value)
   compilation_cache.reset_cache()
 
 
 def start(*args):
   """The command in a process of its own."""
-  settings = {k.upper(): str(v).lower() for k, v in COMPILATION.items()}
-  environment = os.environ | settings
-  environment['JAX_COMPILATION_CACHE_DIR'] = cache_dir()
-  environment['PYTHONPATH'] = os.path.dirname(PACKAGE)
   return subprocess.Popen(
     [sys.executable, '-m', 'rnnvae_jax.main', *args],
     cwd=root(),
-    env=environment,
+    env=os.environ | {'PYTHONPATH': os.path.dirname(PACKAGE)},
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,

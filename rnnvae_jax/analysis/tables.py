@@ -113,7 +113,7 @@ def plot(table: Mapping[str, Any], path: pathlib.Path) -> bool:
   axes.set_ylabel(_title(y))
   axes.set_title(f'{table["table"]}: lower is better')
   axes.grid(alpha=0.3)
-  axes.legend()
+  plots.legend(axes)
   plots.save(figure, str(path))
   return True
 
