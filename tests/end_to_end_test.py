@@ -160,15 +160,25 @@ def finished():
   """
   workdir = os.path.join(root(), 'finished')
   process = start(*TINY, f'--workdir={workdir}')
-  other = start(*TINY, f'--workdir={killed_workdir()}')
-  while not checkpoint_steps(killed_workdir()) and other.poll() is None:
-    time.sleep(0.002)
-  other.send_signal(signal.SIGKILL)
-  _, stderr = other.communicate()
-  assert other.returncode == -signal.SIGKILL, stderr
+  killed_after_a_checkpoint()
   stdout, stderr = process.communicate()
   assert process.returncode == 0, stderr
   return workdir, stdout
+
+
+def killed_after_a_checkpoint():
+  """A kill that a busy machine makes come too late is tried again."""
+  for _ in range(5):
+    process = start(*TINY, f'--workdir={killed_workdir()}')
+    while not checkpoint_steps(killed_workdir()) and process.poll() is None:
+      time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    _, stderr = process.communicate()
+    assert process.returncode in (0, -signal.SIGKILL), stderr
+    if checkpoint_steps(killed_workdir())[-1] < 30:
+      return
+    shutil.rmtree(killed_workdir())
+  raise AssertionError('no run was killed before its end')
 
 
 def killed_workdir():
