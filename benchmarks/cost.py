@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from benchmarks import ours
 from rnnvae_jax.data import batches
-from rnnvae_jax.ops import cross_entropy, recurrence
+from rnnvae_jax.ops import cross_entropy, recurrence, rules
 from rnnvae_jax.training import environment, optimizers, step, tasks
 from rnnvae_jax.training import state as state_lib
 
@@ -32,10 +32,10 @@ TOLERANCE = 0.02
 _UPDATE = flags.DEFINE_bool('update', False, 'Write the baseline.')
 
 _CELLS = {
-  'elman': (recurrence.Cell('elman'), 1, 1),
-  'gru': (recurrence.Cell('gru'), 3, 1),
-  'gru_reset_before': (recurrence.Cell('gru', reset_after=False), 3, 1),
-  'lstm': (recurrence.Cell('lstm'), 4, 2),
+  'elman': (rules.Cell('elman'), 1, 1),
+  'gru': (rules.Cell('gru'), 3, 1),
+  'gru_reset_before': (rules.Cell('gru', reset_after=False), 3, 1),
+  'lstm': (rules.Cell('lstm'), 4, 2),
 }
 
 

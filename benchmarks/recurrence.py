@@ -28,7 +28,7 @@ import torch
 
 from benchmarks import harness, torch_peers
 from rnnvae_jax import config_lib, models
-from rnnvae_jax.ops import recurrence
+from rnnvae_jax.ops import backends
 
 _CELLS = flags.DEFINE_list('cells', ['elman', 'gru', 'lstm'], 'Which cells.')
 _BATCH_SIZES = flags.DEFINE_list('batch_sizes', ['32'], 'Rows.')
@@ -44,7 +44,7 @@ _FLAX = {
 }
 
 
-def backends(cell: str, features: int) -> dict[str, nn.Module]:
+def stacks(cell: str, features: int) -> dict[str, nn.Module]:
   """Our layer on every backend that runs this cell on this machine."""
   config = config_lib.default()
   config.model.kind = 'language_model'
@@ -52,7 +52,7 @@ def backends(cell: str, features: int) -> dict[str, nn.Module]:
   config.model.hidden_size = features
   config.model.precision = harness.PRECISION.value
   found = {}
-  for backend in set(recurrence.BACKENDS) - {'auto'}:
+  for backend in set(backends.BACKENDS) - {'auto'}:
     config.model.backend = backend
     with contextlib.suppress(ValueError):  # It says why not.
       found[backend] = models.build(config, vocab_size=4).stack
@@ -124,16 +124,20 @@ def main(_) -> None:
     case = '{} B{} T{} H{}'.format(cell, *shape)
     rng = np.random.default_rng(0)
     arrays = rng.standard_normal((2, *shape), np.float32)
-    stacks = backends(cell, shape[-1])
+    ours_by_backend = stacks(cell, shape[-1])
     timings = harness.interleave(
       {
-        **{name: ours(stack, *arrays) for name, stack in stacks.items()},
+        **{
+          name: ours(stack, *arrays) for name, stack in ours_by_backend.items()
+        },
         'torch': torch_rnn(cell, *arrays),
         'flax_rnn': flax_rnn(cell, *arrays),
       },
       harness.REPETITIONS.value,
     )
-    fastest = min(stacks, key=lambda name: np.median(timings[name].turns))
+    fastest = min(
+      ours_by_backend, key=lambda name: np.median(timings[name].turns)
+    )
     figures[case] = {
       name: harness.spread(1e3 * timing.turns / _CALLS)
       for name, timing in timings.items()

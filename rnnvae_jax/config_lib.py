@@ -16,7 +16,7 @@ from rnnvae_jax.objectives import (
   rate_control,
   schedules,
 )
-from rnnvae_jax.ops import products, recurrence
+from rnnvae_jax.ops import backends, products
 
 OPTIMIZERS = ('adam', 'sgd')
 SELECT_BY = ('nll_per_sentence', 'reconstruction')
@@ -77,7 +77,7 @@ def default() -> ml_collections.ConfigDict:
   config.model.both_directions = False
   # A bidirectional decoder would read the words it is asked to predict.
   config.model.bidirectional_decoder = False
-  config.model.backend = 'auto'  # Of the recurrence; see ops/recurrence.py.
+  config.model.backend = 'auto'  # Of the recurrence; see ops/backends.py.
   config.model.precision = 'float32'  # Of matrix products' operands.
   config.model.elman = ml_collections.ConfigDict()
   config.model.elman.activation = 'tanh'
@@ -353,7 +353,7 @@ def validate(
       ngrams.SMOOTHINGS,
     ),
     ('model.cell', model.cell, models.CELLS),
-    ('model.backend', model.backend, recurrence.BACKENDS),
+    ('model.backend', model.backend, backends.BACKENDS),
     ('model.precision', model.precision, products.PRECISIONS),
     ('model.elman.activation', model.elman.activation, cells.ACTIVATIONS),
     ('objective.kl_schedule', config.objective.kl_schedule, schedules.KINDS),

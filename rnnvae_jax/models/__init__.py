@@ -14,7 +14,7 @@ from rnnvae_jax.models import (
   recurrent,
   sentence_vae,
 )
-from rnnvae_jax.ops import recurrence
+from rnnvae_jax.ops import backends, recurrence
 
 KINDS = ('language_model', 'sentence_vae')
 CELLS = ('elman', 'gru', 'lstm', 'mlstm', 'feed_forward')
@@ -105,7 +105,7 @@ def _stack(
   make = functools.partial(kind, precision=model.precision, **options)
   cell = make(features=features)
   platform = jax.default_backend()
-  backend = recurrence.choose(
+  backend = backends.choose(
     model.backend,
     cell.spec,
     model.precision,

@@ -11,10 +11,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rnnvae_jax.ops import products, recurrence
+from rnnvae_jax.ops import products, rules
 
-Carry = recurrence.State  # float[B, H] each; the output is the first.
-ACTIVATIONS = recurrence.ACTIVATIONS
+Carry = rules.State  # float[B, H] each; the output is the first.
+ACTIVATIONS = rules.ACTIVATIONS
 
 
 class Elman(nn.Module):
@@ -39,8 +39,8 @@ class Elman(nn.Module):
     return (ACTIVATIONS[self.activation](gates + product),)
 
   @property
-  def spec(self) -> recurrence.Cell:
-    return recurrence.Cell('elman', activation=self.activation)
+  def spec(self) -> rules.Cell:
+    return rules.Cell('elman', activation=self.activation)
 
 
 class GRU(nn.Module):
@@ -95,8 +95,8 @@ class GRU(nn.Module):
     return (n + z * (h - n),)
 
   @property
-  def spec(self) -> recurrence.Cell:
-    return recurrence.Cell('gru', reset_after=self.reset_after)
+  def spec(self) -> rules.Cell:
+    return rules.Cell('gru', reset_after=self.reset_after)
 
 
 class LSTM(nn.Module):
@@ -150,8 +150,8 @@ class LSTM(nn.Module):
     return jax.nn.sigmoid(o) * jnp.tanh(c), c
 
   @property
-  def spec(self) -> recurrence.Cell:
-    return recurrence.Cell(
+  def spec(self) -> rules.Cell:
+    return rules.Cell(
       'lstm', peepholes=self.peepholes, cell_clip=self.cell_clip
     )
 
@@ -179,7 +179,7 @@ class MultiplicativeLSTM(LSTM):
     return self._update(carry[1], inner)
 
   @property
-  def spec(self) -> recurrence.Cell:
+  def spec(self) -> rules.Cell:
     return super().spec._replace(kind='mlstm')
 
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnvae_jax.models import cells
-from rnnvae_jax.ops import noise, products, recurrence, recurrence_cudnn
+from rnnvae_jax.ops import noise, products, recurrence, recurrence_cudnn, rules
 
 # What a stack hands from step to step: per layer, per direction, the states.
 Carry = tuple[tuple[cells.Carry, ...], ...]
@@ -87,7 +87,7 @@ class Layer(nn.Module):
       in_axes=(0, nn.broadcast),
       reverse=self.reverse,
     )
-    gates += recurrence.aligned(weights['bias'], gates)
+    gates += rules.aligned(weights['bias'], gates)
     return scan(cell, carry, (gates, mask), state_mask)
 
 

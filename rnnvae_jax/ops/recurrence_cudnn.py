@@ -9,7 +9,7 @@ import jax
 from jax.experimental import rnn
 import jax.numpy as jnp
 
-from rnnvae_jax.ops import recurrence
+from rnnvae_jax.ops import rules
 
 # What `rnn.lstm` makes of it: whether cuDNN may round operands to tf32.
 _PRECISIONS = {
@@ -19,13 +19,13 @@ _PRECISIONS = {
 
 
 def run(
-  weights: recurrence.Weights,
+  weights: rules.Weights,
   x: jax.Array,
   mask: jax.Array,
-  state: recurrence.State,
+  state: rules.State,
   reverse: bool,
   precision: str,
-) -> tuple[recurrence.State, jax.Array]:
+) -> tuple[rules.State, jax.Array]:
   """One direction of one layer over all time steps, as `recurrence.run`.
 
   Args:
@@ -74,7 +74,7 @@ def run(
   return after, outputs
 
 
-def _pack(weights: recurrence.Weights) -> jax.Array:
+def _pack(weights: rules.Weights) -> jax.Array:
   """The flat vector that cuDNN reads: it adds two biases, ours is the first."""
   kernels = weights['kernel'], weights['recurrent_kernel']
   biases = weights['bias'], jnp.zeros_like(weights['bias'])

@@ -6,7 +6,7 @@ over the hidden units in tiles, the same `TILE` columns of every gate: their
 products, whose weights stream in from the L2 cache, and at once what is
 pointwise. What tiles hand to each other goes through memory, and barriers
 inside the program keep reads after writes. The equations themselves are those
-of `recurrence.rule_of`.
+of `rules.rule_of`.
 
 Lowered through Triton, whose arithmetic also runs interpreted on a CPU. Rows
 and hidden units are padded with zeros to whole programs and tiles; any number
@@ -23,7 +23,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 import jax.numpy as jnp
 
-from rnnvae_jax.ops import products, recurrence
+from rnnvae_jax.ops import products, rules
 
 ROWS = 16  # The fewest that a matrix unit multiplies.
 TILE = 64  # Hidden units: `_NUM_WARPS` products of 8 columns.
@@ -35,7 +35,7 @@ _NUM_STAGES = 3  # Weights of two products on their way during a third.
 def forward(cell, options, weights, gates, mask, state, count):
   """See `recurrence.Loops`. Runs beyond `count`, where the mask is False."""
   del count
-  rule = recurrence.rule_of(cell)
+  rule = rules.rule_of(cell)
   (steps, rows, _), size = gates.shape, state[0].shape[-1]
   padded_rows, padded_size = _up(rows, ROWS), _up(size, TILE)
   pad = functools.partial(_pad, rows=padded_rows, size=size)
@@ -131,7 +131,7 @@ def _forward_kernel(rule, options, shared, inputs, outputs):
 def backward(cell, options, weights, coefficients, d_outputs, d_state, count):
   """See `recurrence.Loops`. Runs beyond `count`, where the mask is False."""
   del count
-  rule = recurrence.rule_of(cell)
+  rule = rules.rule_of(cell)
   steps, rows, size = d_outputs.shape
   padded_rows, padded_size = _up(rows, ROWS), _up(size, TILE)
   pad = functools.partial(_pad, rows=padded_rows, size=size)

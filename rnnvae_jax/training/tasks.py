@@ -85,7 +85,7 @@ class Task:
       model, whose carry is the next batch's; None for other tasks.
     latents: what only a VAE has; None for a language model.
     metrics: what training reports of a batch's sums.
-    backend: which one runs the recurrence; see `ops.recurrence.choose`.
+    backend: which one runs the recurrence; see `ops.backends.choose`.
   """
 
   init: Callable

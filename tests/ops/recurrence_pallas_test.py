@@ -7,20 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnvae_jax.ops import recurrence, recurrence_pallas
+from rnnvae_jax.ops import recurrence, recurrence_pallas, rules
 
 # Two programs with idle rows, two tiles with idle columns.
 TIME, ROWS, FEATURES, HIDDEN = 4, 18, 3, 70
 LENGTHS = np.resize([4, 0, 1, 3, 2], ROWS)
 
 CELLS = {
-  'tanh': recurrence.Cell('elman'),
-  'relu': recurrence.Cell('elman', activation='relu'),
-  'gru': recurrence.Cell('gru'),
-  'gru_before': recurrence.Cell('gru', reset_after=False),
-  'lstm': recurrence.Cell('lstm'),
-  'lstm_peepholes': recurrence.Cell('lstm', peepholes=True, cell_clip=0.5),
-  'mlstm': recurrence.Cell('mlstm'),
+  'tanh': rules.Cell('elman'),
+  'relu': rules.Cell('elman', activation='relu'),
+  'gru': rules.Cell('gru'),
+  'gru_before': rules.Cell('gru', reset_after=False),
+  'lstm': rules.Cell('lstm'),
+  'lstm_peepholes': rules.Cell('lstm', peepholes=True, cell_clip=0.5),
+  'mlstm': rules.Cell('mlstm'),
 }
 GATES = {'elman': 1, 'gru': 3, 'lstm': 4, 'mlstm': 5}
 CUSTOM_CALL = '__gpu$xla.gpu.triton'

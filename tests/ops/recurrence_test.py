@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnvae_jax.models import cells, recurrent
-from rnnvae_jax.ops import recurrence
+from rnnvae_jax.ops import recurrence, rules
 
 EPS = np.finfo(np.float32).eps
 HIDDEN, ROWS, FEATURES, TIME, MEMBERS = 4, 5, 6, 7, 3
@@ -346,7 +346,7 @@ class MemoryTest(absltest.TestCase):
 
     def temporary_bytes(recompute):
       def value(weights, x, mask, state):
-        spec = recurrence.Cell('lstm')
+        spec = rules.Cell('lstm')
         options = recurrence.Options(recompute=recompute)
         _, outputs = recurrence.run(spec, weights, x, mask, state, options)
         return jnp.sum(outputs * mask[:, :, None])
@@ -359,64 +359,6 @@ class MemoryTest(absltest.TestCase):
     saved = temporary_bytes(recompute=False) - temporary_bytes(recompute=True)
     # All of them but those of a block.
     self.assertGreater(saved, 0.9 * activations)
-
-
-PLAIN = recurrence.Cell('lstm')
-PEEPHOLES = recurrence.Cell('lstm', peepholes=True)
-CLIPPED = recurrence.Cell('lstm', cell_clip=1.0)
-GRU = recurrence.Cell('gru')
-
-
-class ChooseTest(parameterized.TestCase):
-  @parameterized.parameters(
-    ('auto', GRU, 'float32', 'cpu', 'fused'),
-    ('auto', PLAIN, 'float32', 'cpu', 'fused'),
-    ('auto', PLAIN, 'float32', 'tpu', 'fused'),
-    ('auto', PLAIN, 'float32', 'gpu', 'cudnn'),
-    ('auto', PLAIN, 'tf32', 'gpu', 'cudnn'),
-    ('auto', PLAIN, 'bfloat16', 'gpu', 'fused'),
-    ('auto', PEEPHOLES, 'float32', 'gpu', 'fused'),
-    ('auto', CLIPPED, 'float32', 'gpu', 'fused'),
-    ('auto', GRU, 'float32', 'gpu', 'fused'),
-    ('scan', CLIPPED, 'bfloat16', 'tpu', 'scan'),
-    ('fused', PEEPHOLES, 'tf32', 'cpu', 'fused'),
-    ('pallas', GRU, 'bfloat16', 'gpu', 'pallas'),
-    ('cudnn', PLAIN, 'tf32', 'gpu', 'cudnn'),
-  )
-  def test_takes_what_fits(self, backend, cell, precision, platform, want):
-    got = recurrence.choose(backend, cell, precision, platform)
-    self.assertEqual(got, want)
-
-  @parameterized.parameters(
-    ('pallas', GRU, 'float32', 'cpu', 'its kernels need an NVIDIA GPU'),
-    ('pallas', GRU, 'float32', 'tpu', 'its kernels need an NVIDIA GPU'),
-    ('cudnn', PLAIN, 'float32', 'cpu', 'it needs an NVIDIA GPU'),
-    ('cudnn', GRU, 'float32', 'gpu', 'LSTMs without peepholes and clipping'),
-    ('cudnn', PEEPHOLES, 'tf32', 'gpu', 'without peepholes'),
-    ('cudnn', CLIPPED, 'tf32', 'gpu', 'clipping only'),
-    ('cudnn', PLAIN, 'bfloat16', 'gpu', 'it computes in float32 or tf32 only'),
-  )
-  def test_says_why_one_does_not_fit_and_what_would(
-    self, backend, cell, precision, platform, why
-  ):
-    with self.assertRaises(ValueError) as raised:
-      recurrence.choose(backend, cell, precision, platform)
-    message = str(raised.exception)
-    self.assertStartsWith(
-      message, f'config.model.backend = {backend!r} does not fit: '
-    )
-    self.assertIn(why, message)
-    _, legal = message.removesuffix('.').split('Legal here: ')
-    for other in legal.split(', '):
-      recurrence.choose(other, cell, precision, platform)
-    self.assertContainsSubset(('auto', 'scan', 'fused'), legal.split(', '))
-    self.assertNotIn(backend, legal.split(', '))
-
-  def test_offers_the_nearest_name(self):
-    with self.assertRaisesRegex(ValueError, "Did you mean 'fused'") as raised:
-      recurrence.choose('fuse', GRU, 'float32', 'cpu')
-    for backend in recurrence.BACKENDS:
-      self.assertIn(backend, str(raised.exception))
 
 
 if __name__ == '__main__':
