@@ -1,44 +1,19 @@
-r"""LSTM language model.
+r"""LSTM language model: `gru_lm.py` with another cell.
 
   python -m rnnvae_jax.main --config=configs/lstm_lm.py --workdir=runs/lstm_lm
   python -m rnnvae_jax.main --config=configs/lstm_lm.py:ptb --workdir=runs/ptb
   python -m rnnvae_jax.main --config=configs/lstm_lm.py:path/to/folder ...
 
-Sentence by sentence: the state starts from zeros at every bos.
+The sizes are the same, so that cells compare.
 """
 
-from rnnvae_jax import config_lib
+import os
+import runpy
+
+_BASE = runpy.run_path(os.path.join(os.path.dirname(__file__), 'gru_lm.py'))
 
 
 def get_config(tail: str = ''):
-  arg = config_lib.parse_arg(tail, tiny=False)
-  config = config_lib.default()
-
-  config.corpus.vocab_size = 10_000
-
-  config.model.kind = 'language_model'
+  config = _BASE['get_config'](tail)
   config.model.cell = 'lstm'
-  config.model.embedding_size = 200
-  config.model.hidden_size = 256
-  config.model.tied_embeddings = True
-
-  config.dropout.embedding = 0.3
-  config.dropout.output = 0.3
-  config.dropout.locked = True
-
-  config.optimizer.learning_rate = 1.5e-3
-  config.optimizer.schedule = 'cosine'
-
-  config.train.num_steps = 1_800
-  config.train.eval_every = 300
-
-  if arg.corpus == 'ptb':
-    config.corpus.vocab_size = 0  # The protocol's own 9,877.
-    config.model.embedding_size = 400
-    config.model.hidden_size = 400
-    config.dropout.output = 0.4
-    config.train.num_steps = 10_560  # Eight epochs.
-    config.train.eval_every = 1_320
-
-  config_lib.apply(config, arg)
   return config

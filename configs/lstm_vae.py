@@ -1,57 +1,19 @@
-r"""LSTM sentence VAE (Bowman et al., arXiv:1511.06349).
+r"""LSTM sentence VAE: `gru_vae.py` with another cell.
 
   python -m rnnvae_jax.main --config=configs/lstm_vae.py --workdir=runs/lstm_vae
   python -m rnnvae_jax.main --config=configs/lstm_vae.py:ptb --workdir=runs/ptb
   python -m rnnvae_jax.main --config=configs/lstm_vae.py:path/to/folder ...
 
-The KL term is annealed, and free bits on its batch mean keep z informative
-(Kingma et al., arXiv:1606.04934): what z says below the threshold is free.
+The sizes are the same, so that cells compare.
 """
 
-from rnnvae_jax import config_lib
+import os
+import runpy
+
+_BASE = runpy.run_path(os.path.join(os.path.dirname(__file__), 'gru_vae.py'))
 
 
 def get_config(tail: str = ''):
-  arg = config_lib.parse_arg(tail, tiny=False)
-  config = config_lib.default()
-
-  config.corpus.vocab_size = 10_000
-
-  config.model.kind = 'sentence_vae'
+  config = _BASE['get_config'](tail)
   config.model.cell = 'lstm'
-  config.model.embedding_size = 200
-  config.model.hidden_size = 256
-  config.model.latent_size = 16
-  config.model.latent_every_step = True
-  config.model.tied_embeddings = True
-
-  config.dropout.embedding = 0.3
-  config.dropout.output = 0.3
-  config.dropout.locked = True
-
-  config.objective.kl_schedule = 'linear'
-  config.objective.kl_anneal_steps = 600
-  config.objective.free_bits = 6.8
-  config.objective.free_bits_per = 'batch'
-
-  config.optimizer.learning_rate = 1.5e-3
-  config.optimizer.schedule = 'cosine'
-
-  config.train.num_steps = 1_800
-  config.train.eval_every = 300
-  config.evaluate.iw_samples = 20
-
-  if arg.corpus == 'ptb':
-    config.corpus.vocab_size = 0  # The protocol's own 9,877.
-    config.model.embedding_size = 400
-    config.model.hidden_size = 400
-    config.model.encoder_hidden_size = 256
-    config.model.latent_size = 32
-    config.dropout.output = 0.4
-    config.objective.kl_anneal_steps = 2_640
-    config.train.num_steps = 10_560  # Eight epochs.
-    config.train.eval_every = 1_320
-    config.evaluate.iw_samples = 500
-
-  config_lib.apply(config, arg)
   return config
