@@ -12,7 +12,7 @@ from rich import table as rich_table
 from rnnvae_jax import data
 from rnnvae_jax.data import corpora
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.training import evaluation, progress, runs, writers
+from rnnvae_jax.training import evaluation, progress, runs, validation, writers
 
 
 def evaluate(
@@ -56,10 +56,10 @@ def evaluate_split(
   sentence) and sums are taken over sentences in the split's order.
   """
   settings, split = run.config.evaluate, corpus.splits[name]
-  carried = runs.carries_state(run)
+  carried = validation.carries_state(run)
   reset = 'reset at each sentence' if split.ends else 'of one text'
   start = time.time()
-  run_split = runs.make_evaluator(run, split)
+  run_split = validation.make_evaluator(run, split)
   key = jax.random.key(run.config.seed)
   with progress.counter(f'evaluating {name}') as report:
     values = run_split(run.params, run.extras, key, report)
@@ -86,7 +86,7 @@ def evaluate_split(
       **evaluation.summarise_latents(values, settings.mutual_information_group),
     }
   if carried and len(split) > 1:
-    by_sentence = runs.make_sentence_evaluator(run, split)
+    by_sentence = validation.make_sentence_evaluator(run, split)
     values_reset = by_sentence(run.params, run.extras, key)
     of_reset = evaluation.summarise(values_reset, split.lengths)
     for figure in ('nll_per_sentence', 'perplexity'):

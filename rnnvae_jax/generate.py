@@ -15,7 +15,7 @@ from rnnvae_jax import data
 from rnnvae_jax.data import batches
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.ops import noise, sampling
-from rnnvae_jax.training import runs, tasks, writers
+from rnnvae_jax.training import runs, tasks, validation, writers
 
 # Rows decoded at a time: bounds the memory of their logits.
 _ROWS = 256
@@ -74,7 +74,7 @@ def score(config: Any, workdir: str) -> None:
   """
   run = runs.open_run(config, workdir)
   split = _read(run)
-  evaluator = runs.make_sentence_evaluator(run, split)
+  evaluator = validation.make_sentence_evaluator(run, split)
   key = jax.random.key(config.seed)
   values = evaluator(run.params, run.extras, key)
   nats = values['nll' if run.task.latents is None else 'iwae_nll']

@@ -17,6 +17,7 @@ from rnnvae_jax.training import (
   population,
   runs,
   tasks,
+  validation,
   writers,
 )
 
@@ -135,7 +136,7 @@ def perplexities(
         f'The critic of the {name} perplexity diverged: its loss is not finite.'
       )
     task = tasks.build(critic, len(corpus.vocab))
-    values = runs.make_validator(critic, task, scored)(
+    values = validation.make_validator(critic, task, scored)(
       result.params, result.extras, jax.random.key(critic.seed)
     )
     summary = evaluation.summarise(values, scored.lengths)

@@ -18,6 +18,7 @@ from rnnvae_jax.training import (
   progress,
   runs,
   tasks,
+  validation,
   writers,
 )
 from rnnvae_jax.training import (
@@ -93,7 +94,7 @@ def train(
     config.train.inner_steps,
     feeding.gather,
   )
-  validate = runs.make_validation(config, task, corpus.splits['valid'])
+  validate = validation.make_validation(config, task, corpus.splits['valid'])
   hyperparameters = optimizers.hyperparameters(config)
   per_call, num_steps = config.train.steps_per_call, config.train.num_steps
   first, step = int(state.step), int(state.step)
@@ -113,7 +114,7 @@ def train(
   ):
     writer.truncate(first)
     kept = time.time()
-    while step < num_steps and not runs.has_stalled(config, state):
+    while step < num_steps and not validation.has_stalled(config, state):
       if time.time() > deadline:
         saved.save(state, step, 'latest')
         logging.info('Out of time at step %d of %d.', step, num_steps)
@@ -136,7 +137,7 @@ def train(
           summary = validate(state, config.seed)
           if math.isnan(summary[config.train.select_by]):
             raise _not_finite('validation is no number', step)
-          state = runs.take_validation(config, task, tx, state, summary, step)
+          state = validation.take(config, task, tx, state, summary, step)
           record(config, state, summary, saved, writer, bar.log)
           kept = time.time()
   valid, name = corpus.splits['valid'], config.train.select_by

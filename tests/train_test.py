@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rnnvae_jax import config_lib, evaluate, train
-from rnnvae_jax.training import checkpoints, optimizers, runs, tasks
+from rnnvae_jax.training import checkpoints, optimizers, runs, tasks, validation
 from rnnvae_jax.training import state as state_lib
 
 pytestmark = pytest.mark.usefixtures('compile_once')
@@ -65,7 +65,7 @@ class RowsTest(parameterized.TestCase):
     config = row_config(row)
     whole, killed = (self.create_tempdir().full_path for _ in range(2))
     train.train(config, whole)
-    take, calls = runs.take_validation, []
+    take, calls = validation.take, []
 
     def killing(*args):
       calls.append(args)
@@ -74,7 +74,7 @@ class RowsTest(parameterized.TestCase):
       return take(*args)
 
     with (
-      mock.patch.object(runs, 'take_validation', killing),
+      mock.patch.object(validation, 'take', killing),
       self.assertRaises(Killed),
     ):
       train.train(config, killed)

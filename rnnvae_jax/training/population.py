@@ -27,7 +27,7 @@ import numpy as np
 from rnnvae_jax import config_lib, data
 from rnnvae_jax.data import batches
 from rnnvae_jax.ops import noise
-from rnnvae_jax.training import optimizers, runs, step, tasks
+from rnnvae_jax.training import optimizers, runs, step, tasks, validation
 from rnnvae_jax.training import state as state_lib
 
 # What may differ between the trials of a population.
@@ -130,7 +130,7 @@ def train(
     config.objective.kl_schedule,
     gather=feeding.gather,
   )
-  validate = runs.make_validation(config, task, corpus.splits['valid'])
+  validate = validation.make_validation(config, task, corpus.splits['valid'])
   per_call = config.train.steps_per_call
   shape = per_call, config.train.batch_size
   size = min(
@@ -192,15 +192,13 @@ def train(
           finite[slot], ended = False, True
       if finite[slot] and due:
         evaluated = optimizers.evaluated(state), state.extras
-        state = runs.take_validation(
-          member.config, task, tx, state, summary, steps
-        )
+        state = validation.take(member.config, task, tx, state, summary, steps)
         if int(state.selection.best_step) == steps:
           best[member.number] = summary, *jax.device_get(evaluated)
         if keep is not None:
           keep(member.number, state, summary)
         states = _put(states, slot, state, size)
-        ended |= runs.has_stalled(member.config, state)
+        ended |= validation.has_stalled(member.config, state)
       if ended:
         result = Result(
           member.config,

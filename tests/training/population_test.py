@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rnnvae_jax import config_lib, train
-from rnnvae_jax.training import population, runs, tasks
+from rnnvae_jax.training import population, runs, tasks, validation
 
 EPS = np.finfo(np.float32).eps
 
@@ -104,7 +104,9 @@ class PopulationTest(parameterized.TestCase):
     result = self.results[1]
     config = result.config
     task = tasks.build(config, len(self.corpus.vocab))
-    validator = runs.make_validator(config, task, self.corpus.splits['valid'])
+    validator = validation.make_validator(
+      config, task, self.corpus.splits['valid']
+    )
     values = validator(
       result.params, result.extras, jax.random.key(config.seed)
     )

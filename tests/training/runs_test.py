@@ -4,9 +4,7 @@ import json
 import os
 
 from absl.testing import absltest, parameterized
-import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rnnvae_jax import config_lib
@@ -215,74 +213,6 @@ class RunsTest(parameterized.TestCase):
     runs.prepare(self.config, self.workdir)
     with self.assertRaisesRegex(FileNotFoundError, 'after 40 steps'):
       runs.open_run(self.config, self.workdir)
-
-
-class TakeValidationTest(absltest.TestCase):
-  def setUp(self):
-    super().setUp()
-    config = config_lib.default()
-    config.model.embedding_size, config.model.hidden_size = 5, 6
-    config.model.latent_size = 3
-    config.train.pretrain_steps = 1_000
-    config.optimizer.average_patience = 2
-    self.config, self.task = config, tasks.build(config, 11)
-    self.tx = optimizers.build(config)
-    state = state_lib.create(self.task, self.tx, 0)
-    trained = jax.tree.map(lambda leaf: leaf + 1.0, state.params)
-    moved = jax.tree.map(jnp.ones_like, state.opt_state.inner)
-    self.state = state.replace(
-      params=trained, opt_state=state.opt_state._replace(inner=moved)
-    )
-    self.fresh = state
-
-  def take(self, state, step, nll=100.0, information=1.0):
-    summary = {
-      'nll_per_sentence': nll,
-      'reconstruction': nll - 1,
-      'mutual_information_batch': information,
-    }
-    return runs.take_validation(
-      self.config, self.task, self.tx, state, summary, step
-    )
-
-  def test_an_autoencoder_is_not_selected(self):
-    after = self.take(self.state, 500, nll=1.0)
-    chex.assert_trees_all_equal(
-      jax.tree.leaves(after.selection), jax.tree.leaves(self.state.selection)
-    )
-
-  def test_a_pretrained_encoder_gets_a_new_decoder(self):
-    after = self.take(self.state, 1_000)
-    new, old = after.params['params'], self.state.params['params']
-    for part in ('encoder', 'posterior'):
-      chex.assert_trees_all_equal(new[part], old[part])
-    embedding = lambda part: part['decoder']['embedding']
-    chex.assert_trees_all_equal(embedding(new), embedding(old))
-    fresh = self.fresh.params['params']['decoder']
-    for name in set(fresh) - {'embedding'}:
-      chex.assert_trees_all_equal(new['decoder'][name], fresh[name])
-    moments = jax.tree.leaves(after.opt_state.inner)
-    self.assertTrue(all(not np.any(leaf) for leaf in moments))
-    self.assertEqual(float(after.selection.best), np.inf)
-
-  def test_averaging_begins_once_earlier_evaluations_were_better(self):
-    state, counts = self.state, []
-    for number, nll in enumerate((9.0, 8.0, 8.5, 8.2, 8.4)):
-      state = self.take(state, 1_500 + 500 * number, nll)
-      counts.append(int(state.opt_state.count))
-    self.assertEqual(counts, [-1, -1, -1, -1, 0])
-
-  def test_the_encoder_explores_until_its_information_falls(self):
-    state, explores = self.state, []
-    for number, information in enumerate((0.5, 0.9, 0.8, 2.0)):
-      state = self.take(state, 1_500 + 500 * number, information=information)
-      explores.append(bool(state.selection.explores))
-    self.assertEqual(explores, [True, True, False, False])
-
-  def test_selects_by_the_figure_asked_for(self):
-    self.config.train.select_by = 'reconstruction'
-    after = self.take(self.state, 1_500, nll=50.0)
-    self.assertEqual(float(after.selection.best), 49.0)
 
 
 if __name__ == '__main__':

@@ -17,6 +17,7 @@ from rnnvae_jax.training import (
   population,
   runs,
   tasks,
+  validation,
 )
 from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import step as step_lib
@@ -348,7 +349,7 @@ class TrainingTest(parameterized.TestCase):
       task, tx, _ = make_state(config)
       state = state_lib.create(task, tx, config.seed)
       state, _ = train(config, split, windows, state=state)
-      evaluate = runs.make_validator(config, task, corpus.splits['valid'])
+      evaluate = validation.make_validator(config, task, corpus.splits['valid'])
       values = evaluate(state.params, state.extras, None)
       wanted = np.mean(values['nll'])
       np.testing.assert_allclose(

@@ -14,7 +14,7 @@ from rnnvae_jax import config_lib, data
 from rnnvae_jax.data import batches, vocab
 from rnnvae_jax.objectives import free_bits, posteriors
 from rnnvae_jax.ops import noise, recurrence
-from rnnvae_jax.training import optimizers, runs, tasks
+from rnnvae_jax.training import optimizers, tasks, validation
 from rnnvae_jax.training import state as state_lib
 
 EPS = np.finfo(np.float32).eps
@@ -377,7 +377,7 @@ class SentenceVaeTest(parameterized.TestCase):
         key=jax.random.key(step),
         selection=None,
       )
-      validate = runs.make_validation(config, task, split)
+      validate = validation.make_validation(config, task, split)
       figures.append(validate(state, config.seed))
     self.assertEqual(*figures)
 
