@@ -842,6 +842,7 @@ _RANGES = (
   ('evaluate.mutual_information_group', 2, None),
   ('generate.num_samples', 1, None),
   ('generate.max_length', 2, None),
+  ('generate.seed', 0, 2**31 - 1),
   ('generate.temperature', 0, None),
   ('generate.reconstruct_temperature', 0, None),
   ('generate.beam_size', 1, None),
@@ -877,9 +878,15 @@ def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
   return dict(sorted(flat.items()))
 
 
-# What may be different each time, and what of a run that is trained.
+# What may be different each time; what of a run that is trained; and if that
+# reads another text, as its own would show what it was trained on.
 _FREE = ('evaluate.', 'generate.', 'judge.', 'trace.', 'data.')
 _FREE_ONCE_TRAINED = ('corpus.name', 'model.backend')
+_FREE_OF_OTHER_TEXT = (
+  'corpus.labelled',
+  'corpus.valid_share',
+  'corpus.test_share',
+)
 
 
 def differences(
@@ -893,7 +900,11 @@ def differences(
     trained: whether they only read what was trained.
   """
   absent = '(absent)'
-  free = _FREE + (_FREE_ONCE_TRAINED if trained else ())
+  free: tuple[str, ...] = _FREE
+  if trained:
+    free += _FREE_ONCE_TRAINED
+    if ours.get('corpus.name') != theirs.get('corpus.name'):
+      free += _FREE_OF_OTHER_TEXT
   return [
     f'config.{key}: {theirs.get(key, absent)!r} there, '
     f'{ours.get(key, absent)!r} here'

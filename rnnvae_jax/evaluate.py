@@ -21,7 +21,7 @@ def evaluate(
   """Evaluates the best checkpoint on the configured splits.
 
   Writes each split's figures into results.json, beside those of other splits
-  evaluated before, and prints them.
+  and texts evaluated before, and prints all of this text.
 
   Args:
     config: the run's.
@@ -40,11 +40,18 @@ def evaluate(
   results = {}
   if os.path.exists(path):
     results = runs.read_json(path)
+  own = runs.load_config(workdir).corpus.name
+  is_own = os.path.realpath(own) == os.path.realpath(config.corpus.name)
+  keys = {
+    name: name if is_own else f'{name} of {config.corpus.name}'
+    for name in corpora.SPLITS
+  }
   for name in names:
-    results[name] = evaluate_split(run, corpus, name)
+    results[keys[name]] = evaluate_split(run, corpus, name)
     writers.write_json(path, results)
-  rich_console.Console().print(table(results))
-  return {name: results[name] for name in names}
+  ours = {name: results[key] for name, key in keys.items() if key in results}
+  rich_console.Console().print(table(ours))
+  return {name: ours[name] for name in names}
 
 
 def evaluate_split(
@@ -138,8 +145,6 @@ _ROWS = (
 
 def table(results: dict[str, dict[str, Any]]) -> rich_table.Table:
   """The figures of all evaluated splits, one column a split."""
-  order = [name for name in corpora.SPLITS if name in results]
-  results = {name: results[name] for name in order}
   first = next(iter(results.values()))
   ends = 'perplexity_without_eos' in first
   shown = rich_table.Table(

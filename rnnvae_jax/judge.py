@@ -59,8 +59,11 @@ def judge(config: Any, workdir: str) -> dict[str, Any]:
     )
   corpus = runs.build_corpus(config, run.vocab)
   # Nothing that the model could have read is too long for it to write.
-  longest = int(np.max(corpus.splits['train'].lengths))
-  generate_config.max_length = max(generate_config.max_length, longest)
+  generate_config.max_length = max(
+    generate_config.max_length,
+    config.corpus.max_length,
+    int(np.max(corpus.splits['train'].lengths)),
+  )
   samples = data.split_of(
     generate.prior_samples(run, num_samples, 1.0, forbid_unk=False),
     data.begin_mark(run.vocab, config.corpus.stream),

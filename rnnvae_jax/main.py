@@ -157,7 +157,8 @@ def _run(arguments: list[str]) -> None:
     if not os.path.isfile(path):
       raise FileNotFoundError(f'The config file {path} does not exist.')
     config = _CONFIG.value
-    config_lib.validate(config, overrides)
+    # What the file sets, an override may have switched off.
+    config_lib.validate(config, overrides or None)
     corpus = train.train(config, workdir)
     evaluate.evaluate(config, workdir, corpus)
     generate.showcase(config, workdir)
@@ -186,7 +187,8 @@ def _run(arguments: list[str]) -> None:
   if differing:
     raise ValueError(
       f'The run in {workdir} is trained; only evaluate, generate, judge, trace '
-      'and data keys, corpus.name and model.backend may change now:\n  '
+      'and data keys, model.backend, corpus.name and of another corpus '
+      'labelled, valid_share and test_share may change now:\n  '
       + '\n  '.join(differing)
     )
   if mode == 'evaluate':

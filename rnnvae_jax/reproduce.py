@@ -148,11 +148,11 @@ def run(
     ValueError: a config that cannot run, or the folder of another's run.
   """
   config_lib.validate(config)
-  runs.check_folder(config, workdir)
-  done, described = _read_record(workdir), _described(config)
+  described = _described(config)
+  done = _read_record(config, workdir)
   if 'metrics' in done and done.get('config') == described:
     return done
-  done = _begin_record(workdir)
+  done = _begin_record(config, workdir)
   start = time.time()
   try:
     corpus = train.train(config, workdir, deadline)
@@ -175,7 +175,7 @@ def _described(config) -> dict[str, Any]:
   }
 
 
-def _begin_record(workdir: str) -> dict[str, Any]:
+def _begin_record(config, workdir: str) -> dict[str, Any]:
   """What a run's folder says of it, from now on of this commit too.
 
   It is written before there is anything to tell, so that a kill leaves what the
@@ -188,19 +188,22 @@ def _begin_record(workdir: str) -> dict[str, Any]:
     'wall_seconds': 0.0,
     'commits': [],
   }
-  done = first | _read_record(workdir)
+  done = first | _read_record(config, workdir)
   if now['commit'] not in done['commits']:
     done['commits'].append(now['commit'])
-  # Of what was killed, the metrics alone know how long it took.
-  spent = sum(seconds for _, seconds in _calls(workdir))
-  done['wall_seconds'] = max(done['wall_seconds'], spent)
+  if runs.check_folder(config, workdir):
+    # Of what was killed, the metrics alone know how long it took.
+    spent = sum(seconds for _, seconds in _calls(workdir))
+    done['wall_seconds'] = max(done['wall_seconds'], spent)
   _keep_record(workdir, done)
   return done
 
 
-def _read_record(workdir: str) -> dict[str, Any]:
+def _read_record(config, workdir: str) -> dict[str, Any]:
+  """That of this config; of another, which came to nothing, there is none."""
   path = os.path.join(workdir, _RECORD)
-  return runs.read_json(path) if os.path.exists(path) else {}
+  is_ours = runs.check_folder(config, workdir) and os.path.exists(path)
+  return runs.read_json(path) if is_ours else {}
 
 
 def _keep_record(workdir: str, done: Mapping[str, Any]) -> None:
@@ -224,7 +227,7 @@ def _train_together(configs: Mapping[str, Any], deadline: float) -> None:
     for folder, config in configs.items()
     if not os.path.exists(runs.checkpoint_dir(folder))
     # Whose checkpoints may have been removed since.
-    and 'metrics' not in _read_record(folder)
+    and 'metrics' not in _read_record(config, folder)
   }
   if len(fresh) < 2 or jax.default_backend() not in _BATCHING:
     return
@@ -233,7 +236,7 @@ def _train_together(configs: Mapping[str, Any], deadline: float) -> None:
     logging.info('One seed after the other: %s', reason)
     return
   start, folders = time.time(), [*fresh]
-  records = [_begin_record(folder) for folder in fresh]
+  records = [_begin_record(config, folder) for folder, config in fresh.items()]
   for folder, config in fresh.items():
     corpus = runs.prepare(config, folder)
   saved = [
@@ -243,6 +246,8 @@ def _train_together(configs: Mapping[str, Any], deadline: float) -> None:
     for folder in folders
   ]
   with contextlib.ExitStack() as stack:
+    for folder in folders:
+      stack.enter_context(runs.held(folder))
     writing = [
       stack.enter_context(writers.Writer(folder)) for folder in folders
     ]

@@ -52,16 +52,26 @@ def train(
     The corpus, for whoever evaluates next; None if the deadline came first.
 
   Raises:
-    ValueError: bad text, a workdir of another run, no readable checkpoint.
+    ValueError: bad text, a workdir of another run or in use, no readable
+      checkpoint.
     FloatingPointError: the loss is not finite, or validation is no number;
       checkpoints keep an earlier state.
   """
-  start_time = time.time()
   corpus = runs.prepare(config, workdir)
   logging.info('%s', corpus.summary())
-  if config.model.kind == 'ngrams':
-    runs.fit_counts(config, workdir, corpus)
-    return corpus
+  with runs.held(workdir):
+    if config.model.kind == 'ngrams':
+      runs.fit_counts(config, workdir, corpus)
+      return corpus
+    is_done = _train(config, workdir, corpus, deadline)
+  return corpus if is_done else None
+
+
+def _train(
+  config: Any, workdir: str, corpus: data.Corpus, deadline: float
+) -> bool:
+  """Returns whether it came to the end before the deadline."""
+  start_time = time.time()
   task = tasks.build(config, len(corpus.vocab))
   logging.info(
     'Recurrence: %s (config.model.backend = %r) on %s, products in %s.',
@@ -118,7 +128,7 @@ def train(
       if time.time() > deadline:
         saved.save(state, step, 'latest')
         logging.info('Out of time at step %d of %d.', step, num_steps)
-        return None
+        return False
       if time.time() > kept + _KEEP_EVERY:
         saved.save(state, step, 'latest')
         kept = time.time()
@@ -153,7 +163,7 @@ def train(
     best,
     int(state.selection.best_step),
   )
-  return corpus
+  return True
 
 
 def record(

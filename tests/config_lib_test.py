@@ -286,8 +286,8 @@ class ValidateTest(parameterized.TestCase):
           unbounded.add(key)
         except ValueError as error:
           self.assertIn(f'config.{key}', str(error))
-    # A forget gate may be made to forget. (`seed` goes to NumPy as well.)
-    self.assertEqual(unbounded, {'generate.seed', 'model.lstm.forget_bias'})
+    # A forget gate may be made to forget.
+    self.assertEqual(unbounded, {'model.lstm.forget_bias'})
 
   @parameterized.parameters(
     ('train.num_steps', 109, 100),
@@ -528,6 +528,14 @@ class DifferencesTest(absltest.TestCase):
       self.assertEmpty(config_lib.differences(ours, theirs, trained=True))
     theirs = {**ours, 'corpus.protocol': 'changed'}
     self.assertLen(config_lib.differences(ours, theirs, trained=True), 1)
+
+  def test_another_text_is_divided_in_its_own_way_but_not_the_runs(self):
+    ours = config_lib.flatten(config_lib.default())
+    for key in ('corpus.labelled', 'corpus.valid_share', 'corpus.test_share'):
+      theirs = {**ours, key: 'changed'}
+      self.assertLen(config_lib.differences(ours, theirs, trained=True), 1)
+      theirs['corpus.name'] = 'changed'
+      self.assertEmpty(config_lib.differences(ours, theirs, trained=True))
 
 
 if __name__ == '__main__':

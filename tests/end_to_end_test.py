@@ -378,10 +378,22 @@ class ModesTest(parameterized.TestCase):
     for split in ('train', 'valid', 'test'):
       with open(os.path.join(folder, f'{split}.txt'), 'w') as file:
         file.write('the cook ate.\n')
-    self.mode('evaluate', f'corpus.name={folder}', 'model.backend=scan')
-    test = read_results(self.workdir)['test']
+    own = read_results(self.workdir)
+    printed = self.mode(
+      'evaluate', f'corpus.name={folder}', 'model.backend=scan'
+    )
+    results = read_results(self.workdir)
+    test = results.pop(f'test of {folder}')
     self.assertEqual((test['corpus'], test['protocol']), (folder, 'plain'))
     self.assertEqual((test['sentences'], test['tokens']), (1, 5))
+    self.assertEqual(results, own)
+    self.assertNotIn('2,000', printed)  # Sentences of its own text.
+    for split in ('train', 'valid', 'test'):
+      with open(os.path.join(folder, f'{split}.txt'), 'w') as file:
+        file.write('cooks\tthe cook ate.\n')
+    self.mode('evaluate', f'corpus.name={folder}', 'corpus.labelled=True')
+    results = read_results(self.workdir)
+    self.assertEqual(results[f'test of {folder}']['tokens'], 5)
 
   def test_sample_follows_its_overrides(self):
     usual = self.mode('sample').splitlines()
@@ -511,10 +523,25 @@ class BadInputTest(parameterized.TestCase):
     ('train.num_steps=13', 'Nearest legal value: 12.'),
     ('dropout.word=2', 'config.dropout.word = 2.0 is out of range: 0 to 1.'),
     ('seed=99999999999999999999', 'is out of range: 0 to 2147483647.'),
+    ('generate.seed=-1', 'is out of range: 0 to 2147483647.'),
   )
   def test_a_config_that_cannot_run(self, override, hint):
     message = self.train_error('tiny', f'--config.{override}')
     self.assert_one_line(message, hint)
+
+  def test_a_config_file_that_sets_what_nothing_reads(self):
+    path = os.path.join(self.folder, 'mine.py')
+    with open(path, 'w') as file:
+      file.write(
+        'import runpy\n'
+        'def get_config():\n'
+        f"  config = runpy.run_path('{CONFIG}')['get_config']('tiny')\n"
+        "  config.objective.kl_schedule = 'constant'\n"
+        '  return config\n'
+      )
+    message = self.error(f'--config={path}', f'--workdir={self.folder}/run')
+    self.assert_one_line(message, 'objective.kl_anneal_steps')
+    self.assert_one_line(message, 'would change nothing')
 
   @parameterized.parameters('--seeds=2', '--rows=a', '--table=t', '--budget=9')
   def test_what_is_of_tables_is_not_of_a_run(self, flag):

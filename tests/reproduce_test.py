@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from rnnvae_jax import reproduce
+from rnnvae_jax.training import runs
 
 pytestmark = pytest.mark.usefixtures('compile_once')
 
@@ -219,6 +220,19 @@ class ReproduceTest(parameterized.TestCase):
     elapsed = time.time() - start
     spent = json.loads(pathlib.Path('runs/a/reproduced.json').read_text())
     self.assertBetween(spent['wall_seconds'], 300.0, 300.0 + elapsed)
+
+  def test_the_time_of_settings_that_came_to_nothing_does_not_count(self):
+    config = reproduce.load('toy')['get_config']('row=lm')
+    runs.prepare(config, 'runs/a')
+    line = {'step': 10, 'time': 1.0, 'train/loss': 1.0}
+    pathlib.Path('runs/a/metrics.jsonl').write_text(
+      f'{json.dumps(line)}\n{json.dumps(line | {"time": 301.0})}\n'
+    )
+    spent = reproduce._begin_record(config, 'runs/a')
+    self.assertEqual(spent['wall_seconds'], 600.0)
+    config.seed = 3
+    spent = reproduce._begin_record(config, 'runs/a')
+    self.assertEqual(spent['wall_seconds'], 0.0)
 
   @pytest.mark.slow
   def test_rows_of_other_calls_are_kept(self):

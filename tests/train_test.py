@@ -132,7 +132,9 @@ class RowsTest(parameterized.TestCase):
     workdir = self.create_tempdir().full_path
     summary = {config.train.select_by: float('nan')}
     with (
-      mock.patch.object(runs, 'make_validation', lambda *_: lambda *_: summary),
+      mock.patch.object(
+        validation, 'make_validation', lambda *_: lambda *_: summary
+      ),
       self.assertRaisesRegex(FloatingPointError, 'validation is no number'),
     ):
       train.train(config, workdir)

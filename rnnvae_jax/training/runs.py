@@ -1,10 +1,16 @@
 """A run's folder: its config, vocabulary and checkpoints."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
 import json
 import os
 import time
 from typing import Any, NamedTuple
+
+try:
+  import fcntl
+except ImportError:  # Windows has none.
+  fcntl = None  # type: ignore[assignment]
 
 from absl import logging
 import jax
@@ -48,8 +54,8 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> data.Corpus:
 
   Raises:
     ValueError: the folder holds a run with another config or another
-      vocabulary; the differing keys are listed. Or text, windows or word
-      vectors do not fit the config.
+      vocabulary; the differing keys are listed. Or another process trains in
+      it. Or text, windows or word vectors do not fit the config.
   """
   check_folder(config, workdir)
   corpus = build_corpus(config)
@@ -57,7 +63,8 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> data.Corpus:
     feeding(config, corpus.splits['train'])
     _word_vectors(config, corpus)
   vocab_path, is_trained = _path(workdir, 'vocab.json'), _is_trained(workdir)
-  if is_trained or os.path.exists(vocab_path):  # Which may be no run's.
+  config_path = _path(workdir, 'config.json')
+  if os.path.exists(vocab_path):  # Which may be no run's.
     saved = vocab_lib.Vocabulary.load(vocab_path)
     if is_trained and saved.content_hash != corpus.vocab.content_hash:
       raise ValueError(
@@ -66,18 +73,48 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> data.Corpus:
         f'run in {workdir} was begun with ({len(saved)} entries, '
         f'{saved.content_hash[:12]}): the text has changed.'
       )
-  if not is_trained:
-    os.makedirs(workdir, exist_ok=True)
-    corpus.vocab.save(vocab_path)
-    # Last: it says that there is a run.
-    writers.write_json(
-      _path(workdir, 'config.json'), config_lib.flatten(config)
-    )
+  os.makedirs(workdir, exist_ok=True)
+  with held(workdir):
+    if not is_trained or not os.path.exists(vocab_path):
+      corpus.vocab.save(vocab_path)
+    if not is_trained or not os.path.exists(config_path):
+      # Last: it says that there is a run.
+      writers.write_json(config_path, config_lib.flatten(config))
   return corpus
 
 
-def check_folder(config: ml_collections.ConfigDict, workdir: str) -> None:
-  """Whether `workdir` may hold, or go on with, this run.
+@contextlib.contextmanager
+def held(workdir: str) -> Iterator[None]:
+  """Lets no other process train in the folder; a kill lets go of it as well.
+
+  Raises:
+    ValueError: one does already.
+  """
+  if fcntl is None:
+    yield
+    return
+  folder = os.open(workdir, os.O_RDONLY)
+  try:
+    try:
+      fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise ValueError(
+        f'Another process is training in {workdir}. Wait for its end, or take '
+        'another --workdir.'
+      ) from None
+    except OSError:
+      pass  # Some network file systems lock no folders.
+    yield
+  finally:
+    os.close(folder)
+
+
+def check_folder(config: ml_collections.ConfigDict, workdir: str) -> bool:
+  """Checks that `workdir` may hold, or go on with, this run.
+
+  Returns:
+    Whether what is there is this run's: not that of another config, which came
+    to nothing and will be overwritten.
 
   Raises:
     ValueError: it holds a run with another config; the differing keys are
@@ -85,7 +122,7 @@ def check_folder(config: ml_collections.ConfigDict, workdir: str) -> None:
   """
   path = _path(workdir, 'config.json')
   if not os.path.exists(path):
-    return
+    return True
   theirs = read_json(path)
   if 'model.kind' not in theirs:
     raise ValueError(f'{path} is no config of a run. Take another --workdir.')
@@ -95,6 +132,7 @@ def check_folder(config: ml_collections.ConfigDict, workdir: str) -> None:
       f'{workdir} holds a run of another config. Take another --workdir, or '
       'the config it was begun with:\n  ' + '\n  '.join(differing)
     )
+  return not differing
 
 
 def _is_trained(workdir: str) -> bool:

@@ -134,7 +134,7 @@ class PopulationTest(parameterized.TestCase):
   def test_a_trial_whose_validation_is_no_number_ends(self):
     no_number = {self.configs[1].train.select_by: float('nan')}
     with mock.patch.object(
-      runs, 'make_validation', lambda *_: lambda *_: no_number
+      validation, 'make_validation', lambda *_: lambda *_: no_number
     ):
       (result,) = population.train([self.configs[1]], self.corpus, size=1)
     self.assertTrue(result.failed)

@@ -99,6 +99,23 @@ class RunsTest(parameterized.TestCase):
       config_lib.flatten(loaded), config_lib.flatten(self.config)
     )
 
+  @parameterized.parameters('config.json', 'vocab.json')
+  def test_prepare_writes_what_a_trained_run_has_lost(self, name):
+    self.prepare_and_train()
+    os.remove(self.path(name))
+    runs.prepare(self.config, self.workdir)
+    self.assertTrue(os.path.exists(self.path(name)))
+
+  def test_prepare_leaves_the_folder_of_a_training_alone(self):
+    runs.prepare(self.config, self.workdir)
+    self.config.seed = 3
+    with runs.held(self.workdir):
+      with self.assertRaisesRegex(ValueError, 'Another process is training'):
+        runs.prepare(self.config, self.workdir)
+      self.assertEqual(runs.load_config(self.workdir).seed, 0)
+    runs.prepare(self.config, self.workdir)
+    self.assertEqual(runs.load_config(self.workdir).seed, 3)
+
   def test_embeddings_begin_with_the_word_vectors_that_there_are(self):
     path = os.path.join(self.folder, 'vectors.txt')
     with open(path, 'w') as file:

@@ -13,7 +13,7 @@ import pytest
 from rnnvae_jax import config_lib, data
 from rnnvae_jax.data import batches, vocab
 from rnnvae_jax.objectives import free_bits, posteriors
-from rnnvae_jax.ops import noise, recurrence
+from rnnvae_jax.ops import backends, noise
 from rnnvae_jax.training import optimizers, tasks, validation
 from rnnvae_jax.training import state as state_lib
 
@@ -330,7 +330,7 @@ class SentenceVaeTest(parameterized.TestCase):
   def test_is_evaluated_where_cudnn_trains(self, samples, chunk):
     sizes = 'compute_rnn_workspace_reserve_space_sizes'
     with (
-      mock.patch.object(recurrence, 'choose', lambda *_, **__: 'cudnn'),
+      mock.patch.object(backends, 'choose', lambda *_, **__: 'cudnn'),
       mock.patch.object(  # What it asks of a GPU.
         rnn.gpu_rnn, sizes, lambda *_: (1, 1), create=True
       ),
