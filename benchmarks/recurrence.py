@@ -115,7 +115,7 @@ def torch_rnn(cell: str, x: np.ndarray, cotangent: np.ndarray):
 def main(_) -> None:
   torch_threads = torch_peers.set_threads()
   figures, rows = {}, {}
-  ratios: dict[str, list[float]] = {'torch': [], 'flax_rnn': []}
+  ratios: dict[str, dict[str, float]] = {'torch': {}, 'flax_rnn': {}}
   cases = itertools.product(
     _CELLS.value,
     *(map(int, f.value) for f in (_BATCH_SIZES, _LENGTHS, _HIDDEN_SIZES)),
@@ -149,7 +149,7 @@ def main(_) -> None:
         'time over ours': f'{over_ours:.2f}',
       }
       if name in ratios:
-        ratios[name].append(over_ours)
+        ratios[name][case] = over_ours
   of: dict[str, dict[str, Any]] = collections.defaultdict(dict)
   for case, times in figures.items():
     for name, figure in times.items():
@@ -158,8 +158,10 @@ def main(_) -> None:
     'ours': {name: of[name] for name in of if name not in ratios},
     'peers': {name: of[name] for name in ratios},
     'ratio': {
-      name: statistics.geometric_mean(values) for name, values in ratios.items()
+      name: statistics.geometric_mean(values.values())
+      for name, values in ratios.items()
     },
+    'ratio_of_case': ratios,
     'environment': harness.environment(
       precision=harness.PRECISION.value, torch_threads=torch_threads
     ),

@@ -17,7 +17,8 @@ PROTOCOL = (
   'counted; no sentence cut), sentence by sentence; perplexity '
   'importance-weighted with 500 samples for the VAE, exact for the language '
   'model; mutual information over the whole split (at most log 3,761 = 8.23), '
-  'active units at variance .01 of 32. Products in bfloat16. Published: the '
+  'active units at variance .01 of 32. The best validation ELBO chooses the '
+  'checkpoint. Products in bfloat16. Published: the '
   'best LSTM VAE and the LSTM of Optimus, table 8, of another size.'
 )
 ROWS = {

@@ -15,7 +15,8 @@ PROTOCOL = (
   'Penn Treebank, protocol `mikolov` (82,430 test events, eos counted; no '
   'sentence cut), sentence by sentence, nats; the published VAE figures are '
   'ELBOs, and so are ours. Perplexities of the paper fit no count of its '
-  'tokens, hence are not compared. Products in bfloat16.'
+  'tokens, hence are not compared. The best validation ELBO chooses the '
+  'checkpoint. Products in bfloat16.'
 )
 
 _TABLE_2 = 'Bowman et al., table 2'

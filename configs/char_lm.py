@@ -15,7 +15,8 @@ from rnnvae_jax import config_lib
 PROTOCOL = (
   'Tiny Shakespeare, 1,115,394 characters of 65 kinds as one stream, the state '
   'carried; the first 90 % train, the last 10 % validate (111,540 events), '
-  'read in one row. Products in bfloat16.'
+  'read in one row; the best validation, read in several, chooses the '
+  'checkpoint. Products in bfloat16.'
 )
 ROWS = {
   'uniform_0': {

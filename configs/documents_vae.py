@@ -33,9 +33,10 @@ PROTOCOL = (
   'Yahoo and Yelp, 100,000 / 10,000 / 10,000 documents tokenised as '
   'distributed, 20,000 types, eos counted, documents cut at 200 tokens; NLL '
   'importance-weighted with 500 samples for VAEs, exact for the language '
-  'model; active units at variance .01 of 32. Epochs as in `ptb_vae`. Products '
-  'in bfloat16. Mutual information was published by several estimators, hence '
-  'is not compared.'
+  'model; active units at variance .01 of 32. Epochs as in `ptb_vae`, the '
+  'best validation ELBO chooses the checkpoint. Products in '
+  'bfloat16. Mutual information was published by several estimators, hence is '
+  'not compared.'
 )
 
 

@@ -18,7 +18,8 @@ PROTOCOL = (
   'Penn Treebank, protocol `mikolov` (82,430 test events, eos counted) as one '
   'stream whose state is carried, each split read in one row; `reset` is the '
   'same model with each sentence by itself. Sizes and optimisation of `elman` '
-  'and `gru` are ours, not those of the published. Products in bfloat16.'
+  'and `gru` are ours, not those of the published. The best validation '
+  'perplexity chooses the checkpoint. Products in bfloat16.'
 )
 
 
@@ -144,10 +145,13 @@ def _zaremba(config, arg) -> None:
 def _awd(config, arg) -> None:
   """Merity et al., arXiv:1708.02182: weight drop, NT-ASGD, drawn windows.
 
-  The settings of their repository, whose batches are of 20. Two things differ:
-  word types are dropped in each row by itself, where theirs share a mask; and
-  rate, clipping and decay are converted for windows of 70, so that a shorter
-  one, which is clipped less often, may move further.
+  The settings of their repository, whose batches are of 20. What differs: word
+  types are dropped in each row by itself, where theirs share a mask; windows
+  are of five lengths around 70 or of 35, where theirs are drawn around both
+  one by one; rate, clipping and decay are converted for windows of 70, so that
+  a shorter one, which is clipped less often, may move further, and an epoch is
+  counted in these, 2.5% too short; the last layer's weights and the output bias
+  begin as the other layers' weights, theirs within .05 and at 0.
   """
   model, dropout = config.model, config.dropout
   model.num_layers = 3

@@ -81,6 +81,7 @@ ROWS = {
 _EPOCH = 1_320  # Steps, of 32 sentences: 42,068 make 1,315.
 # Of rows that do not train as long as the others.
 _EPOCHS = {'ae_free_bits_long': 60}
+_OWN = -1.0  # The strength of a row that is given none.
 # What a row's control is set to, unless another strength is asked for.
 _STRENGTHS = {
   'ae_free_bits': 5.0,  # Their target, nats in all latents together.
@@ -102,9 +103,15 @@ _STRENGTHS = {
 
 def get_config(tail: str = ''):
   arg = config_lib.parse_arg(
-    tail, row='ae_free_bits', strength=0.0, epochs=0, tiny=False
+    tail, row='ae_free_bits', strength=_OWN, epochs=0, tiny=False
   )
   config_lib.check_row(arg.row, ROWS)
+  is_own = arg.strength == _OWN
+  if not is_own and arg.row not in _STRENGTHS:
+    raise ValueError(
+      f'strength = {arg.strength:g}: row {arg.row} has none. Legal with: '
+      f'{", ".join(_STRENGTHS)}.'
+    )
   epochs = arg.epochs or _EPOCHS.get(arg.row, 36)
   config = config_lib.default()
 
@@ -140,8 +147,9 @@ def get_config(tail: str = ''):
     config.model.latent_every_step = True
     config.objective.kl_schedule = 'linear'
     config.objective.kl_start = 0.1
-    config.objective.kl_anneal_steps = min(5, epochs // 2) * _EPOCH
-    _set_control(config, arg.row, arg.strength or _STRENGTHS.get(arg.row, 0.0))
+    config.objective.kl_anneal_steps = max(1, min(5, epochs // 2)) * _EPOCH
+    own = _STRENGTHS.get(arg.row, 0.0)
+    _set_control(config, arg.row, own if is_own else arg.strength)
   config_lib.apply(config, arg)
   if arg.tiny and config.train.pretrain_steps:
     config.train.pretrain_steps = config.train.eval_every

@@ -111,7 +111,9 @@ def showcase(config: Any, workdir: str) -> None:
   lines = [title, '', *_spelt(run, prior_samples(run, count))]
   if run.task.latents is not None:
     ends = _prior_latents(run, 2 * min(count, 3), 'ends')
-    lines += ['', 'Interpolations between samples of the prior, greedy', '']
+    temperature = config.generate.reconstruct_temperature
+    how = f'at temperature {temperature}' if temperature else 'most likely'
+    lines += ['', f'Interpolations between samples of the prior, {how}', '']
     lines += _between(run, ends)
   path = os.path.join(workdir, 'samples.txt')
   writers.write_text(path, '\n'.join(lines) + '\n')

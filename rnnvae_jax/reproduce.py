@@ -14,6 +14,7 @@ faster, the seeds of a row train as a population, each into its own folder.
 from collections.abc import Mapping, Sequence
 import contextlib
 import functools
+import hashlib
 import json
 import os
 import pathlib
@@ -104,6 +105,10 @@ def reproduce(
       curve = _curve(folder, defined)
     if results:
       _add(table, defined, row, results, failed, curve)
+    elif failed:
+      kept = _kept(table, defined)
+      kept['rows'][row]['diverged_seeds'] = failed
+      _write(kept)
 
 
 def _configs(defined, workdir: str, row: str, seeds: int) -> dict[str, Any]:
@@ -257,6 +262,8 @@ def _train_together(configs: Mapping[str, Any], deadline: float) -> None:
       log = functools.partial(logging.info, 'Seed %d: %s', config.seed)
       train.record(config, state, summary, saved[number], writing[number], log)
 
+    for writer in writing:  # What came to no checkpoint.
+      writer.truncate(0)
     try:
       population.train([*fresh.values()], corpus, keep=keep, deadline=deadline)
     finally:
@@ -299,7 +306,27 @@ def _kept(table: str, defined: Mapping[str, Any]) -> dict[str, Any]:
   }
   if 'PLOT' in defined:
     kept['plot'] = list(defined['PLOT'])
+  for name, row in kept['rows'].items():
+    row.pop('outdated', None)
+    described = _described(defined['get_config'](f'row={name}'))
+    if row.get('settings', _settings(described)) != _settings(described):
+      row['outdated'] = True
   return kept
+
+
+def _settings(described: Mapping[str, Any]) -> str:
+  """A digest of what is not the default; not of a seed, nor of where text is.
+
+  So a key that a later version adds leaves it as it is.
+  """
+  defaults = config_lib.flatten(config_lib.default())
+  own = {
+    key: value
+    for key, value in described.items()
+    if key not in ('seed', 'corpus.name') and value != defaults.get(key)
+  }
+  text = json.dumps(own, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _write(table: Mapping[str, Any]) -> None:
@@ -320,20 +347,25 @@ def _add(
   """Puts a row's figures, which seeds diverged, and a curve into the table."""
   kept = _kept(table, defined)
   before = kept['rows'][row].get('ours', {})
-  if any(value['seeds'] > len(results) for value in before.values()):
+  is_more = any(value['seeds'] > len(results) for value in before.values())
+  if is_more and 'outdated' not in kept['rows'][row]:
     logging.info('%s: kept the figures of more seeds.', row)
     return
   # A remark, and a curve, were of the figures before.
-  for name in ('note', 'curve'):
+  for name in ('note', 'curve', 'outdated'):
     kept['rows'][row].pop(name, None)
-  last = results[-1]['environment']
+  last, described = results[-1]['environment'], results[-1]['config']
   commits = [commit for result in results for commit in result['commits']]
   kept['rows'][row] |= {
     'ours': {
       name: _spread([result['metrics'][name] for result in results])
       for name in results[0]['metrics']
+      # One of another version may lack some.
+      if all(name in result['metrics'] for result in results)
     },
     'config': f'configs/{table}.py:row={row}',
+    'settings': _settings(described),
+    'model': described['model.kind'],
     'command': tables.command(table, [row], len(results) + len(failed)),
     'commits': list(dict.fromkeys(commits)),
     'device': f'{last["device"]}, {last["cores"]} core'
@@ -360,10 +392,13 @@ def _curve(
   steps, seconds = zip(*calls, strict=True)
   after = dict(zip(steps, np.cumsum(seconds), strict=True))
   name = y.replace('_', '/', 1)  # Of its split.
+  validations = [record for record in _records(workdir) if name in record]
+  if any(record['step'] not in after for record in validations):
+    return []  # Some are a population's, whose calls are not written.
   return [
-    (round(after[record['step']] / 60, 2), round(record[name], 4))
-    for record in _records(workdir)
-    if name in record
+    (round(after[record['step']] / 60, 2), round(float(record[name]), 4))
+    for record in validations
+    if np.isfinite(float(record[name]))  # Written as a text if not.
   ]
 
 

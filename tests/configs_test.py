@@ -222,6 +222,21 @@ class TablesTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, "row = 'nothing' is unknown"):
       get_config(table, 'row=nothing')
 
+  def test_a_strength_may_be_nothing_and_is_refused_where_there_is_none(self):
+    weight = lambda tail: get_config('ptb_vae', tail).objective.kl_weight
+    self.assertEqual(weight('row=beta'), 0.4)
+    self.assertEqual(weight('row=beta,strength=0'), 0.0)
+    with self.assertRaisesRegex(
+      ValueError, 'row skip has none.*: ae_free_bits'
+    ):
+      get_config('ptb_vae', 'row=skip,strength=3')
+
+  @parameterized.parameters('beta', 'cyclical', 'lstm_lm')
+  def test_an_epoch_is_enough(self, row):
+    config = get_config('ptb_vae', f'row={row},epochs=1')
+    config_lib.validate(config)
+    self.assertEqual(config.train.num_steps, config.train.eval_every)
+
 
 class DeadKeysTest(parameterized.TestCase):
   def test_the_spy_sees_reads_and_is_blind_to_copies(self):

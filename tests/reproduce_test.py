@@ -66,6 +66,13 @@ class FiguresTest(absltest.TestCase):
     defined = {'PLOT': ('minutes', 'valid_perplexity')}
     curve = reproduce._curve(folder.full_path, defined)
     self.assertEqual(curve, [(0.03, 9.0), (0.1, 8.0)])
+    lines.append({'step': 60, 'time': 3_640.0, 'valid/perplexity': 'inf'})
+    folder.create_file('metrics.jsonl', '\n'.join(map(json.dumps, lines)))
+    self.assertEqual(reproduce._curve(folder.full_path, defined), curve)
+    # A population does not write its calls.
+    lines.append({'step': 70, 'time': 3_650.0, 'valid/perplexity': 8.0})
+    folder.create_file('metrics.jsonl', '\n'.join(map(json.dumps, lines)))
+    self.assertEqual(reproduce._curve(folder.full_path, defined), [])
     self.assertEqual(reproduce._curve(folder.full_path, {}), [])
     folder = self.create_tempdir().full_path  # That of a count model.
     self.assertEqual(reproduce._curve(folder, defined), [])
@@ -234,6 +241,38 @@ class ReproduceTest(parameterized.TestCase):
     spent = reproduce._begin_record(config, 'runs/a')
     self.assertEqual(spent['wall_seconds'], 0.0)
 
+  def test_figures_of_settings_that_are_gone_are_called_so_and_make_way(self):
+    settings = lambda: reproduce._described(
+      reproduce.load('toy')['get_config']('row=lm')
+    )
+
+    def run(config, folder, deadline):
+      del folder, deadline
+      return {
+        'metrics': {'test_perplexity': 9.0 + config.model.hidden_size},
+        'config': settings(),
+        'wall_seconds': 60.0,
+        'environment': {'commit': 'c', 'device': 'cpu', 'cores': 1},
+        'commits': ['c'],
+      }
+
+    gone = 'with settings that its config has no more'
+    with mock.patch.object(reproduce, 'run', run):
+      first = self.reproduce('lm', seeds=2)['rows']['lm']
+      again = self.reproduce('lm')['rows']['lm']  # Of fewer seeds.
+      self.assertEqual(again, first)
+      path = pathlib.Path('configs/toy.py')
+      path.write_text(
+        path.read_text().replace(
+          'return config', 'config.model.hidden_size += 1\n  return config'
+        )
+      )
+      self.reproduce('vae_a_1')
+      self.assertIn(f'`lm`: measured {gone}', reproduce.RESULTS.read_text())
+      row = self.reproduce('lm')['rows']['lm']
+    self.assertEqual(row['ours']['test_perplexity']['seeds'], 1)
+    self.assertNotIn(f'`lm`: measured {gone}', reproduce.RESULTS.read_text())
+
   @pytest.mark.slow
   def test_rows_of_other_calls_are_kept(self):
     first = self.reproduce('vae_a_2')
@@ -275,11 +314,15 @@ class ReproduceTest(parameterized.TestCase):
     rows = self.reproduce('lm', 'vae_a_1')['rows']
     self.assertNotIn('ours', rows['lm'])
     self.assertIn('ours', rows['vae_a_1'])
+    text = reproduce.RESULTS.read_text()
+    self.assertIn('`lm`: diverged with seeds [0]', text)
+    self.assertIn('Not measured yet: `vae_a_2`.', text)
 
   def test_seeds_that_diverge_are_named_and_left_out(self):
     finished = [
       {
-        'metrics': {'test_kl': kl},
+        'metrics': {'test_kl': kl, f'test_{commits[0]}': 1.0},
+        'config': reproduce._described(reproduce.load('toy')['get_config']()),
         'wall_seconds': 60.0,
         'environment': {'commit': 'c', 'device': 'cpu', 'cores': 1},
         'commits': commits,
@@ -312,6 +355,7 @@ class ReproduceTest(parameterized.TestCase):
     self.assertLen(folders, 4)
     self.assertEqual(row['ours']['test_kl']['mean'], 3.0)
     self.assertEqual(row['ours']['test_kl']['seeds'], 2)
+    self.assertEqual(list(row['ours']), ['test_kl'])  # What both have.
     self.assertEqual(row['diverged_seeds'], [1])
     self.assertEqual(row['commits'], ['c', 'd', 'e'])
     self.assertEmpty(old.keys() & row.keys())

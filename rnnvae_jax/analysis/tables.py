@@ -46,9 +46,13 @@ def section(table: Mapping[str, Any]) -> str:
     _line(columns),
     _line(['---'] * len(columns)),
   ]
-  missing = [name for name, row in rows.items() if 'ours' not in row]
+  missing = [
+    name
+    for name, row in rows.items()
+    if 'ours' not in row and not row.get('diverged_seeds')
+  ]
   for name, row in rows.items():
-    if name in missing and not row['published']:
+    if 'ours' not in row and not row['published']:
       continue
     ours = row.get('ours', {})
     cells = [_cell(row['published'], ours, metric) for metric in metrics]
@@ -59,6 +63,11 @@ def section(table: Mapping[str, Any]) -> str:
     lines.append(_line([f'`{name}`', *cells, row['source'], minutes, commit]))
   lines += [
     f'\n`{name}`: {row["note"]}' for name, row in rows.items() if 'note' in row
+  ]
+  lines += [
+    f'\n`{name}`: measured with settings that its config has no more.'
+    for name, row in rows.items()
+    if row.get('outdated')
   ]
   lines += [
     f'\n`{name}`: diverged with seeds {row["diverged_seeds"]}, which the means '
@@ -123,8 +132,9 @@ def _draw_training(axes, rows, y: str) -> None:
   lowest, counted = [], []
   for number, (name, row) in enumerate(rows.items()):
     color, final = f'C{number}', row['ours'][y]['mean']
-    if 'curve' not in row:  # A count model, which has no steps.
-      counted.append((final, color, name))
+    if 'curve' not in row:
+      if row.get('model', 'ngrams') == 'ngrams':  # Which has no steps.
+        counted.append((final, color, name))
       continue
     minutes, values = zip(*row['curve'], strict=True)
     axes.plot(minutes, values, color=color, marker='.', label=name)

@@ -513,7 +513,11 @@ def load(name: str, data_dir: str | None = None) -> dict[str, list[Record]]:
     )
 
   with _quiet():
-    builder = make()
+    try:
+      builder = make()
+    except Exception as error:  # TFDS parses what it finds, and promises none.
+      root = os.environ.get('TFDS_DATA_DIR') or tfds.core.constants.DATA_DIR
+      raise _damaged(os.path.join(root, cls.name), error) from error
     if not builder.data_path.exists():
       if not raw_paths and not all(raw.url for raw in cls.RAW):
         raise FileNotFoundError(
@@ -526,10 +530,14 @@ def load(name: str, data_dir: str | None = None) -> dict[str, list[Record]]:
       sources = builder.as_data_source()
       return {split: _read(sources[split]) for split in cls.SPLITS}
     except (RuntimeError, OSError, KeyError) as error:
-      raise ValueError(
-        f'The prepared corpus under {builder.data_path} is damaged ({error}). '
-        'Delete that folder; the next run prepares it again.'
-      ) from error
+      raise _damaged(builder.data_path, error) from error
+
+
+def _damaged(path: str | os.PathLike[str], error: Exception) -> ValueError:
+  return ValueError(
+    f'The prepared corpus under {path} is damaged ({error}). Delete that '
+    'folder; the next run prepares it again.'
+  )
 
 
 def _read(source) -> list[Record]:

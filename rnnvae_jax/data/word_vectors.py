@@ -7,6 +7,7 @@ package of the extra `glove`.
 
 import dataclasses
 import functools
+import gzip
 import os
 
 import numpy as np
@@ -61,9 +62,10 @@ def read(
     ImportError: the package is not installed.
     ValueError: the file holds no vectors, or none of these words.
   """
-  words, values = _load(source)
-  row_of = {word: row for row, word in enumerate(words)}
   spellings = vocab.tokens[len(vocab_lib.SPECIALS) :]
+  wanted = frozenset(spellings) | {word.lower() for word in spellings}
+  words, values = _load(source, wanted)
+  row_of = {word: row for row, word in enumerate(words)}
   rows, places, exact = [], [], 0
   for number, word in enumerate(spellings, len(vocab_lib.SPECIALS)):
     place = row_of.get(word)
@@ -88,27 +90,41 @@ def read(
   )
 
 
-@functools.lru_cache(maxsize=1)  # It takes half a minute, and is asked twice.
-def _load(source: str):
-  return _from_package() if source == PACKAGE else _from_file(source)
+@functools.lru_cache(maxsize=1)  # It may take a minute, and is asked twice.
+def _load(source: str, wanted: frozenset[str]):
+  return _from_package() if source == PACKAGE else _from_file(source, wanted)
 
 
-def _from_file(path: str):
+def _from_file(path: str, wanted: frozenset[str]):
+  """Words and their vectors; with spaces within, as some of GloVe's have."""
   if not os.path.isfile(path):
     raise FileNotFoundError(
       f'config.model.pretrained_embeddings = {path!r} is no file.'
     )
-  from gensim.models import keyedvectors  # A second to import.
-
-  for no_header in (True, False):  # As GloVe writes them, and as word2vec.
-    try:
-      vectors = keyedvectors.KeyedVectors.load_word2vec_format(
-        path, no_header=no_header
-      )
-      return vectors.index_to_key, vectors.vectors
-    except (ValueError, EOFError, UnicodeDecodeError):
-      continue
-  raise ValueError(f'{path} holds no word vectors: a word and numbers a line.')
+  read = gzip.open if path.endswith('.gz') else open
+  found: dict[str, np.ndarray] = {}
+  number = size = 0
+  try:
+    with read(path, 'rt', encoding='utf-8', newline='\n') as file:
+      for number, line in enumerate(file, 1):
+        fields = line.rstrip().split(' ')
+        if number == 1 and len(fields) == 2 and all(map(str.isdecimal, fields)):
+          continue  # word2vec's numbers of words and of each one's numbers.
+        size = size or len(fields) - 1
+        if not 0 < size < len(fields):
+          raise ValueError('numbers are missing')
+        word = ' '.join(fields[:-size])
+        # The first is read in any case: it says whether this is the right file.
+        if word in wanted or not found:
+          found.setdefault(word, np.array(fields[-size:], np.float32))
+    if not found:
+      raise ValueError('it is empty')
+  except (ValueError, EOFError, OSError) as error:
+    raise ValueError(
+      f'{path} holds no word vectors, a word and numbers a line; '
+      f'line {number}: {error}.'
+    ) from error
+  return list(found), np.stack(list(found.values()))
 
 
 def _from_package():

@@ -35,7 +35,7 @@ class SentenceVAE(nn.Module):
   Gaussians; or the VampPrior (Tomczak & Welling, arXiv:1705.07120), a mixture
   of the posteriors (of planar ones the Gaussians before the flow) of learnt
   pseudo-sentences, which are sequences of vectors in the place of embedded
-  words.
+  words. Both learn the components' weights; the paper's are equal.
   """
 
   decoder: language_model.LanguageModel

@@ -6,34 +6,6 @@ import jax
 import jax.numpy as jnp
 
 
-def token_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
-  """-log softmax(logits)[target] of each token, in nats.
-
-  Computed in float32 whatever the logits are. They are shifted by their maximum
-  before the target's is picked: a constant added to all of them, however large,
-  then costs no digits.
-
-  Args:
-    logits: float[..., V].
-    targets: int[...], in [0, V).
-
-  Returns:
-    float32[...]. Nothing is masked here: weigh the result.
-
-  Raises:
-    ValueError: the shapes do not fit together.
-  """
-  if logits.shape[:-1] != targets.shape:
-    raise ValueError(
-      'token_cross_entropy wants logits [..., V] and targets [...], got '
-      f'{logits.shape} and {targets.shape}.'
-    )
-  logits = logits.astype(jnp.float32)
-  logits -= jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
-  target_logits = jnp.take_along_axis(logits, targets[..., None], axis=-1)
-  return jnp.log(jnp.sum(jnp.exp(logits), axis=-1)) - target_logits[..., 0]
-
-
 def gaussian_kl(mean: jax.Array, log_var: jax.Array) -> jax.Array:
   r"""KL(N(mean, exp(log_var)) || N(0, 1)) of each latent, in nats.
 

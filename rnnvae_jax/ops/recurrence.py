@@ -28,7 +28,6 @@ class Options(NamedTuple):
 
   reverse: bool = False  # From the last token to the first.
   precision: str = 'float32'  # See `products.PRECISIONS`.
-  recompute: bool = False  # Activations again from the states, or keep them.
   block: int = 4  # Time steps a block; 0: all, loops of a known length.
   kernels: bool = False  # The loops as Pallas kernels for an NVIDIA GPU.
   interpret: bool = False  # Kernels interpreted, on any platform, for tests.
@@ -104,7 +103,6 @@ def _forward(cell, options, weights, state_mask, x, mask, state, steps):
   states = jax.tree.map(
     lambda first: jnp.broadcast_to(first, (length + 1, *first.shape)), state
   )
-  kept_steps = 0 if options.recompute else length
 
   def block(number, loop):
     state, states, activations = loop
@@ -122,13 +120,12 @@ def _forward(cell, options, weights, state_mask, x, mask, state, steps):
       all_, part, first + (not reverse), 0
     )
     states = jax.tree.map(put, states, now)
-    if not options.recompute:
-      activations = jax.lax.dynamic_update_slice_in_dim(
-        activations, active, first, 0
-      )
+    activations = jax.lax.dynamic_update_slice_in_dim(
+      activations, active, first, 0
+    )
     return state, states, activations
 
-  loop = state, states, _no_activations(rule, state, kept_steps)
+  loop = state, states, _no_activations(rule, state, length)
   after, states, activations = _over_blocks(size, length, steps, block, loop)
   outputs = states[0][:-1] if reverse else states[0][1:]
   saved = weights, state_mask, x, mask, steps, states, activations
@@ -158,11 +155,7 @@ def _backward(cell, options, saved, cotangents):
     after = jax.tree.map(
       lambda s: _slice(s, first + (not reverse), size), states
     )
-    if options.recompute:
-      gates = _gates(precision, rounded, x_now)
-      _, active = _step(rule, precision, rounded, gates, before)
-    else:
-      active = part(activations)
+    active = part(activations)
     valid = part(mask)[:, :, None].astype(x.dtype)
     coefficients = rule.coefficients(rounded, active, before, after, valid)
     d_state, d_states = loops.backward(

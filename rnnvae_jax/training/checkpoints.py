@@ -37,7 +37,7 @@ class Checkpoints:
 
   A checkpoint is written in `<directory>/staging` and moved to its place once
   it is whole; whatever is deleted is moved away first. So a kill at any moment
-  leaves every listed folder as it was.
+  leaves every listed folder as it was, but of a step that is saved again.
   """
 
   def __init__(self, directory: str, vocabulary_hash: str):
@@ -81,10 +81,16 @@ class Checkpoints:
         + (f'the last good checkpoint is step {steps[-1]}; ' if steps else '')
         + 'free some space and run the same command again'
       ) from error
-    older = [old for old in self.steps(kind) if old < step]
-    for old in {*self.steps(kind)} - {*older[1 - KEEP :]}:
-      os.rename(os.path.join(folder, str(old)), f'{staged}-drops-{old}')
+    steps = self.steps(kind)
+    older = [old for old in steps if old < step]
+    drop = lambda old: os.rename(
+      os.path.join(folder, str(old)), f'{staged}-drops-{old}'
+    )
+    if step in steps:
+      drop(step)
     os.rename(staged, os.path.join(folder, str(step)))
+    for old in {*steps} - {*older[1 - KEEP :], step}:
+      drop(old)
     shutil.rmtree(staging)
 
   def restore(

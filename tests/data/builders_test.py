@@ -120,18 +120,24 @@ class BuildersTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, r'ptb\.test\.txt is not the file'):
       builders.load('ptb', self.data_dir)
 
-  @parameterized.parameters('truncate', 'change', 'remove', 'remove info')
+  @parameterized.parameters(
+    'truncate', 'change', 'remove', 'remove info', 'truncate info', 'empty info'
+  )
   def test_damaged_preparation_is_refused(self, how):
     for name, data in self.use_ptb().items():
       self.write(name, data)
     builders.load('ptb', self.data_dir)
-    pattern = 'dataset_info.json' if how == 'remove info' else '*-valid.*'
+    how, _, info = how.partition(' ')
+    pattern = 'dataset_info.json' if info else '*-valid.*'
     (path,) = self.prepared(pattern)
     with open(path, 'rb') as f:
       data = bytearray(f.read())
     os.remove(path)
-    if how in ('truncate', 'change'):
+    if how == 'empty':
+      data = b'{}'
+    else:
       data[150] ^= 255  # In the first record.
+    if how != 'remove':
       with open(path, 'wb') as f:
         f.write(data[: len(data) // 2] if how == 'truncate' else data)
     with self.assertRaisesRegex(ValueError, 'is damaged .*Delete that folder'):

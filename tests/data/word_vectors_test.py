@@ -1,5 +1,6 @@
 """Pretrained vectors against their file, and the coverage by hand."""
 
+import gzip
 import os
 
 from absl.testing import absltest
@@ -32,6 +33,14 @@ class WordVectorsTest(absltest.TestCase):
     path = self.write('dog 0 1 3\nthe 1.5 -2 0\ncat 1 1 1\n')
     self.check(word_vectors.read(path, WORDS, TEXT))
 
+  def test_reads_words_with_spaces_within_and_the_first_of_two(self):
+    path = self.write('dog 0 1 3\n. . 7 7 7\nthe 1.5 -2 0\nthe 9 9 9\n')
+    self.check(word_vectors.read(path, WORDS, TEXT))
+    packed = f'{path}.gz'
+    with open(path, 'rb') as plain, gzip.open(packed, 'wb') as file:
+      file.write(plain.read())
+    self.check(word_vectors.read(packed, WORDS, TEXT))
+
   def test_reads_what_word2vec_writes(self):
     path = self.write('3 3\ndog 0 1 3\nthe 1.5 -2 0\ncat 1 1 1\n')
     self.check(word_vectors.read(path, WORDS, TEXT))
@@ -39,6 +48,9 @@ class WordVectorsTest(absltest.TestCase):
   def test_what_is_no_vectors_is_refused(self):
     with self.assertRaisesRegex(ValueError, 'holds no word vectors'):
       word_vectors.read(self.write('a b c\nd e\n'), WORDS, TEXT)
+    for text in ('', 'the\n', 'dog 0 1 3\nthe 1.5\n', 'dog 0 1\nthe 0 x\n'):
+      with self.assertRaisesRegex(ValueError, r'holds no word vectors.* line'):
+        word_vectors.read(self.write(text), WORDS, TEXT)
     with self.assertRaisesRegex(ValueError, "none of the vocabulary's 3"):
       word_vectors.read(self.write('cat 1 2\ncow 1 3\n'), WORDS, TEXT)
     with self.assertRaisesRegex(FileNotFoundError, 'is no file'):

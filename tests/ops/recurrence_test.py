@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnvae_jax.models import cells, recurrent
-from rnnvae_jax.ops import recurrence, rules
+from rnnvae_jax.ops import recurrence
 
 EPS = np.finfo(np.float32).eps
 HIDDEN, ROWS, FEATURES, TIME, MEMBERS = 4, 5, 6, 7, 3
@@ -43,15 +43,11 @@ BLOCKS = (0, 1, 3, 4)
 
 
 def some_options(name, reverse):
-  """Two ways to run: a cell meets all blocks, and recomputes in half."""
+  """Two ways to run: both directions of a cell together meet all blocks."""
   first = list(CELLS).index(name) + 2 * reverse
   return tuple(
-    recurrence.Options(
-      reverse=reverse,
-      recompute=recompute,
-      block=BLOCKS[(first + recompute) % len(BLOCKS)],
-    )
-    for recompute in (False, True)
+    recurrence.Options(reverse, block=BLOCKS[(first + more) % len(BLOCKS)])
+    for more in (0, 1)
   )
 
 
@@ -190,7 +186,7 @@ class FusedTest(parameterized.TestCase):
     for reverse in (False, True):
       how = functools.partial(scanned, state_mask=state_mask), name, reverse
       want = compiled(*how)(*arguments_of(name))
-      options = recurrence.Options(reverse, recompute=reverse, block=3)
+      options = recurrence.Options(reverse, block=3)
       how = functools.partial(fused, state_mask=state_mask), name, options
       assert_close(compiled(*how)(*arguments_of(name)), want)
       unmasked = on_case(scanned, name, reverse, LENGTHS['ragged'])
@@ -198,7 +194,7 @@ class FusedTest(parameterized.TestCase):
 
   @parameterized.parameters(False, True)
   def test_a_block_longer_than_all_time_is_one_block(self, reverse):
-    options = recurrence.Options(reverse, recompute=reverse, block=TIME + 2)
+    options = recurrence.Options(reverse, block=TIME + 2)
     for lengths in LENGTHS.values():
       want = on_case(scanned, 'gru', reverse, lengths)
       assert_close(on_case(fused, 'gru', options, lengths), want)
@@ -207,10 +203,8 @@ class FusedTest(parameterized.TestCase):
     for name in CELLS:
       mine = [options for cell, options in COVERING if cell == name]
       self.assertEqual({o.block for o in mine}, set(BLOCKS))
-      ways = {(o.reverse, o.recompute) for o in mine}
-      self.assertLen(ways, 4)
-    ways = {(o.block, o.reverse, o.recompute) for _, o in COVERING}
-    self.assertLen(ways, 4 * len(BLOCKS))
+    ways = {(o.block, o.reverse) for _, o in COVERING}
+    self.assertLen(ways, 2 * len(BLOCKS))
 
   @parameterized.parameters('lstm_clipped', 'lstm_clipped_peepholes')
   def test_the_clip_of_these_tests_cuts_some_cells_and_not_others(self, name):
@@ -219,15 +213,10 @@ class FusedTest(parameterized.TestCase):
     self.assertTrue(np.any(np.abs(c) < np.float32(CLIP)))
 
   @parameterized.parameters(
-    ('tanh', False),
-    ('gru', True),
-    ('gru_before', False),
-    ('lstm_clipped_peepholes', True),
+    'tanh', 'gru', 'gru_before', 'lstm_clipped_peepholes'
   )
-  def test_bfloat16_loses_what_its_operands_do(self, name, recompute):
-    options = recurrence.Options(
-      precision='bfloat16', recompute=recompute, block=3
-    )
+  def test_bfloat16_loses_what_its_operands_do(self, name):
+    options = recurrence.Options(precision='bfloat16', block=3)
     got = on_case(fused, name, options, LENGTHS['ragged'])
     want = on_case(scanned, name, False, LENGTHS['ragged'])
     # Half an eps for each operand of the input's and of the state's product,
@@ -330,35 +319,6 @@ class PopulationTest(parameterized.TestCase):
     nested = np.stack([masks, masks & mask_of((4,) * ROWS)])
     steps = jax.vmap(recurrence.num_steps, out_axes=None)
     self.assertEqual(jax.vmap(steps, out_axes=None)(nested), 7)
-
-
-class MemoryTest(absltest.TestCase):
-  def test_recomputing_keeps_no_activations(self):
-    time, rows, features, hidden = 48, 32, 7, 64
-    shape = lambda *sizes: jax.ShapeDtypeStruct(sizes, jnp.float32)
-    weights = {
-      'kernel': shape(features, 4 * hidden),
-      'bias': shape(4 * hidden),
-      'recurrent_kernel': shape(hidden, 4 * hidden),
-    }
-    state = (shape(rows, hidden),) * 2
-    mask = jax.ShapeDtypeStruct((time, rows), jnp.bool_)
-
-    def temporary_bytes(recompute):
-      def value(weights, x, mask, state):
-        spec = rules.Cell('lstm')
-        options = recurrence.Options(recompute=recompute)
-        _, outputs = recurrence.run(spec, weights, x, mask, state, options)
-        return jnp.sum(outputs * mask[:, :, None])
-
-      grad = jax.jit(jax.grad(value))
-      lowered = grad.lower(weights, shape(time, rows, features), mask, state)
-      return lowered.compile().memory_analysis().temp_size_in_bytes
-
-    activations = time * rows * 4 * hidden * 4
-    saved = temporary_bytes(recompute=False) - temporary_bytes(recompute=True)
-    # All of them but those of a block.
-    self.assertGreater(saved, 0.9 * activations)
 
 
 if __name__ == '__main__':
