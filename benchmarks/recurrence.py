@@ -153,7 +153,8 @@ def main(_) -> None:
   of: dict[str, dict[str, Any]] = collections.defaultdict(dict)
   for case, times in figures.items():
     for name, figure in times.items():
-      of[name][case] = figure
+      over = {'time_over_ours': ratios[name][case]} if name in ratios else {}
+      of[name][case] = figure | over
   report = {
     'ours': {name: of[name] for name in of if name not in ratios},
     'peers': {name: of[name] for name in ratios},
@@ -161,7 +162,6 @@ def main(_) -> None:
       name: statistics.geometric_mean(values.values())
       for name, values in ratios.items()
     },
-    'ratio_of_case': ratios,
     'environment': harness.environment(
       precision=harness.PRECISION.value, torch_threads=torch_threads
     ),
