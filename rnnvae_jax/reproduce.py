@@ -308,9 +308,10 @@ def _kept(table: str, defined: Mapping[str, Any]) -> dict[str, Any]:
     kept['plot'] = list(defined['PLOT'])
   for name, row in kept['rows'].items():
     row.pop('outdated', None)
-    described = _described(defined['get_config'](f'row={name}'))
-    if row.get('settings', _settings(described)) != _settings(described):
-      row['outdated'] = True
+    if 'settings' in row:
+      now = _described(defined['get_config'](f'row={name}'))
+      if row['settings'] != _settings(now):
+        row['outdated'] = True
   return kept
 
 

@@ -18,7 +18,6 @@ from unittest import mock
 from absl import logging
 from absl.testing import absltest, flagsaver, parameterized
 import jax
-from jax.experimental.compilation_cache import compilation_cache
 import numpy as np
 import pytest
 
@@ -55,40 +54,23 @@ def root():
   return tempfile.mkdtemp()
 
 
-def cache_dir():
-  return os.path.join(root(), 'compiled')
-
-
 @pytest.fixture(autouse=True, scope='module')
-def _run_as_the_subprocesses_do():
+def _run_as_the_subprocesses_do(compile_once):
   """What is compiled here is made once for all runs and modes, and only here.
 
   The home's programs may be of another number of cores: of another rounding.
   """
+  del compile_once
   environment = {
-    'JAX_COMPILATION_CACHE_DIR': cache_dir(),
+    'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
   }
+  # debug_nans would make other programs, and find what main should.
+  jax.config.update('jax_debug_nans', False)
   with mock.patch.dict(os.environ, environment):
-    # debug_nans would make other programs, and find what main should.
-    _configure(
-      jax_debug_nans=False,
-      jax_compilation_cache_dir=cache_dir(),
-      jax_persistent_cache_min_compile_time_secs=0.0,
-    )
     yield
-  _configure(
-    jax_debug_nans=True,
-    jax_compilation_cache_dir=None,
-    jax_persistent_cache_min_compile_time_secs=1.0,
-  )
+  jax.config.update('jax_debug_nans', True)
   shutil.rmtree(root())
-
-
-def _configure(**settings):
-  for name, value in settings.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()
 
 
 def start(*args):

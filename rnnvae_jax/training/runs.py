@@ -7,11 +7,6 @@ import os
 import time
 from typing import Any, NamedTuple
 
-try:
-  import fcntl
-except ImportError:  # Windows has none.
-  fcntl = None  # type: ignore[assignment]
-
 from absl import logging
 import jax
 import ml_collections
@@ -90,7 +85,9 @@ def held(workdir: str) -> Iterator[None]:
   Raises:
     ValueError: one does already.
   """
-  if fcntl is None:
+  try:
+    import fcntl
+  except ImportError:  # Windows has none.
     yield
     return
   folder = os.open(workdir, os.O_RDONLY)
