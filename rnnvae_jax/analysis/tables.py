@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 import pathlib
 from typing import Any
 
+import numpy as np
+
 from rnnvae_jax.analysis import plots
 
 _TITLES = {
@@ -172,8 +174,21 @@ def _draw_trade(axes, rows, x: str, y: str) -> None:
         textcoords='offset points',
         fontsize=7,
       )
-  # Points of equal negative ELBO lie on lines of slope -1.
+  _draw_sums(axes)
   axes.set_xlabel(f'{_title(x)} (both in nats a sentence: left is better, too)')
+  axes.text(
+    0.01, 0.01, 'dotted: equal -ELBO', transform=axes.transAxes, fontsize=8
+  )
+
+
+def _draw_sums(axes) -> None:
+  """Lines on which the sum of both axes is the same, behind the curves."""
+  limits = axes.get_xlim(), axes.get_ylim()
+  x, y = np.meshgrid(*(np.linspace(*ends) for ends in limits))
+  lines = axes.contour(
+    x, y, x + y, colors='gray', linestyles=':', linewidths=0.8, zorder=0
+  )
+  axes.clabel(lines, fontsize=7, fmt='%g')
 
 
 def _finite(figures: Mapping[str, Any]) -> set[str]:
