@@ -182,6 +182,7 @@ def decode(
   all of them begin with, has no eos.
   """
   generate = run.config.generate
+  max_length = generate.max_length or run.config.corpus.max_length
   if forbid_unk is None:
     forbid_unk = generate.forbid_unk
   beam_size = generate.beam_size if temperature == 0 else 1
@@ -249,12 +250,21 @@ def decode(
       rows,
       latents[rows],
       settings,
-      generate.max_length,
+      max_length,
     )
     for ids, length in zip(
       np.asarray(tokens)[:count], np.asarray(lengths)[:count], strict=True
     ):
       sentences.append(np.concatenate([begun, ids[:length]]))
+  cut = sum(ids[-1] != vocab_lib.EOS for ids in sentences)
+  if cut and not forbidden[vocab_lib.EOS]:
+    logging.info(
+      '%d of %d sentences did not end within %d tokens '
+      '(config.generate.max_length).',
+      cut,
+      len(sentences),
+      max_length,
+    )
   return sentences
 
 

@@ -392,6 +392,15 @@ class ModesTest(parameterized.TestCase):
       self.assertNotIn('<', line)
       self.assertLess(len(line.split()), 14)
 
+  def test_what_is_cut_is_said_and_nothing_read_is_too_long_to_write(self):
+    self.enter_context(flagsaver.flagsaver(verbosity=logging.INFO))
+    with self.assertLogs('absl') as logs:
+      printed = self.mode('sample', 'generate.max_length=2')
+    self.assertIn('did not end within 2 tokens', '\n'.join(logs.output))
+    self.assertLessEqual(max(len(s.split()) for s in printed.splitlines()), 2)
+    as_read = self.mode('sample', 'generate.max_length=0')  # At most 12.
+    self.assertEqual(as_read, self.mode('sample', 'generate.max_length=12'))
+
   def test_reconstruct_reads_a_file_or_standard_input(self):
     from_file = self.mode('reconstruct', f'generate.input={self.lines}')
     from_stdin = self.mode('reconstruct', stdin=read(self.lines))
