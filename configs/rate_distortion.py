@@ -36,8 +36,8 @@ PROTOCOL = (
   f'with {_SAMPLES} posterior samples a sentence, '
   f'{_EPOCHS} epochs (`ae_free_bits` after 5 more as an autoencoder); a row is '
   'a control and its strength: the weight of the KL term, a rate in nats, the '
-  'deviation of posterior means, the weight of the MMD, the share of words '
-  'dropped, a concentration.'
+  'deviation of posterior means, the weight of the MMD (beside a KL term of '
+  'weight .4), the share of words dropped, a concentration.'
 )
 ROWS = {
   f'{control}_{strength:g}': {'published': {}, 'source': 'none'}

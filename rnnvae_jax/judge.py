@@ -40,9 +40,12 @@ def judge(config: Any, workdir: str) -> dict[str, Any]:
     means, greedily or by beam search. With `judge.critic_steps`
     forward_perplexity (a language model trained on the training split reads
     the samples: fluency) and reverse_perplexity (one trained on the samples
-    reads the test split: coverage), both of Zhao et al., arXiv:1706.04223. A
-    critic's checkpoint is that of the best perplexity on the validation split,
-    which also stands in for the test split where there is none.
+    reads the test split: coverage), both of Zhao et al., arXiv:1706.04223, and
+    what to compare each with: real_forward_perplexity, where the same model
+    reads the test split, and real_reverse_perplexity, of one trained on as many
+    sentences drawn from the training split. A critic's checkpoint is that of
+    the best perplexity on the validation split, which also stands in for the
+    test split where there is none.
   """
   settings, split_name = config.judge, config.evaluate.split
   num_samples, critic_steps = settings.num_samples, settings.critic_steps
@@ -103,10 +106,10 @@ def judge(config: Any, workdir: str) -> dict[str, Any]:
 def perplexities(
   config: Any, corpus: data.Corpus, samples: data.Split
 ) -> dict[str, Any]:
-  """Forward and reverse perplexity of samples; see `judge`.
+  """Forward and reverse perplexity of samples, and of real text; see `judge`.
 
-  By GRU language models of one recipe, that have read `corpus`' training split
-  and the samples; eos counted.
+  By GRU language models of one recipe, that have read `corpus`' training split,
+  the samples, and as many sentences of the training split; eos counted.
 
   Raises:
     FloatingPointError: a critic diverged before its first validation.
@@ -126,25 +129,36 @@ def perplexities(
   critic.train.steps_per_call = math.gcd(
     steps, every, critic.train.steps_per_call
   )
+  training, held_out = corpus.splits['train'], _held_out(corpus)
+  some = _drawn(training, len(samples), critic.seed)
   figures = {}
-  for name, read, scored in (
-    ('forward', corpus.splits['train'], samples),
-    ('reverse', samples, _held_out(corpus)),
+  for read, scored_as in (
+    (training, {'forward': samples, 'real_forward': held_out}),
+    (samples, {'reverse': held_out}),
+    (some, {'real_reverse': held_out}),
   ):
-    splits = {'train': read, 'valid': corpus.splits['valid'], 'test': scored}
+    splits = {'train': read, 'valid': corpus.splits['valid']}
     text = data.Corpus(corpus.name, corpus.protocol, corpus.vocab, splits)
     (result,) = population.train([critic], text, size=1)
     if result.params is None:
       raise FloatingPointError(
-        f'The critic of the {name} perplexity diverged: its loss is not finite.'
+        f'The critic of the {" and ".join(scored_as)} perplexity diverged: its '
+        'loss is not finite.'
       )
     task = tasks.build(critic, len(corpus.vocab))
-    values = validation.make_validator(critic, task, scored)(
-      result.params, result.extras, jax.random.key(critic.seed)
-    )
-    summary = evaluation.summarise(values, scored.lengths)
-    figures[f'{name}_perplexity'] = summary['perplexity']
+    for name, scored in scored_as.items():
+      values = validation.make_validator(critic, task, scored)(
+        result.params, result.extras, jax.random.key(critic.seed)
+      )
+      summary = evaluation.summarise(values, scored.lengths)
+      figures[f'{name}_perplexity'] = summary['perplexity']
   return figures | {'critic_steps': steps}
+
+
+def _drawn(split: data.Split, count: int, seed: int) -> data.Split:
+  """That many of its sentences without replacement, or all if it has fewer."""
+  order = np.random.default_rng(seed).permutation(len(split))[:count]
+  return data.split_of([split.sentence(i) for i in order], split.bos)
 
 
 def _held_out(corpus: data.Corpus) -> data.Split:

@@ -4,11 +4,12 @@ A table is a config file with two things more: `PROTOCOL`, a line on what its
 figures have in common, and `ROWS`, by name the published figures of each row
 and their source; `get_config('row=NAME')` is a row's config. `COLUMNS` may name
 more metrics to be shown, `PLOT` two to be drawn against each other, of which
-the first may be `minutes`, those of training. Its data lie in
-`benchmarks/results/tables/`, a JSON file a table, from which RESULTS.md is
-written anew. Every seed of a row is a run of its own in the given folder:
-what is finished is not done again, what was stopped goes on. Where that is
-faster, the seeds of a row train as a population, each into its own folder.
+the first may be `minutes`, those of training. With `JUDGED = True` what a row
+writes is judged, too. Its data lie in `benchmarks/results/tables/`, a JSON file
+a table, from which RESULTS.md is written anew. Every seed of a row is a run of
+its own in the given folder: what is finished is not done again, what was
+stopped goes on. Where that is faster, the seeds of a row train as a population,
+each into its own folder.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from absl import logging
 import jax
 import numpy as np
 
-from rnnvae_jax import config_lib, data, errors, evaluate, train
+from rnnvae_jax import config_lib, data, errors, evaluate, judge, train
 from rnnvae_jax.analysis import tables
 from rnnvae_jax.training import (
   checkpoints,
@@ -49,6 +50,13 @@ _NOT_OF_THE_MODEL = ('seconds', 'seed', 'sentences', 'tokens', 'truncated')
 _SPLITS = ('valid', 'test')
 # Of the validation split; the test split has as many as the config says.
 _VALID_SAMPLES = 20
+# What the figures of `judge` depend on beside the run.
+_JUDGED_BY = (
+  'judge.',
+  'generate.seed',
+  'generate.beam_size',
+  'generate.length_penalty',
+)
 
 
 def reproduce(
@@ -65,8 +73,8 @@ def reproduce(
     workdir: holds the runs: TABLE/ROW/seed_N.
     rows: their names; all of the table's if there is none.
     seeds: runs of each row, with seeds 0, 1 and so on.
-    budget: seconds after which training stops, at a checkpoint, and no row is
-      begun any more; 0: none.
+    budget: seconds after which training stops, at a checkpoint, and no
+      evaluation and no run is begun any more; 0: none.
 
   Raises:
     ValueError: an unknown table or row, a config that cannot run, or a folder
@@ -93,8 +101,10 @@ def reproduce(
     _train_together(configs, deadline)
     results, failed, curve = [], [], []
     for seed, (folder, config) in enumerate(configs.items()):
+      if time.time() > deadline:
+        break
       try:
-        result = run(config, folder, deadline)
+        result = run(config, folder, deadline, defined.get('JUDGED', False))
       except FloatingPointError as error:  # The other rows may do better.
         logging.error('Row %s, seed %d: %s', row, seed, error)
         failed.append(seed)
@@ -140,35 +150,61 @@ def load(table: str) -> dict[str, Any]:
 
 
 def run(
-  config: Any, workdir: str, deadline: float = float('inf')
+  config: Any,
+  workdir: str,
+  deadline: float = float('inf'),
+  judged: bool = False,
 ) -> dict[str, Any] | None:
   """A run's figures, trained and evaluated as far as that is left to do.
 
+  Args:
+    config: of the run.
+    workdir: its folder.
+    deadline: seconds since 1970 after which nothing more is begun.
+    judged: whether what it writes is judged, too.
+
   Returns:
-    'metrics', by split and name; 'wall_seconds' of training and evaluation;
-    'environment', as it was when the run was begun; 'commits' that it was of.
-    None if the deadline came first.
+    'metrics', by split and name, where `samples` stands for a split, too;
+    'wall_seconds' of training and evaluation; 'environment', as it was when the
+    run was begun; 'commits' and 'places' that it was of. None if the deadline
+    came first.
 
   Raises:
     ValueError: a config that cannot run, or the folder of another's run.
   """
   config_lib.validate(config)
-  described = _described(config)
+  described, judging = _described(config), _chosen(config, _JUDGED_BY)
   done = _read_record(config, workdir)
-  if 'metrics' in done and done.get('config') == described:
+  is_evaluated = 'metrics' in done and done.get('config') == described
+  if is_evaluated and (not judged or done.get('judged_by') == judging):
     return done
   done = _begin_record(config, workdir)
   start = time.time()
   try:
     corpus = train.train(config, workdir, deadline)
-    if corpus is None:
+    if corpus is None or time.time() > deadline:
       return None
-    metrics = _evaluate(config, workdir, corpus)
-    done |= {'metrics': metrics, 'config': described}
+    if not is_evaluated:
+      done.pop('judged_by', None)  # As its figures are gone.
+      metrics = _evaluate(config, workdir, corpus)
+      done |= {'metrics': metrics, 'config': described}
+    if judged:
+      if time.time() > deadline:
+        return None
+      done['metrics'] |= _judge(config, workdir, corpus)
+      done['judged_by'] = judging
     return done
   finally:  # Also when it is stopped: the time counts.
     done['wall_seconds'] += time.time() - start
     _keep_record(workdir, done)
+
+
+def _chosen(config, prefixes: tuple[str, ...]) -> dict[str, Any]:
+  return {
+    key: value
+    for key, value in config_lib.flatten(config).items()
+    if key.startswith(prefixes)
+  }
 
 
 def _described(config) -> dict[str, Any]:
@@ -192,16 +228,24 @@ def _begin_record(config, workdir: str) -> dict[str, Any]:
     'environment': now,
     'wall_seconds': 0.0,
     'commits': [],
+    'places': [],
   }
   done = first | _read_record(config, workdir)
-  if now['commit'] not in done['commits']:
-    done['commits'].append(now['commit'])
+  for names, name in (('commits', now['commit']), ('places', _place(now))):
+    if name not in done[names]:
+      done[names].append(name)
   if runs.check_folder(config, workdir):
     # Of what was killed, the metrics alone know how long it took.
     spent = sum(seconds for _, seconds in _calls(workdir))
     done['wall_seconds'] = max(done['wall_seconds'], spent)
   _keep_record(workdir, done)
   return done
+
+
+def _place(described: Mapping[str, Any]) -> str:
+  """The class of a device, with its cores."""
+  cores = described['cores']
+  return f'{described["device"]}, {cores} core' + ('s' if cores > 1 else '')
 
 
 def _read_record(config, workdir: str) -> dict[str, Any]:
@@ -288,6 +332,17 @@ def _evaluate(config, workdir: str, corpus: data.Corpus) -> dict[str, Any]:
   return metrics
 
 
+def _judge(config, workdir: str, corpus: data.Corpus) -> dict[str, float]:
+  """What it writes: of the samples, and the reconstructions of a split."""
+  split = 'test' if 'test' in corpus.splits else 'valid'
+  config.evaluate.split = split
+  return {
+    f'{split if name == "reconstruction_bleu" else "samples"}_{name}': value
+    for name, value in judge.judge(config, workdir).items()
+    if isinstance(value, float) and name != 'length_penalty'
+  }
+
+
 def _kept(table: str, defined: Mapping[str, Any]) -> dict[str, Any]:
   """The table: what its config says, and the figures its file has."""
   path = TABLES / f'{table}.json'
@@ -357,6 +412,11 @@ def _add(
     kept['rows'][row].pop(name, None)
   last, described = results[-1]['environment'], results[-1]['config']
   commits = [commit for result in results for commit in result['commits']]
+  places = [
+    place
+    for result in results
+    for place in [_place(result['environment']), *result.get('places', ())]
+  ]
   kept['rows'][row] |= {
     'ours': {
       name: _spread([result['metrics'][name] for result in results])
@@ -369,8 +429,7 @@ def _add(
     'model': described['model.kind'],
     'command': tables.command(table, [row], len(results) + len(failed)),
     'commits': list(dict.fromkeys(commits)),
-    'device': f'{last["device"]}, {last["cores"]} core'
-    + ('s' if last['cores'] > 1 else ''),
+    'device': '; '.join(dict.fromkeys(places)),
     'wall_seconds': round(
       float(np.mean([result['wall_seconds'] for result in results]))
     ),

@@ -21,13 +21,22 @@ class CriticsTest(absltest.TestCase):
     # Samples as good as real text: both figures are those of a language model.
     samples = data.split_of([valid.sentence(i)[:-1] for i in range(600)])
     got = judge.perplexities(config, corpus, samples)
-    for name, scored in (('forward', samples), ('reverse', test)):
+    for name, scored in (
+      ('forward', samples),
+      ('real_forward', test),
+      ('reverse', test),
+      ('real_reverse', test),
+    ):
       counts = np.bincount(scored.tokens)
       share = counts[counts > 0] / counts.sum()
       unigram = np.exp(-np.sum(share * np.log(share)))
       self.assertBetween(got[f'{name}_perplexity'], 2.0, 0.8 * unigram)
-    # There is more to learn from the whole training text than from samples.
+    # There is more to learn from the whole training text than from samples,
+    # and these are as good as real text: both are what they are compared with.
     self.assertLess(got['forward_perplexity'], got['reverse_perplexity'])
+    for name in ('forward', 'reverse'):
+      ratio = got[f'{name}_perplexity'] / got[f'real_{name}_perplexity']
+      self.assertBetween(ratio, 0.85, 1.18)
 
 
 if __name__ == '__main__':

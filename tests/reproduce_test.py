@@ -246,8 +246,8 @@ class ReproduceTest(parameterized.TestCase):
       reproduce.load('toy')['get_config']('row=lm')
     )
 
-    def run(config, folder, deadline):
-      del folder, deadline
+    def run(config, folder, deadline, judged):
+      del folder, deadline, judged
       return {
         'metrics': {'test_perplexity': 9.0 + config.model.hidden_size},
         'config': settings(),
@@ -337,8 +337,8 @@ class ReproduceTest(parameterized.TestCase):
     )
     folders = []
 
-    def run(config, folder, deadline):
-      del deadline
+    def run(config, folder, deadline, judged):
+      del deadline, judged
       folders.append(folder)
       if config.seed == 1:
         raise FloatingPointError('The loss is nan.')
@@ -435,6 +435,83 @@ class ReproduceTest(parameterized.TestCase):
       second = reproduce.run(config, 'runs/a')
     self.assertEqual(second['metrics'], {'test_perplexity': 8.0})
     self.assertEqual(json.loads(path.read_text()), second)
+
+  def test_what_a_row_writes_is_judged_where_that_is_asked_for(self):
+    config = reproduce.load('toy')['get_config']('row=vae_a_1')
+    judged = {'self_bleu': 7.0, 'reconstruction_bleu': 5.0, 'samples': 15}
+    figures = {'samples_self_bleu': 7.0, 'test_reconstruction_bleu': 5.0}
+    corpus = runs.build_corpus(config)
+    with (
+      mock.patch.object(reproduce.train, 'train', return_value=corpus),
+      mock.patch.object(
+        reproduce, '_evaluate', lambda *_: evaluated() and {'test_kl': 9.0}
+      ),
+      mock.patch.object(reproduce.judge, 'judge', return_value=judged) as judge,
+    ):
+      evaluated = mock.Mock()
+      plain = reproduce.run(config, 'runs/a')
+      self.assertEqual(plain['metrics'], {'test_kl': 9.0})
+      for change, evaluations, times in (
+        ({}, 1, 1),
+        ({}, 1, 1),  # All is done.
+        ({'judge.num_samples': 16}, 1, 2),
+        ({'generate.input': 'lines.txt'}, 1, 2),
+        ({'evaluate.batch_size': 7}, 2, 3),
+      ):
+        config.update_from_flattened_dict(change)
+        done = reproduce.run(config, 'runs/a', judged=True)
+        self.assertEqual(done['metrics'], {'test_kl': 9.0} | figures)
+        self.assertEqual(evaluated.call_count, evaluations)
+        self.assertEqual(judge.call_count, times)
+
+  @pytest.mark.slow
+  def test_a_table_may_have_what_its_rows_write_judged(self):
+    path = pathlib.Path('configs/toy.py')
+    path.write_text(path.read_text() + '\nJUDGED = True\n')
+    ours = self.reproduce('vae_a_1')['rows']['vae_a_1']['ours']
+    judged = pathlib.Path('runs/toy/vae_a_1/seed_0/judged.json').read_text()
+    judged = json.loads(judged)
+    for name, figure in (
+      ('test_reconstruction_bleu', 'reconstruction_bleu'),
+      ('samples_self_bleu', 'self_bleu'),
+      ('samples_novelty', 'novelty'),
+    ):
+      self.assertEqual(ours[name]['mean'], judged[figure])
+
+  def test_a_row_names_all_places_that_it_was_made_in(self):
+    config = reproduce.load('toy')['get_config']('row=lm')
+    described = reproduce.environment.describe()
+    for device, cores in (('cpu', 1), ('cpu', 1), ('gpu', 16)):
+      with mock.patch.object(reproduce.environment, 'describe') as describe:
+        describe.return_value = described | {'device': device, 'cores': cores}
+        done = reproduce._begin_record(config, 'runs/a')
+    done |= {'metrics': {}, 'config': reproduce._described(config)}
+    reproduce._add('toy', reproduce.load('toy'), 'lm', [done], [], [])
+    row = json.loads((reproduce.TABLES / 'toy.json').read_text())['rows']['lm']
+    self.assertEqual(row['device'], 'cpu, 1 core; gpu, 16 cores')
+
+  def test_no_seed_is_begun_after_the_deadline(self):
+    now = [0.0]
+    result = {
+      'metrics': {'test_perplexity': 9.0},
+      'config': reproduce._described(
+        reproduce.load('toy')['get_config']('row=lm')
+      ),
+      'wall_seconds': 60.0,
+      'environment': {'commit': 'c', 'device': 'cpu', 'cores': 1},
+      'commits': ['c'],
+    }
+
+    def run(*_):  # Its evaluation ends after the deadline.
+      now[0] += 60.0
+      return result
+
+    with (
+      mock.patch.object(reproduce.time, 'time', lambda: now[0]),
+      mock.patch.object(reproduce, 'run', run),
+    ):
+      row = self.reproduce('lm', seeds=3, budget=50.0)['rows']['lm']
+    self.assertEqual(row['ours']['test_perplexity']['seeds'], 1)
 
   def test_what_is_done_is_done_without_its_checkpoints_too(self):
     config = reproduce.load('toy')['get_config']('row=lm')

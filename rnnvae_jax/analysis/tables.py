@@ -23,6 +23,8 @@ _TITLES = {
   'mutual_information': 'MI',
   'mutual_information_batch': 'MI in batches',
   'active_units': 'active units',
+  'reconstruction_bleu': 'reconstruction BLEU',
+  'self_bleu': 'self-BLEU',
 }
 # What the negative ELBO stands in for where a row has latents.
 _BOUNDED = 'nll_per_sentence', 'perplexity', 'nll_per_token', 'bits_per_token'
@@ -232,4 +234,6 @@ def _cell(published, ours, metric: str) -> str:
   split, _, name = metric.partition('_')
   if name in _BOUNDED and f'{split}_elbo' in ours:
     text += ' (bound)'
+  if name == 'kl' and f'{split}_kl_standard_error' in ours:
+    text += ' (sampled)'
   return f'{theirs} / {text}'

@@ -118,7 +118,7 @@ def summarise(
     by the words alone, nll_per_token (nats), bits_per_token, and the estimator.
     For a VAE also elbo (the negative
     one: an upper bound on the nats), reconstruction, kl, and where the KL
-    is the mean of several samples its standard error. Where a second model
+    is the mean of samples its standard error, inf of one. Where a second model
     reads in reverse, its nll and perplexity.
   """
   sentences, tokens = len(lengths), int(np.sum(lengths, dtype=np.int64))

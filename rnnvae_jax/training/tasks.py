@@ -401,7 +401,7 @@ def sentence_vae(
       whichever prior is learnt; where mutual information can be estimated
       mean, log_var and noise float[B, Z] for it, of the first sample.
       Of several samples iwae_variance float[B], over draws of them; where the
-      KL is their mean kl_variance float[B], that of this mean.
+      KL is their mean kl_variance float[B], that of this mean, inf of one.
     """
     keys = noise.row_keys(key, batch['index'])
     posterior = encode(params, batch, extras)
@@ -425,11 +425,12 @@ def sentence_vae(
       values['kl'] = jnp.sum(exact_kl(posterior), axis=-1)
     else:
       values['kl'] = jnp.mean(divergence, axis=0)
-    if num_samples > 1:  # One says nothing of its error.
+    is_one = num_samples == 1  # Which says nothing of its error.
+    if not is_one:
       values['iwae_variance'] = losses.importance_weighted_variance(log_weights)
-      if exact_kl is None:
-        of_one = jnp.var(divergence, axis=0, ddof=1)
-        values['kl_variance'] = of_one / num_samples
+    if exact_kl is None:
+      of_one = jnp.inf if is_one else jnp.var(divergence, axis=0, ddof=1)
+      values['kl_variance'] = jnp.full_like(values['kl'], of_one / num_samples)
     if family.as_gaussian is not None:
       names = 'mean', 'log_var', 'noise'
       of_first = family.as_gaussian(draws[0], posterior)
@@ -453,6 +454,10 @@ def sentence_vae(
 
 
 def _with_decoder_of(params, other):
+  """Another's decoder, but for the embeddings, which the encoder reads too.
+
+  Where they are tied, so is the output layer kept.
+  """
   ours, theirs = params['params'], other['params']['decoder']
   decoder = theirs | {'embedding': ours['decoder']['embedding']}
   return {'params': ours | {'decoder': decoder}}

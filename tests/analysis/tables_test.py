@@ -76,6 +76,8 @@ class SectionTest(absltest.TestCase):
     self.assertEqual(cell('test_bits_per_character'), '- / 1.0000')
     del ours['test_elbo']
     self.assertEqual(cell('test_perplexity'), '- / 9.00')
+    ours['test_kl_standard_error'] = ours['test_kl']
+    self.assertEqual(cell('test_kl'), '- / 1.00 (sampled)')
 
   def test_commands_that_differ_in_the_row_alone_are_one(self):
     row = lambda name, device: {
