@@ -177,7 +177,7 @@ def default() -> ml_collections.ConfigDict:
   config.generate = ml_collections.ConfigDict()
   config.generate.num_samples = 20
   config.generate.prime = ''  # Text that samples go on from.
-  config.generate.max_length = 60  # Tokens, eos counted.
+  config.generate.max_length = 0  # Tokens, eos counted; 0: corpus.max_length.
   config.generate.seed = 0
   config.generate.temperature = 1.0  # Of sample; 0: greedy.
   config.generate.reconstruct_temperature = 0.0  # And of interpolate.
@@ -668,7 +668,13 @@ def _check_combination(config) -> None:
   is_per_latent = objective.free_bits_per in ('latent', 'sentence_latent')
   held = objective.free_bits * (model.latent_size if is_per_latent else 1)
   held = objective.target_rate if controls else held
-  is_committed = model.posterior == 'committed'
+  floor, of_floor = 0.0, ''
+  if model.posterior == 'committed':
+    floor, of_floor = model.committed_rate, 'committed_rate'
+  elif is_normalised and not objective.free_bits_per.startswith('sentence'):
+    # Of a batch (Zhu et al., arXiv:2004.12585).
+    floor = model.latent_size * model.posterior_scale**2 / 2
+    of_floor = 'posterior_scale'
   for wrong, message in (
     (
       objective.kl_weight == 0
@@ -680,11 +686,15 @@ def _check_combination(config) -> None:
       'to their defaults.',
     ),
     (
-      is_committed and 0 < held <= model.committed_rate,
-      f'config.model.committed_rate = {model.committed_rate} is what the KL is '
-      f'at least, so there is nothing to hold up to {held:g} nats. Set '
-      'config.objective.free_bits and rate_control to their defaults, or ask '
-      'for more.',
+      0 < held <= floor,
+      f'config.model.{of_floor} makes the KL at least {floor:.4g} nats, so '
+      f'there is nothing to hold up to {held:g}. Set config.objective.'
+      'free_bits and rate_control to their defaults, or ask for more.',
+    ),
+    (
+      objective.kl_weight == 0 and config.train.pretrain_steps > 0,
+      'config.objective.kl_weight = 0 trains an autoencoder to the end: set it '
+      'above 0, or config.train.pretrain_steps = 0.',
     ),
     (
       objective.kl_schedule != 'constant' and not objective.kl_anneal_steps,
@@ -734,6 +744,11 @@ def _check_combination(config) -> None:
       controls and objective.target_rate <= 0,
       f'config.objective.rate_control = {objective.rate_control!r} wants a '
       'config.objective.target_rate above 0.',
+    ),
+    (
+      controls and not objective.rate_control_speed,
+      f'config.objective.rate_control = {objective.rate_control!r} wants a '
+      'config.objective.rate_control_speed above 0: at 0 it adapts nothing.',
     ),
     (
       config.train.inner_steps > 0
@@ -841,7 +856,7 @@ _RANGES = (
   ('evaluate.chunk', 1, None),
   ('evaluate.mutual_information_group', 2, None),
   ('generate.num_samples', 1, None),
-  ('generate.max_length', 2, None),
+  ('generate.max_length', 0, None),
   ('generate.seed', 0, 2**31 - 1),
   ('generate.temperature', 0, None),
   ('generate.reconstruct_temperature', 0, None),

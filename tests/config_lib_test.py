@@ -341,7 +341,7 @@ class ValidateTest(parameterized.TestCase):
         'objective.free_bits': 0.7,
         'objective.free_bits_per': 'sentence_latent',
       },
-      'nothing to hold up to 7 nats',
+      'nothing to hold up to 7.',
     ),
     (
       {
@@ -350,7 +350,29 @@ class ValidateTest(parameterized.TestCase):
         'objective.rate_control': 'lagrangian',
         'objective.target_rate': 5.0,
       },
-      'nothing to hold up to 5 nats',
+      'nothing to hold up to 5.',
+    ),
+    (
+      {
+        'model.posterior': 'batch_norm',
+        'model.posterior_scale': 0.5,
+        'model.latent_size': 32,
+        'objective.free_bits': 4.0,
+        'objective.free_bits_per': 'batch',
+      },
+      'at least 4 nats, so there is nothing to hold up to 4',
+    ),
+    (
+      {'train.pretrain_steps': 20, 'objective.kl_weight': 0.0},
+      'an autoencoder to the end',
+    ),
+    (
+      {
+        'objective.rate_control': 'lagrangian',
+        'objective.target_rate': 5.0,
+        'objective.rate_control_speed': 0.0,
+      },
+      'rate_control_speed above 0',
     ),
     (
       {
