@@ -190,7 +190,7 @@ def _label(row: str, values: dict[str, Any]) -> str:
     'reset_perplexity': 'perplexity, state reset at each sentence',
     'nll_per_token': 'nll a token',
     'bits_per_token': 'bits a token',
-    'kl': 'KL' + (' (sampled)' if 'kl_standard_error' in values else ''),
+    'kl': 'KL' + ' (sampled)' * (values.get('kl_estimator') == 'sampled'),
     'kl_standard_error': '  standard error, of the samples',
     'iwae_standard_error': '  standard error, of the samples',
     'iwae_samples': 'importance samples',

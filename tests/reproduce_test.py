@@ -490,6 +490,21 @@ class ReproduceTest(parameterized.TestCase):
     row = json.loads((reproduce.TABLES / 'toy.json').read_text())['rows']['lm']
     self.assertEqual(row['device'], 'cpu, 1 core; gpu, 16 cores')
 
+  def test_the_test_split_has_all_samples_and_validation_a_few(self):
+    config = reproduce.load('toy')['get_config']('row=vae_a_1')
+    config.evaluate.iw_samples = 50
+    corpus, seen = runs.build_corpus(config), []
+
+    def evaluate(config, *_):
+      split = config.evaluate.split
+      seen.append((split, config.evaluate.iw_samples))
+      return {split: {'kl': 2.5, 'tokens': 8, 'estimator': 'elbo'}}
+
+    with mock.patch.object(reproduce.evaluate, 'evaluate', evaluate):
+      metrics = reproduce._evaluate(config, 'runs/a', corpus)
+    self.assertEqual(seen, [('valid', 20), ('test', 50)])
+    self.assertEqual(metrics, {'valid_kl': 2.5, 'test_kl': 2.5})
+
   def test_no_seed_is_begun_after_the_deadline(self):
     now = [0.0]
     result = {

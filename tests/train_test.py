@@ -53,6 +53,32 @@ class Killed(Exception):
   pass
 
 
+class RecordTest(parameterized.TestCase):
+  @parameterized.parameters(
+    (0.05, 4, True),
+    (3.0, 0, True),
+    (3.0, 4, False),
+  )
+  def test_says_where_the_posterior_has_collapsed(self, kl, units, collapsed):
+    config = row_config('monotonic')
+    summary = {
+      'nll_per_sentence': 100.0,
+      'perplexity': 90.0,
+      'perplexity_without_eos': 110.0,
+      'reconstruction': 100.0 - kl,
+      'kl': kl,
+      'active_units': units,
+      'latents': 9,
+    }
+    state = mock.Mock(step=np.int32(6))
+    state.selection.best_step = np.int32(6)
+    said = []
+    train.record(config, state, summary, mock.Mock(), mock.Mock(), said.append)
+    warnings = [line for line in said if 'posterior has collapsed' in line]
+    self.assertLen(warnings, int(collapsed))
+    self.assertIn(f'active units {units} of 9', said[0])
+
+
 @pytest.mark.slow
 class RowsTest(parameterized.TestCase):
   @parameterized.parameters(
@@ -78,6 +104,48 @@ class RowsTest(parameterized.TestCase):
       self.assertRaises(Killed),
     ):
       train.train(config, killed)
+    train.train(config, killed)
+    self.assertEqual(final_state(config, killed), final_state(config, whole))
+    self.assertEqual(metrics(killed), metrics(whole))
+
+  def test_a_stream_goes_on_with_its_state_and_its_averaged_weights(self):
+    config = config_lib.default()
+    config.update_from_flattened_dict(
+      {
+        'corpus.name': 'grammar',
+        'corpus.stream': True,
+        'corpus.vocab_size': 200,
+        'model.kind': 'language_model',
+        'model.embedding_size': 6,
+        'model.hidden_size': 7,
+        'optimizer.name': 'sgd',
+        'optimizer.learning_rate': 40.0,  # That validation goes up and down.
+        'optimizer.average_patience': 1,
+        'train.batch_size': 3,
+        'train.unroll': 5,
+        'train.num_steps': 36,
+        'train.eval_every': 6,
+        'train.steps_per_call': 3,
+      }
+    )
+    config_lib.validate(config)
+    whole, killed = (self.create_tempdir().full_path for _ in range(2))
+    train.train(config, whole)
+    take, calls = validation.take, []
+
+    def killing(*args):
+      calls.append(args)
+      if len(calls) == 6:
+        raise Killed
+      return take(*args)
+
+    with (
+      mock.patch.object(validation, 'take', killing),
+      self.assertRaises(Killed),
+    ):
+      train.train(config, killed)
+    # Averaging had begun, so that there was something to lose.
+    self.assertGreater(int(calls[-1][3].opt_state.count), 0)
     train.train(config, killed)
     self.assertEqual(final_state(config, killed), final_state(config, whole))
     self.assertEqual(metrics(killed), metrics(whole))

@@ -116,10 +116,10 @@ def summarise(
     sentences, tokens, nll_per_sentence (nats), perplexity = exp(Σ nats / Σ
     tokens), eos counted, perplexity_without_eos, which divides the same nats
     by the words alone, nll_per_token (nats), bits_per_token, and the estimator.
-    For a VAE also elbo (the negative
-    one: an upper bound on the nats), reconstruction, kl, and where the KL
-    is the mean of samples its standard error, inf of one. Where a second model
-    reads in reverse, its nll and perplexity.
+    For a VAE also elbo (the negative one: an upper bound on the nats),
+    reconstruction, kl, whether that is exact or sampled, and the standard error
+    of the mean of several samples. Where a second model reads in reverse, its
+    nll and perplexity.
   """
   sentences, tokens = len(lengths), int(np.sum(lengths, dtype=np.int64))
   is_vae = 'kl' in values
@@ -129,7 +129,9 @@ def summarise(
     kl = float(np.mean(values['kl']))
     nll = reconstruction + kl
     summary |= {'elbo': nll, 'reconstruction': reconstruction, 'kl': kl}
-    if 'kl_variance' in values:
+    is_sampled = 'kl_variance' in values
+    summary['kl_estimator'] = 'sampled' if is_sampled else 'exact'
+    if is_sampled and np.all(np.isfinite(values['kl_variance'])):
       summary['kl_standard_error'] = standard_error(values['kl_variance'])
   else:
     nll = float(np.mean(values['nll']))

@@ -218,7 +218,16 @@ class ImportanceWeightedNllTest(parameterized.TestCase):
     np.testing.assert_allclose(grad(log_weights), want, rtol=8 * EPS)
 
 
-class ImportanceWeightedVarianceTest(absltest.TestCase):
+class ImportanceWeightedVarianceTest(parameterized.TestCase):
+  @parameterized.parameters(2, 5)
+  def test_is_the_variance_of_the_mean_weight_over_its_square(self, samples):
+    log_weights = np.random.default_rng(0).normal(size=(samples, 7))
+    weights = np.exp(log_weights)
+    want = weights.var(axis=0, ddof=1) / samples / weights.mean(axis=0) ** 2
+    got = losses.importance_weighted_variance(jnp.float32(log_weights - 300.0))
+    # Of numbers near 300 the logarithms are good to 300 EPS.
+    np.testing.assert_allclose(got, want, rtol=2e-4)
+
   def test_is_that_of_the_bound_over_draws(self):
     rng = np.random.default_rng(0)
     samples, draws = 64, 20_000

@@ -55,6 +55,17 @@ class ChooseTest(parameterized.TestCase):
     self.assertContainsSubset(('auto', 'scan', 'fused'), legal.split(', '))
     self.assertNotIn(backend, legal.split(', '))
 
+  def test_what_cannot_drop_states_is_not_taken_where_they_are_dropped(self):
+    # Or dropout.recurrent would be without effect.
+    choose = lambda backend, cell: backends.choose(
+      backend, cell, 'float32', 'gpu', drops_states=True
+    )
+    self.assertEqual(choose('auto', PLAIN), 'fused')
+    self.assertEqual(choose('scan', PLAIN), 'scan')
+    for backend, cell in (('cudnn', PLAIN), ('pallas', GRU)):
+      with self.assertRaisesRegex(ValueError, 'no config.dropout.recurrent'):
+        choose(backend, cell)
+
   def test_offers_the_nearest_name(self):
     with self.assertRaisesRegex(ValueError, "Did you mean 'fused'") as raised:
       backends.choose('fuse', GRU, 'float32', 'cpu')

@@ -168,6 +168,7 @@ class SummariseTest(parameterized.TestCase):
         'nll_per_token': 18 / 12,
         'bits_per_token': 18 / 12 / np.log(2),
         'estimator': 'elbo',
+        'kl_estimator': 'exact',
       },
     )
 
@@ -180,6 +181,11 @@ class SummariseTest(parameterized.TestCase):
     summary = evaluation.summarise(values, self.lengths)
     # Of a mean of three: the root of the sum of their variances, over three.
     self.assertAlmostEqual(summary['kl_standard_error'], 2**0.5 / 3)
+    self.assertEqual(summary['kl_estimator'], 'sampled')
+    values['kl_variance'][:] = np.inf  # Of one sample nothing is known.
+    summary = evaluation.summarise(values, self.lengths)
+    self.assertNotIn('kl_standard_error', summary)
+    self.assertEqual(summary['kl_estimator'], 'sampled')
 
   def test_of_sentences_without_a_word_divides_by_one(self):
     values = {'nll': np.float64([0.5, 1.0])}

@@ -5,11 +5,12 @@ import os
 
 from absl.testing import absltest, parameterized
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from rnnvae_jax import config_lib
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.training import optimizers, runs, tasks
+from rnnvae_jax.training import checkpoints, optimizers, runs, tasks
 from rnnvae_jax.training import state as state_lib
 
 
@@ -223,6 +224,26 @@ class RunsTest(parameterized.TestCase):
       json.dump(flat, file)
     with self.assertRaisesRegex(ValueError, r'hidden_size'):
       runs.load_config(self.workdir)
+
+  def test_what_is_opened_are_the_averaged_weights_once_there_are_some(self):
+    self.config.model.kind = 'language_model'
+    self.config.model.embedding_size, self.config.model.hidden_size = 5, 6
+    self.config.optimizer.name = 'sgd'
+    self.config.optimizer.average_patience = 2
+    corpus = runs.prepare(self.config, self.workdir)
+    task = tasks.build(self.config, len(corpus.vocab))
+    state = state_lib.create(task, optimizers.build(self.config), 0)
+    average = jax.tree.map(lambda leaf: 3 * leaf, state.params)
+    saved = checkpoints.Checkpoints(
+      runs.checkpoint_dir(self.workdir), corpus.vocab.content_hash
+    )
+    for step, count, want in ((10, 0, state.params), (20, 3, average)):
+      opt_state = state.opt_state._replace(
+        average=average, count=jnp.full_like(state.opt_state.count, count)
+      )
+      saved.save(state.replace(opt_state=opt_state), step, 'best')
+      run = runs.open_run(self.config, self.workdir)
+      jax.tree.map(np.testing.assert_array_equal, run.params, want)
 
   def test_a_run_without_a_checkpoint_says_when_there_will_be_one(self):
     self.config.train.eval_every = 40

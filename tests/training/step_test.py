@@ -421,6 +421,27 @@ class ArithmeticTest(parameterized.TestCase):
     # What is reported is the norm before.
     np.testing.assert_allclose(reports[0]['grad_norm'], norm, rtol=8 * EPS)
 
+  def test_decay_of_weights_is_added_behind_the_clipping(self):
+    # As by PyTorch's clip_grad_norm_ and SGD(weight_decay=...).
+    states, _ = run_toy(
+      count=1,
+      **{
+        'optimizer.name': 'sgd',
+        'optimizer.learning_rate': 1.0,
+        'optimizer.clip_norm': 0.5,
+        'optimizer.weight_decay': 0.25,
+      },
+    )
+    before, after = as_doubles(states[0].params), as_doubles(states[1].params)
+    grads = toy_gradient(before, toy_rows(0))
+    norm = np.linalg.norm(np.concatenate([grads['a'], grads['b']]))
+    self.assertGreater(norm, 7.0)
+    for name, start in before.items():
+      want = start - 0.5 / norm * grads[name] - 0.25 * start
+      np.testing.assert_allclose(
+        after[name], want, rtol=32 * EPS, atol=32 * EPS
+      )
+
   def test_clips_a_gradient_of_zero_to_zero(self):
     task = toy_task()
     still = lambda params, *rest: (
@@ -533,8 +554,8 @@ class AtStepTest(parameterized.TestCase):
         'objective.mmd_weight': 3.0,
         'train.pretrain_steps': 10,
         'train.num_steps': 50,
-        'optimizer.decay_every': 20,
-        'optimizer.decay_start': 20,
+        'optimizer.decay_every': 15,
+        'optimizer.decay_start': 25,
         'optimizer.decay_factor': 0.5,
       },
     )
@@ -556,6 +577,42 @@ class AtStepTest(parameterized.TestCase):
     self.assertEqual(at(hyperparameters, 10).kl_weight, 0.25)
     self.assertEqual(at(hyperparameters, 10).target_rate, 50.0)
     self.assertEqual(at(hyperparameters, 10).mmd_weight, 3.0)
+
+  def test_the_rate_falls_in_steps_once_its_first_epochs_are_over(self):
+    # Zaremba et al., arXiv:1409.2329: in epoch e, counted from 1, by
+    # factor^max(e - first, 0).
+    config = make_config(
+      **{
+        'optimizer.learning_rate': 0.75,
+        'optimizer.decay_every': 7,
+        'optimizer.decay_start': 28,
+        'optimizer.decay_factor': 0.5,
+      },
+    )
+    hyperparameters = optimizers.hyperparameters(config)
+    for step in (0, 6, 27, 28, 34, 35, 69, 70):
+      now = step_lib.at_step(
+        hyperparameters, jnp.int32(step), 'constant', 'constant'
+      )
+      want = 0.75 * 0.5 ** max(step // 7 + 1 - 4, 0)
+      np.testing.assert_allclose(now.learning_rate, want, rtol=4 * EPS)
+
+  def test_the_rate_comes_to_its_end_with_the_last_step(self):
+    config = make_config(
+      **{
+        'optimizer.learning_rate': 0.75,
+        'optimizer.final_learning_rate': 0.25,
+        'train.pretrain_steps': 10,
+        'train.num_steps': 50,
+      },
+    )
+    config.optimizer.schedule = 'linear'
+    hyperparameters = optimizers.hyperparameters(config)
+    for step, want in ((10, 0.75), (30, 0.5), (50, 0.25)):
+      now = step_lib.at_step(
+        hyperparameters, jnp.int32(step), 'linear', 'constant'
+      )
+      np.testing.assert_allclose(now.learning_rate, want, rtol=4 * EPS)
 
   def test_leaves_the_others_as_they_are(self):
     hyperparameters = optimizers.hyperparameters(make_config())

@@ -485,6 +485,43 @@ class TrainingTest(parameterized.TestCase):
         value, (float(reading.total) + 1.5 * penalty) / B, rtol=1e-6
       )
 
+  def test_penalties_are_of_what_is_dropped_and_of_what_is_not(self):
+    # Merity et al., arXiv:1708.01009: activations as the output layer reads
+    # them, their changes as the recurrence gives them.
+    split = make_split()
+    values = {}
+    for name in ('none', 'activation_penalty', 'temporal_penalty'):
+      overrides = {} if name == 'none' else {f'objective.{name}': 1.5}
+      config = make_config(**{'dropout.output': 0.5}, **overrides)
+      task, _, state = make_state(config)
+      feeding = runs.feeding(config, split)
+      (starts,) = feeding.schedule.steps(0, 1).rows
+      batch = batches.gather_windows(
+        feeding.schedule.put(split), jnp.asarray(starts), feeding.buckets[0]
+      )
+      scalars, key = optimizers.hyperparameters(config), jax.random.key(0)
+      values[name], _ = task.loss(
+        state.params, batch, scalars, key, state.extras
+      )
+    reading = task.read(
+      state.params,
+      batch,
+      rates=scalars.dropout,
+      keys=noise.row_keys(key, batch['index']),
+    )
+    dropped, outputs = np.asarray(reading.dropped), np.asarray(reading.outputs)
+    self.assertGreater(np.abs(dropped - outputs).max(), 0.01)
+    self.assertTrue(np.all(batch['mask']))
+    of_dropped = np.mean(dropped**2, axis=-1).sum()
+    of_changes = np.mean(np.diff(outputs, axis=1) ** 2, axis=-1).sum()
+    for name, penalty in (
+      ('activation_penalty', of_dropped),
+      ('temporal_penalty', of_changes),
+    ):
+      np.testing.assert_allclose(
+        values[name] - values['none'], 1.5 * penalty / B, rtol=1e-3
+      )
+
 
 if __name__ == '__main__':
   absltest.main()

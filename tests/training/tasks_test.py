@@ -23,7 +23,7 @@ LENGTHS = np.int32([4, 2, 6, 1, 5])
 ROWS = np.int32([2, 0, batches.BLANK, 4, 1])
 REAL = ROWS != batches.BLANK
 LATENTS = 3
-SAMPLES = 6
+SAMPLES = 7
 
 
 def make_split():
@@ -39,7 +39,7 @@ def make_config(kind, **overrides):
   config.update_from_flattened_dict(
     {
       'model.kind': kind,
-      'model.embedding_size': 5,
+      'model.embedding_size': 10,
       'model.hidden_size': 8,
       'model.latent_size': LATENTS,
       'model.encoder_hidden_size': 7,
@@ -170,6 +170,20 @@ class LanguageModelTest(absltest.TestCase):
     np.testing.assert_allclose(loss, want, rtol=16 * EPS)
     self.assertGreater(abs(want - dry), 1e-3)
 
+  def test_first_weights_are_as_wide_as_configured(self):
+    task = tasks.build(
+      make_config('language_model', **{'model.init_scale': 0.2}), VOCAB
+    )
+    params = jax.tree.leaves_with_path(jax.jit(task.init)(jax.random.key(0)))
+    widest = {
+      jax.tree_util.keystr(path): float(np.max(np.abs(leaf)))
+      for path, leaf in params
+      if leaf.ndim > 1
+    }
+    self.assertGreaterEqual(len(widest), 4)
+    for name, width in widest.items():  # Of 40 draws and more.
+      self.assertBetween(width, 0.15, 0.2, name)
+
   def test_evaluation_is_exact(self):
     model = lm()
     values = model.evaluate(num_samples=1)
@@ -253,8 +267,34 @@ class SentenceVaeTest(parameterized.TestCase):
         + near(of_prior, of_prior)
         - 2 * near(latents, of_prior)
       )
-    loss, _ = model.loss(rate_control=jax.tree.map(jnp.float32, state))
+    loss, (_, new) = model.loss(rate_control=jax.tree.map(jnp.float32, state))
     np.testing.assert_allclose(loss, want, rtol=64 * EPS)
+    if control == 'lagrangian':  # An ascent by RMSprop.
+      square = 0.99 + 0.01 * (9.0 - kl) ** 2
+      multiplier = 0.3 + 0.01 * (9.0 - kl) / square**0.5
+      state = {'multiplier': multiplier, 'square': square}
+    elif control == 'soft_free_bits':
+      self.assertLess(kl, 9.0)
+      state = {'weight': 0.4 * 0.99}
+    self.assertEqual(new['rate_control'].keys(), state.keys())
+    for name, value in state.items():
+      np.testing.assert_allclose(
+        new['rate_control'][name], value, rtol=64 * EPS
+      )
+
+  def test_weights_of_the_decoder_are_dropped_once_for_all_steps(self):
+    model = Model('sentence_vae', **{'dropout.weight': 0.5})
+    loss, _ = model.loss()
+    model.params = noise.drop_weights(
+      model.params, jnp.float32(0.5), model.key, 'recurrent'
+    )
+    mean, log_var = model.posterior()
+    latents = mean + np.exp(0.5 * log_var) * model.noise()
+    want = model.nll(latents)[REAL].mean()
+    want += gaussian_kl(mean, log_var)[REAL].sum(axis=1).mean()
+    np.testing.assert_allclose(loss, want, rtol=64 * EPS)
+    dry = vae().nll(latents)[REAL].mean()
+    self.assertGreater(abs(dry - model.nll(latents)[REAL].mean()), 1e-3)
 
   def test_evaluation_is_the_elbo_and_the_importance_weighted_bound(self):
     values = self.model.evaluate(SAMPLES)
@@ -380,6 +420,212 @@ class SentenceVaeTest(parameterized.TestCase):
       validate = validation.make_validation(config, task, split)
       figures.append(validate(state, config.seed))
     self.assertEqual(*figures)
+
+
+class BatchNormTest(absltest.TestCase):
+  def test_the_loss_is_of_means_normalised_over_the_batch(self):
+    scale = 0.7
+    model = Model(
+      'sentence_vae',
+      **{'model.posterior': 'batch_norm', 'model.posterior_scale': scale},
+    )
+    raw, log_var = vae().posterior()  # Of the same parameters.
+    center = raw[REAL].mean(axis=0)
+    mean = scale * (raw - center) / np.sqrt(raw[REAL].var(axis=0) + 1e-5)
+    latents = mean + np.exp(0.5 * log_var) * model.noise()
+    want = model.nll(latents)[REAL].mean()
+    want += gaussian_kl(mean, log_var)[REAL].sum(axis=1).mean()
+    loss, (_, extras) = model.loss()
+    np.testing.assert_allclose(loss, want, rtol=256 * EPS)
+    statistics = extras['posterior']
+    np.testing.assert_allclose(statistics['mean'], 0.01 * center, rtol=1e-4)
+    np.testing.assert_allclose(
+      statistics['variance'],
+      0.99 + 0.01 * raw[REAL].var(axis=0, ddof=1),
+      rtol=16 * EPS,
+    )
+    # Evaluation reads them; those at first are of no batch.
+    evaluate = jax.jit(model.task.evaluate, static_argnums=(4, 5))
+    got = evaluate(model.params, model.batch, model.key, extras, 1, 1)
+    running = {k: np.float64(v) for k, v in statistics.items()}
+    width = np.sqrt(running['variance'] + 1e-5)
+    np.testing.assert_allclose(
+      got['posterior_mean'][REAL],
+      (scale * (raw - running['mean']) / width)[REAL],
+      rtol=1e-4,
+      atol=1e-5,
+    )
+
+  def test_validation_is_by_the_running_statistics(self):
+    config = make_config('sentence_vae', **{'model.posterior': 'batch_norm'})
+    config.evaluate.num_buckets = 1
+    task = tasks.build(config, VOCAB)
+    validate = validation.make_validation(config, task, make_split())
+    statistics = task.initial_extras()
+    moved = statistics | {
+      'posterior': {
+        'mean': jnp.ones(LATENTS),
+        'variance': 4 * jnp.ones(LATENTS),
+      }
+    }
+    figures = [
+      validate(
+        state_lib.TrainState(
+          step=jnp.int32(0),
+          params=vae().params,
+          opt_state=None,
+          extras=extras,
+          key=jax.random.key(0),
+          selection=None,
+        ),
+        config.seed,
+      )['kl']
+      for extras in (statistics, moved)
+    ]
+    self.assertGreater(abs(figures[0] - figures[1]), 1e-2)
+
+
+class LearntPriorTest(absltest.TestCase):
+  """A mixture of Gaussians, its weights unequal, against float64."""
+
+  def setUp(self):
+    super().setUp()
+    overrides = {'model.prior': 'mixture', 'model.prior_components': 4}
+    self.model = Model('sentence_vae', **overrides)
+    rng = np.random.default_rng(0)
+    self.logits = np.float64(np.float32(rng.normal(size=4) + 2.0))
+    outputs = rng.normal(size=(4, 2 * LATENTS))
+    self.outputs = np.float64(np.float32(outputs))
+    self.model.params = {
+      'params': self.model.params['params']
+      | {
+        'prior_logits': jnp.float32(self.logits),
+        'prior_outputs': jnp.float32(self.outputs),
+      }
+    }
+    self.mean, self.log_var = self.model.posterior()
+
+  def log_prior(self, z, logits=None, outputs=None):
+    logits = self.logits if logits is None else logits
+    outputs = self.outputs if outputs is None else outputs
+    mean, log_var = np.split(outputs, 2, axis=1)
+    parts = [
+      weight + log_normal(z, *of_one)
+      for weight, *of_one in zip(
+        log_softmax(logits), mean, log_var, strict=True
+      )
+    ]
+    return np.logaddexp.reduce(parts, axis=0)
+
+  def latents(self, epsilon):
+    return self.mean + np.exp(0.5 * self.log_var) * epsilon
+
+  def test_evaluation_is_of_a_normalised_density(self):
+    values = self.model.evaluate(SAMPLES)
+    epsilon = self.model.noise(SAMPLES)
+    divergence, log_weights = [], []
+    for k in range(SAMPLES):
+      z = self.latents(epsilon[:, k])
+      divergence.append(
+        log_normal(z, self.mean, self.log_var) - self.log_prior(z)
+      )
+      log_weights.append(-divergence[-1] - self.model.nll(z))
+    weights = np.exp(np.array(log_weights) - np.max(log_weights, axis=0))
+    of_mean = weights.var(axis=0, ddof=1) / SAMPLES
+    for name, want in (
+      ('kl', np.mean(divergence, axis=0)),
+      ('kl_variance', np.var(divergence, axis=0, ddof=1) / SAMPLES),
+      (
+        'iwae_nll',
+        np.log(SAMPLES) - np.logaddexp.reduce(log_weights, axis=0),
+      ),
+      ('iwae_variance', of_mean / weights.mean(axis=0) ** 2),
+    ):
+      np.testing.assert_allclose(
+        values[name][REAL], want[REAL], rtol=2e-5, atol=1e-5, err_msg=name
+      )
+
+  def test_training_learns_it_by_the_same_density(self):
+    model, weight = self.model, jnp.float32(0.25)
+    model.hyperparameters = model.hyperparameters.replace(kl_weight=weight)
+    z = self.latents(model.noise())[REAL]
+    kl = log_normal(z, self.mean[REAL], self.log_var[REAL]) - self.log_prior(z)
+    nll = model.nll(self.latents(model.noise()))[REAL]
+    loss, (sums, _) = model.loss()
+    np.testing.assert_allclose(sums['kl'], kl.sum(), rtol=1e-5)
+    np.testing.assert_allclose(loss, nll.mean() + 0.25 * kl.mean(), rtol=1e-5)
+    # What the decoder says does not depend on the prior: central differences
+    # of the density are the whole gradient.
+    gradient = jax.jit(jax.grad(model.task.loss, has_aux=True))(
+      model.params,
+      model.batch,
+      model.hyperparameters,
+      model.key,
+      model.task.initial_extras(),
+    )[0]['params']
+    for name, at in (
+      ('prior_logits', self.logits),
+      ('prior_outputs', self.outputs),
+    ):
+      key = name.removeprefix('prior_')
+      want = np.zeros_like(at)
+      for index in np.ndindex(at.shape):
+        ends = []
+        for step in (1e-5, -1e-5):
+          moved = at.copy()
+          moved[index] += step
+          ends.append(-0.25 * self.log_prior(z, **{key: moved}).mean())
+        want[index] = (ends[0] - ends[1]) / 2e-5
+      self.assertGreater(np.abs(want).max(), 0.01)
+      np.testing.assert_allclose(gradient[name], want, rtol=1e-3, atol=1e-5)
+
+
+class GradientsTest(parameterized.TestCase):
+  """Nothing that a loss depends on is kept from its gradient."""
+
+  @parameterized.parameters(
+    ('lagrangian', {'multiplier': 60.0, 'square': 1.0}),
+    ('soft_free_bits', {'weight': 1.0}),
+    ('info_vae', {}),
+    ('batch_norm', {}),
+    ('committed', {}),
+    ('planar', {}),
+  )
+  @pytest.mark.slow
+  def test_is_what_the_loss_changes_by(self, name, state):
+    model = Model('sentence_vae', **TECHNIQUES[name][0])
+    scalars = model.hyperparameters.replace(kl_weight=jnp.float32(30.0))
+    if name == 'info_vae':  # Of the MMD alone, nearly.
+      scalars = model.hyperparameters.replace(
+        kl_weight=jnp.float32(0.0), mmd_weight=jnp.float32(1e4)
+      )
+    extras = model.task.initial_extras()
+    if state:
+      extras |= {'rate_control': jax.tree.map(jnp.float32, state)}
+    loss = jax.jit(jax.value_and_grad(model.task.loss, has_aux=True))
+    at = lambda params: loss(params, model.batch, scalars, model.key, extras)
+    (_, _), gradient = at(model.params)
+    # Along a direction of the posterior's layer alone, of a length at which
+    # neither rounding nor curvature plays a part.
+    layer = model.params['params']['posterior']
+    rng = np.random.default_rng(0)
+    way = jax.tree.map(
+      lambda p: jnp.float32(2e-3 * rng.normal(size=p.shape)), layer
+    )
+    ends = []
+    for sign in (1, -1):
+      moved = jax.tree.map(lambda p, w, s=sign: p + s * w, layer, way)
+      params = {'params': model.params['params'] | {'posterior': moved}}
+      ends.append(float(at(params)[0][0]))
+    change = (ends[0] - ends[1]) / 2
+    products = jax.tree.map(
+      lambda g, w: np.sum(np.float64(g) * np.float64(w)),
+      gradient['params']['posterior'],
+      way,
+    )
+    want = sum(jax.tree.leaves(products))
+    self.assertGreater(abs(want), 5e-3)
+    np.testing.assert_allclose(change, want, rtol=0.02)
 
 
 # Of each technique, the config and the least its KL can be, in nats a row.

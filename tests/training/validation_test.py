@@ -6,9 +6,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax import config_lib
+from rnnvae_jax import config_lib, data
 from rnnvae_jax.training import optimizers, tasks, validation
 from rnnvae_jax.training import state as state_lib
+
+
+class ValidationTest(absltest.TestCase):
+  def test_is_of_the_averaged_weights_once_there_are_some(self):
+    config = config_lib.default()
+    config.model.kind = 'language_model'
+    config.model.embedding_size, config.model.hidden_size = 5, 6
+    config.optimizer.name, config.optimizer.average_patience = 'sgd', 2
+    config.evaluate.num_buckets = 1
+    task, tx = tasks.build(config, 11), optimizers.build(config)
+    state = state_lib.create(task, tx, 0)
+    average = jax.tree.map(lambda leaf: 3 * leaf, state.params)
+    averaging = lambda count: state.replace(
+      opt_state=state.opt_state._replace(
+        average=average, count=jnp.full_like(state.opt_state.count, count)
+      )
+    )
+    split = data.split_of([np.int32([4, 6, 5]), np.int32([7])])
+    validate = validation.make_validation(config, task, split)
+    nll = lambda state: validate(state, 0)['nll_per_sentence']
+    of_average = nll(state.replace(params=average))
+    self.assertGreater(abs(of_average - nll(state)), 1e-3)
+    self.assertEqual(nll(averaging(3)), of_average)
+    self.assertEqual(nll(averaging(0)), nll(state))
 
 
 class TakeTest(absltest.TestCase):
@@ -58,6 +82,22 @@ class TakeTest(absltest.TestCase):
     moments = jax.tree.leaves(after.opt_state.inner)
     self.assertTrue(all(not np.any(leaf) for leaf in moments))
     self.assertEqual(float(after.selection.best), np.inf)
+
+  def test_a_control_of_the_rate_begins_anew_where_pretraining_ends(self):
+    self.config.objective.rate_control = 'lagrangian'
+    self.config.objective.target_rate = 5.0
+    self.task = tasks.build(self.config, 11)
+    held = {'multiplier': jnp.float32(7.0), 'square': jnp.float32(3.0)}
+    state = self.state.replace(
+      extras=self.state.extras | {'rate_control': held}
+    )
+    after = self.take(state, 500)
+    self.assertEqual(after.extras['rate_control'], held)
+    after = self.take(state, 1_000)
+    self.assertEqual(
+      after.extras['rate_control'],
+      {'multiplier': jnp.float32(0), 'square': jnp.float32(0)},
+    )
 
   def test_averaging_begins_once_earlier_evaluations_were_better(self):
     state, counts = self.state, []
