@@ -19,7 +19,8 @@ the posterior beside its output; the decoder's first state is tanh of a
 projection of z, both parts; a new decoder keeps the embeddings; an autoencoder
 is pretrained for 5 epochs, not to its end; the rate of learning begins at 1 and
 falls along a cosine; the KL term's weight rises for 5 epochs, not 10. The
-multiplier of `lagrangian` climbs by .01 an update, not by .001.
+multiplier of `lagrangian` climbs by .01 an update, not by .001, and is at most
+the KL term's weight.
 """
 
 from rnnvae_jax import config_lib

@@ -35,6 +35,23 @@ def initial(kind: str) -> dict[str, jax.Array]:
   raise ValueError(errors.unknown('rate control', kind, KINDS))
 
 
+def bounded(kind: str, state: Any, weight: jax.typing.ArrayLike) -> Any:
+  """The state with a multiplier that is at most `weight`, the KL term's own.
+
+  Where the distortion falls with the rate, as it does at any optimum, the
+  multiplier that holds a target is below that. Above it the loss would pay for
+  KL without end, and training diverge before the multiplier has fallen again.
+
+  Args:
+    kind: one of KINDS.
+    state: of the control.
+    weight: float[], of the KL term in the loss.
+  """
+  if kind != 'lagrangian':
+    return state
+  return state | {'multiplier': jnp.minimum(state['multiplier'], weight)}
+
+
 def penalty(
   kind: str, state: Any, kl: jax.Array, target: jax.typing.ArrayLike
 ) -> tuple[jax.Array, jax.Array]:
@@ -69,7 +86,8 @@ def update(
 
     lagrangian: minimum desired rate (Pelsmaeker & Aziz, arXiv:1904.08194). The
       KL is to be at least the target; the multiplier of that constraint, never
-      negative, climbs by RMSprop with rate `speed`.
+      negative, climbs by RMSprop with rate `speed`. Theirs has no upper bound;
+      see `bounded`.
     soft_free_bits: Chen et al., arXiv:1611.02731. The KL term's weight, at most
       1, shrinks by the share `speed` in an update while the KL is below the
       target, and grows by it while the KL is 5% above.

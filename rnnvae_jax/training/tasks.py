@@ -357,7 +357,11 @@ def sentence_vae(
     total_kl = jnp.sum(jnp.where(weights > 0, jnp.sum(kl, axis=1), 0.0))
     mean_kl = total_kl / counts['sentences']
     target = hyperparameters.target_rate
-    state = jax.lax.stop_gradient(extras['rate_control'])
+    state = rate_control.bounded(
+      objective.rate_control,
+      jax.lax.stop_gradient(extras['rate_control']),
+      hyperparameters.kl_weight,
+    )
     factor, added = rate_control.penalty(
       objective.rate_control, state, mean_kl, target
     )

@@ -31,6 +31,35 @@ class RateControlTest(parameterized.TestCase):
     above = rate_control.update('lagrangian', state, jnp.float32(9), 5.0, 0.1)
     self.assertEqual(float(above['multiplier']), 0.0)
 
+  def test_a_multiplier_is_at_most_the_weight_of_the_kl(self):
+    state = {'multiplier': jnp.float32(0.75), 'square': jnp.float32(2)}
+    for weight, want in ((1.0, 0.75), (0.5, 0.5)):
+      got = rate_control.bounded('lagrangian', state, weight)
+      self.assertEqual(got, state | {'multiplier': jnp.float32(want)})
+    state = {'weight': jnp.float32(0.75)}
+    got = rate_control.bounded('soft_free_bits', state, 0.5)
+    self.assertEqual(got, state)
+
+  def test_a_rate_far_below_its_target_does_not_run_away(self):
+    # A decoder that does not listen yet, nats that grow by themselves: paid
+    # for by more than the KL costs they would never come to an end.
+    def loss(width, state):
+      state = rate_control.bounded('lagrangian', state, 0.1)
+      kl = 0.5 * width**2
+      _, added = rate_control.penalty('lagrangian', state, kl, 8.0)
+      return 0.1 * kl + added
+
+    def step(loop, _):
+      width, state = loop
+      width = width - jax.grad(loss)(width, state)
+      kl = 0.5 * width**2
+      state = rate_control.update('lagrangian', state, kl, 8.0, 0.01)
+      return (width, state), kl
+
+    start = jnp.float32(0.1), rate_control.initial('lagrangian')
+    _, kl = jax.lax.scan(step, start, length=500)
+    self.assertLess(float(np.max(kl)), 8.0)
+
   @parameterized.parameters((4.9, 0.9), (5.1, 1.0), (5.3, 1.1))
   def test_soft_free_bits_have_a_band(self, kl, factor):
     state = {'weight': jnp.float32(0.5)}
@@ -50,6 +79,7 @@ class RateControlTest(parameterized.TestCase):
     # The optimum of distortion (r - 6)² / 12 + r is r = 0; at r = 4 the slope
     # of the distortion is -1/3, so a third of the KL's weight holds it there.
     def loss(rate, state):
+      state = rate_control.bounded(kind, state, 1.0)
       factor, added = rate_control.penalty(kind, state, rate, 4.0)
       return (rate - 6) ** 2 / 12 + factor * rate + added
 
