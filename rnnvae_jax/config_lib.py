@@ -671,19 +671,18 @@ def _check_combination(config) -> None:
   floor, of_floor = 0.0, ''
   if model.posterior == 'committed':
     floor, of_floor = model.committed_rate, 'committed_rate'
-  elif is_normalised and not objective.free_bits_per.startswith('sentence'):
+  elif is_normalised and (
+    controls or not objective.free_bits_per.startswith('sentence')
+  ):
     # Of a batch (Zhu et al., arXiv:2004.12585).
     floor = model.latent_size * model.posterior_scale**2 / 2
     of_floor = 'posterior_scale'
   for wrong, message in (
     (
-      objective.kl_weight == 0
-      and (
-        objective.free_bits > 0 or objective.rate_control == 'soft_free_bits'
-      ),
+      objective.kl_weight == 0 and (objective.free_bits > 0 or controls),
       'config.objective.kl_weight = 0 takes away the KL term that free bits '
-      'are of: set it above 0, or config.objective.free_bits and rate_control '
-      'to their defaults.',
+      'and rate controls act on: set it above 0, or config.objective.free_bits '
+      'and rate_control to their defaults.',
     ),
     (
       0 < held <= floor,
@@ -692,9 +691,11 @@ def _check_combination(config) -> None:
       'free_bits and rate_control to their defaults, or ask for more.',
     ),
     (
-      objective.kl_weight == 0 and config.train.pretrain_steps > 0,
+      config.train.pretrain_steps > 0
+      and not (objective.kl_weight or objective.kl_start)
+      and not objective.mmd_weight,
       'config.objective.kl_weight = 0 trains an autoencoder to the end: set it '
-      'above 0, or config.train.pretrain_steps = 0.',
+      'above 0, or config.train.pretrain_steps to 0.',
     ),
     (
       objective.kl_schedule != 'constant' and not objective.kl_anneal_steps,

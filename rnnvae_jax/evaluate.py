@@ -176,6 +176,9 @@ def _cell(values: dict[str, Any], row: str, form: str) -> str:
 def _label(row: str, values: dict[str, Any]) -> str:
   """A row's name with what makes its number comparable."""
   bound = ' (bound: ELBO)' if values['estimator'] == 'elbo' else ' (exact)'
+  # A version before said so by the error alone.
+  error = 'kl_standard_error'
+  is_sampled = error in values or values.get('kl_estimator') == 'sampled'
   return {
     'nll_per_sentence': f'nll{bound}',
     'perplexity': (
@@ -190,7 +193,7 @@ def _label(row: str, values: dict[str, Any]) -> str:
     'reset_perplexity': 'perplexity, state reset at each sentence',
     'nll_per_token': 'nll a token',
     'bits_per_token': 'bits a token',
-    'kl': 'KL' + ' (sampled)' * (values.get('kl_estimator') == 'sampled'),
+    'kl': 'KL' + ' (sampled)' * is_sampled,
     'kl_standard_error': '  standard error, of the samples',
     'iwae_standard_error': '  standard error, of the samples',
     'iwae_samples': 'importance samples',

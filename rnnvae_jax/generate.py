@@ -259,8 +259,8 @@ def decode(
   cut = sum(ids[-1] != vocab_lib.EOS for ids in sentences)
   if cut and not forbidden[vocab_lib.EOS]:
     logging.info(
-      '%d of %d sentences did not end within %d tokens '
-      '(config.generate.max_length).',
+      '%d of %d sentences did not end within %d tokens: raise '
+      'config.generate.max_length.',
       cut,
       len(sentences),
       max_length,

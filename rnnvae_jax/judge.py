@@ -21,16 +21,21 @@ from rnnvae_jax.training import (
   writers,
 )
 
+FILE = 'judged.json'
+
 # Sentences of self-BLEU, whose time grows with their square.
-_SELF_BLEU = 200
+SELF_BLEU = 200
 
 
-def judge(config: Any, workdir: str) -> dict[str, Any]:
+def judge(
+  config: Any, workdir: str, corpus: data.Corpus | None = None
+) -> dict[str, Any]:
   """Judges samples of the prior, and reconstructions, of the best checkpoint.
 
   Args:
     config: the run's; its `judge` keys say how much.
     workdir: its folder.
+    corpus: read anew if None.
 
   Returns:
     What is written into judged.json. Of `judge.num_samples` sentences drawn at
@@ -60,7 +65,8 @@ def judge(config: Any, workdir: str) -> dict[str, Any]:
       f'Judged are sentences; this run is of a stream of {run.vocab.kind}s, '
       'which has none.'
     )
-  corpus = runs.build_corpus(config, run.vocab)
+  if corpus is None:
+    corpus = runs.build_corpus(config, run.vocab)
   # Nothing that the model could have read is too long for it to write.
   generate_config.max_length = max(
     generate_config.max_length,
@@ -79,8 +85,8 @@ def judge(config: Any, workdir: str) -> dict[str, Any]:
     'checkpoint': run.checkpoint,
     'samples': len(words),
     'mean_length': float(np.mean([len(sentence) for sentence in words])),
-    'self_bleu': overlap.self_bleu(words[:_SELF_BLEU]),
-    'self_bleu_sentences': min(len(words), _SELF_BLEU),
+    'self_bleu': overlap.self_bleu(words[:SELF_BLEU]),
+    'self_bleu_sentences': min(len(words), SELF_BLEU),
     **{f'distinct_{n}': overlap.distinct(words, n) for n in (1, 2, 3)},
     'novelty': overlap.novelty(words, training),
   }
@@ -94,7 +100,7 @@ def judge(config: Any, workdir: str) -> dict[str, Any]:
     )
     judged['beam_size'] = generate_config.beam_size
     judged['length_penalty'] = generate_config.length_penalty
-  path = os.path.join(workdir, 'judged.json')
+  path = os.path.join(workdir, FILE)
   writers.write_json(path, judged)  # Critics take long, and may diverge.
   if critic_steps:
     judged |= perplexities(config, corpus, samples)

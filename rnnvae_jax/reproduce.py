@@ -3,13 +3,13 @@
 A table is a config file with two things more: `PROTOCOL`, a line on what its
 figures have in common, and `ROWS`, by name the published figures of each row
 and their source; `get_config('row=NAME')` is a row's config. `COLUMNS` may name
-more metrics to be shown, `PLOT` two to be drawn against each other, of which
-the first may be `minutes`, those of training. With `JUDGED = True` what a row
-writes is judged, too. Its data lie in `benchmarks/results/tables/`, a JSON file
-a table, from which RESULTS.md is written anew. Every seed of a row is a run of
-its own in the given folder: what is finished is not done again, what was
-stopped goes on. Where that is faster, the seeds of a row train as a population,
-each into its own folder.
+more metrics to be shown, `PLOT` two to be drawn against each other: the KL term
+and the reconstruction of a split, or `minutes`, those of training, and any.
+With `JUDGED = True` what a row writes is judged, too. Its data lie in
+`benchmarks/results/tables/`, a JSON file a table, from which RESULTS.md is
+written anew. Every seed of a row is a run of its own in the given folder:
+what is finished is not done again, what was stopped goes on. Where that is
+faster, the seeds of a row train as a population, each into its own folder.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,10 +50,16 @@ _NOT_OF_THE_MODEL = ('seconds', 'seed', 'sentences', 'tokens', 'truncated')
 _SPLITS = ('valid', 'test')
 # Of the validation split; the test split has as many as the config says.
 _VALID_SAMPLES = 20
+_JUDGED_COLUMNS = 'test_reconstruction_bleu', 'samples_self_bleu'
+_JUDGED_AS = (
+  ' BLEU is of greedy reconstructions from posterior means, self-BLEU of '
+  f'{judge.SELF_BLEU} samples.'
+)
 # What the figures of `judge` depend on beside the run.
 _JUDGED_BY = (
   'judge.',
   'generate.seed',
+  'generate.max_length',
   'generate.beam_size',
   'generate.length_penalty',
 )
@@ -165,9 +171,9 @@ def run(
 
   Returns:
     'metrics', by split and name, where `samples` stands for a split, too;
-    'wall_seconds' of training and evaluation; 'environment', as it was when the
-    run was begun; 'commits' and 'places' that it was of. None if the deadline
-    came first.
+    'wall_seconds' of training, evaluation and judging; 'environment', as it was
+    when the run was begun; 'commits' and 'places' that it was of. None if the
+    deadline came first.
 
   Raises:
     ValueError: a config that cannot run, or the folder of another's run.
@@ -177,6 +183,9 @@ def run(
   done = _read_record(config, workdir)
   is_evaluated = 'metrics' in done and done.get('config') == described
   if is_evaluated and (not judged or done.get('judged_by') == judging):
+    return done
+  if is_evaluated and not runs.is_trained(workdir):
+    logging.warning('%s: no checkpoint is left to be judged.', workdir)
     return done
   done = _begin_record(config, workdir)
   start = time.time()
@@ -336,9 +345,14 @@ def _judge(config, workdir: str, corpus: data.Corpus) -> dict[str, float]:
   """What it writes: of the samples, and the reconstructions of a split."""
   split = 'test' if 'test' in corpus.splits else 'valid'
   config.evaluate.split = split
+  try:
+    judged = judge.judge(config, workdir, corpus)
+  except FloatingPointError as error:  # Of a critic, not of the run.
+    logging.error('%s: %s', workdir, error)
+    judged = runs.read_json(os.path.join(workdir, judge.FILE))
   return {
     f'{split if name == "reconstruction_bleu" else "samples"}_{name}': value
-    for name, value in judge.judge(config, workdir).items()
+    for name, value in judged.items()
     if isinstance(value, float) and name != 'length_penalty'
   }
 
@@ -349,11 +363,14 @@ def _kept(table: str, defined: Mapping[str, Any]) -> dict[str, Any]:
   kept: dict[str, Any] = {}
   if path.exists():
     kept = runs.read_json(str(path))
-  before = kept.get('rows', {})
+  before, judged = kept.get('rows', {}), defined.get('JUDGED', False)
   kept |= {
     'table': table,
-    'protocol': defined['PROTOCOL'],
-    'columns': list(defined.get('COLUMNS', ())),
+    'protocol': defined['PROTOCOL'] + (_JUDGED_AS if judged else ''),
+    'columns': [
+      *defined.get('COLUMNS', ()),
+      *(_JUDGED_COLUMNS if judged else ()),
+    ],
     'rows': {
       name: before.get(name, {}) | published
       for name, published in defined['ROWS'].items()
@@ -363,9 +380,12 @@ def _kept(table: str, defined: Mapping[str, Any]) -> dict[str, Any]:
     kept['plot'] = list(defined['PLOT'])
   for name, row in kept['rows'].items():
     row.pop('outdated', None)
-    if 'settings' in row:
-      now = _described(defined['get_config'](f'row={name}'))
-      if row['settings'] != _settings(now):
+    now = defined['get_config'](f'row={name}')
+    for key, described in (
+      ('settings', _described(now)),
+      ('judged_by', _chosen(now, _JUDGED_BY)),
+    ):
+      if key in row and row[key] != _settings(described):
         row['outdated'] = True
   return kept
 
@@ -426,6 +446,11 @@ def _add(
     },
     'config': f'configs/{table}.py:row={row}',
     'settings': _settings(described),
+    **(
+      {'judged_by': _settings(results[-1]['judged_by'])}
+      if 'judged_by' in results[-1]
+      else {}
+    ),
     'model': described['model.kind'],
     'command': tables.command(table, [row], len(results) + len(failed)),
     'commits': list(dict.fromkeys(commits)),

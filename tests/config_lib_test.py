@@ -362,6 +362,27 @@ class ValidateTest(parameterized.TestCase):
       },
       'at least 4 nats, so there is nothing to hold up to 4',
     ),
+    *(
+      (
+        {
+          'model.posterior': 'batch_norm',
+          'model.posterior_scale': 0.5,
+          'model.latent_size': 32,
+          'objective.rate_control': control,
+          'objective.target_rate': 3.0,
+        },
+        'at least 4 nats, so there is nothing to hold up to 3',
+      )
+      for control in ('lagrangian', 'soft_free_bits')
+    ),
+    (
+      {
+        'objective.rate_control': 'lagrangian',
+        'objective.target_rate': 5.0,
+        'objective.kl_weight': 0.0,
+      },
+      'takes away the KL term',
+    ),
     (
       {'train.pretrain_steps': 20, 'objective.kl_weight': 0.0},
       'an autoencoder to the end',

@@ -392,7 +392,7 @@ class ModesTest(parameterized.TestCase):
       self.assertNotIn('<', line)
       self.assertLess(len(line.split()), 14)
 
-  def test_what_is_cut_is_said_and_nothing_read_is_too_long_to_write(self):
+  def test_what_is_cut_is_said_and_no_training_sentence_is_too_long(self):
     self.enter_context(flagsaver.flagsaver(verbosity=logging.INFO))
     with self.assertLogs('absl') as logs:
       printed = self.mode('sample', 'generate.max_length=2')

@@ -34,8 +34,8 @@ def make_run(kind, **changes):
       'model.cell': 'gru',
       'model.embedding_size': 6,
       'model.hidden_size': 7,
-      'model.latent_size': 3,
-      'model.encoder_hidden_size': 8,
+      'model.latent_size': 5,
+      'model.encoder_hidden_size': 10,
       'evaluate.iw_samples': 4,
       **changes,
     }
@@ -57,7 +57,7 @@ def fond_of_unknown_words(run):
 class DecodeTest(parameterized.TestCase):
   @parameterized.parameters('', 'b e')
   def test_greedy_text_is_the_likeliest_token_after_token(self, prime):
-    run = make_run('language_model', **{'generate.max_length': 9})
+    run = make_run('language_model', **{'generate.max_length': 11})
     (got,) = generate.decode(run, jnp.zeros((1, 0)), 0.0, prime=prime)
     begun = list(run.vocab.encode(prime.split()))
     self.assertEqual(list(got[: len(begun)]), begun)
@@ -65,7 +65,7 @@ class DecodeTest(parameterized.TestCase):
     carry, want = run.task.start(run.params, 1, None), []
     for token in [vocab.BOS, *begun]:
       carry, logits = step(run.params, carry, jnp.array([token]), None)
-    while len(want) < 9 and vocab.EOS not in want:
+    while len(want) < 11 and vocab.EOS not in want:
       logits = np.array(logits[0])
       logits[[vocab.PAD, vocab.BOS, vocab.UNK]] = -np.inf
       want.append(int(np.argmax(logits)))

@@ -8,6 +8,19 @@ from rnnvae_jax import config_lib, data, judge
 from rnnvae_jax.training import runs
 
 
+class DrawnTest(absltest.TestCase):
+  def test_are_as_many_sentences_of_the_split_none_of_them_twice(self):
+    sentences = [np.int32([4 + i, 5, 2]) for i in range(9)]
+    split = data.split_of(sentences)
+    first = lambda some: [int(some.sentence(i)[0]) for i in range(len(some))]
+    some = first(judge._drawn(split, 4, seed=0))
+    self.assertLen(set(some), 4)
+    self.assertContainsSubset(some, first(split))
+    self.assertNotEqual(some, first(judge._drawn(split, 4, seed=1)))
+    every = judge._drawn(split, 20, seed=0)
+    self.assertCountEqual(first(every), first(split))
+
+
 class CriticsTest(absltest.TestCase):
   @pytest.mark.slow
   def test_read_as_well_as_they_could_have_learnt_to(self):
@@ -34,6 +47,9 @@ class CriticsTest(absltest.TestCase):
     # There is more to learn from the whole training text than from samples,
     # and these are as good as real text: both are what they are compared with.
     self.assertLess(got['forward_perplexity'], got['reverse_perplexity'])
+    self.assertLess(
+      got['real_forward_perplexity'], got['real_reverse_perplexity']
+    )
     for name in ('forward', 'reverse'):
       ratio = got[f'{name}_perplexity'] / got[f'real_{name}_perplexity']
       self.assertBetween(ratio, 0.85, 1.18)

@@ -441,6 +441,7 @@ class ReproduceTest(parameterized.TestCase):
     judged = {'self_bleu': 7.0, 'reconstruction_bleu': 5.0, 'samples': 15}
     figures = {'samples_self_bleu': 7.0, 'test_reconstruction_bleu': 5.0}
     corpus = runs.build_corpus(config)
+    os.makedirs(runs.checkpoint_dir('runs/a'))
     with (
       mock.patch.object(reproduce.train, 'train', return_value=corpus),
       mock.patch.object(
@@ -463,6 +464,32 @@ class ReproduceTest(parameterized.TestCase):
         self.assertEqual(done['metrics'], {'test_kl': 9.0} | figures)
         self.assertEqual(evaluated.call_count, evaluations)
         self.assertEqual(judge.call_count, times)
+      # That of other settings is called so.
+      defined = reproduce.load('toy')
+      reproduce._add('toy', defined, 'vae_a_1', [done], [], [])
+      self.assertTrue(
+        reproduce._kept('toy', defined)['rows']['vae_a_1']['outdated']
+      )
+
+  def test_what_is_gone_is_not_trained_again_to_be_judged(self):
+    config = reproduce.load('toy')['get_config']('row=vae_a_1')
+    with (
+      mock.patch.object(reproduce.train, 'train') as train,
+      mock.patch.object(reproduce, '_evaluate', return_value={'test_kl': 9.0}),
+    ):
+      plain = reproduce.run(config, 'runs/a')
+      self.assertEqual(reproduce.run(config, 'runs/a', judged=True), plain)
+      train.assert_called_once()
+
+  def test_a_critic_that_diverges_leaves_the_other_figures(self):
+    config = reproduce.load('toy')['get_config']('row=vae_a_1')
+    os.makedirs('runs/a')
+    pathlib.Path('runs/a/judged.json').write_text('{"self_bleu": 7.0}')
+    with mock.patch.object(
+      reproduce.judge, 'judge', side_effect=FloatingPointError
+    ):
+      got = reproduce._judge(config, 'runs/a', runs.build_corpus(config))
+    self.assertEqual(got, {'samples_self_bleu': 7.0})
 
   @pytest.mark.slow
   def test_a_table_may_have_what_its_rows_write_judged(self):

@@ -121,10 +121,10 @@ class RowsTest(parameterized.TestCase):
         'optimizer.name': 'sgd',
         'optimizer.learning_rate': 40.0,  # That validation goes up and down.
         'optimizer.average_patience': 1,
-        'train.batch_size': 3,
+        'train.batch_size': 4,
         'train.unroll': 5,
-        'train.num_steps': 36,
-        'train.eval_every': 6,
+        'train.num_steps': 54,
+        'train.eval_every': 9,
         'train.steps_per_call': 3,
       }
     )

@@ -176,8 +176,8 @@ def _draw_trade(axes, rows, x: str, y: str) -> None:
         textcoords='offset points',
         fontsize=7,
       )
-  _draw_sums(axes)
   axes.set_xlabel(f'{_title(x)} (both in nats a sentence: left is better, too)')
+  _draw_sums(axes)
   axes.text(
     0.01, 0.01, 'dotted: equal -ELBO', transform=axes.transAxes, fontsize=8
   )

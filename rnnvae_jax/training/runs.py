@@ -57,11 +57,11 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> data.Corpus:
   if config.model.kind != 'ngrams':  # What else could be wrong with them.
     feeding(config, corpus.splits['train'])
     _word_vectors(config, corpus)
-  vocab_path, is_trained = _path(workdir, 'vocab.json'), _is_trained(workdir)
+  vocab_path, trained = _path(workdir, 'vocab.json'), is_trained(workdir)
   config_path = _path(workdir, 'config.json')
   if os.path.exists(vocab_path):  # Which may be no run's.
     saved = vocab_lib.Vocabulary.load(vocab_path)
-    if is_trained and saved.content_hash != corpus.vocab.content_hash:
+    if trained and saved.content_hash != corpus.vocab.content_hash:
       raise ValueError(
         f'The vocabulary of corpus {corpus.name!r} ({len(corpus.vocab)} '
         f'entries, {corpus.vocab.content_hash[:12]}) is not the one that the '
@@ -70,9 +70,9 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> data.Corpus:
       )
   os.makedirs(workdir, exist_ok=True)
   with held(workdir):
-    if not is_trained or not os.path.exists(vocab_path):
+    if not trained or not os.path.exists(vocab_path):
       corpus.vocab.save(vocab_path)
-    if not is_trained or not os.path.exists(config_path):
+    if not trained or not os.path.exists(config_path):
       # Last: it says that there is a run.
       writers.write_json(config_path, config_lib.flatten(config))
   return corpus
@@ -124,7 +124,7 @@ def check_folder(config: ml_collections.ConfigDict, workdir: str) -> bool:
   if 'model.kind' not in theirs:
     raise ValueError(f'{path} is no config of a run. Take another --workdir.')
   differing = config_lib.differences(config_lib.flatten(config), theirs)
-  if differing and _is_trained(workdir):
+  if differing and is_trained(workdir):
     raise ValueError(
       f'{workdir} holds a run of another config. Take another --workdir, or '
       'the config it was begun with:\n  ' + '\n  '.join(differing)
@@ -132,7 +132,7 @@ def check_folder(config: ml_collections.ConfigDict, workdir: str) -> bool:
   return not differing
 
 
-def _is_trained(workdir: str) -> bool:
+def is_trained(workdir: str) -> bool:
   """Whether the folder has what a run of another config would spoil."""
   made = checkpoint_dir(workdir), _path(workdir, 'ngrams.npz')
   return any(map(os.path.exists, made))

@@ -23,7 +23,7 @@ LENGTHS = np.int32([4, 2, 6, 1, 5])
 ROWS = np.int32([2, 0, batches.BLANK, 4, 1])
 REAL = ROWS != batches.BLANK
 LATENTS = 3
-SAMPLES = 7
+SAMPLES = 9
 
 
 def make_split():
