@@ -80,6 +80,7 @@ class DecodeTest(parameterized.TestCase):
     self.assertNotIn(vocab.UNK, none)
 
 
+@pytest.mark.slow
 class PosteriorTest(absltest.TestCase):
   def test_is_the_mean_or_a_sample_of_it(self):
     run = make_run('sentence_vae')

@@ -41,6 +41,7 @@ LAYERS = {
     'config_lib',
     'data',
     'evaluate',
+    'judge',
     'train',
     'training',
   },

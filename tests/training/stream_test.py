@@ -485,6 +485,7 @@ class TrainingTest(parameterized.TestCase):
         value, (float(reading.total) + 1.5 * penalty) / B, rtol=1e-6
       )
 
+  @pytest.mark.slow
   def test_penalties_are_of_what_is_dropped_and_of_what_is_not(self):
     # Merity et al., arXiv:1708.01009: activations as the output layer reads
     # them, their changes as the recurrence gives them.

@@ -284,6 +284,7 @@ class SentenceVaeTest(parameterized.TestCase):
         new['rate_control'][name], value, rtol=64 * EPS
       )
 
+  @pytest.mark.slow
   def test_weights_of_the_decoder_are_dropped_once_for_all_steps(self):
     model = Model('sentence_vae', **{'dropout.weight': 0.5})
     loss, _ = model.loss()
@@ -424,6 +425,7 @@ class SentenceVaeTest(parameterized.TestCase):
     self.assertEqual(*figures)
 
 
+@pytest.mark.slow
 class BatchNormTest(absltest.TestCase):
   def test_the_loss_is_of_means_normalised_over_the_batch(self):
     scale = 0.7
@@ -487,6 +489,7 @@ class BatchNormTest(absltest.TestCase):
     self.assertGreater(abs(figures[0] - figures[1]), 1e-2)
 
 
+@pytest.mark.slow
 class LearntPriorTest(absltest.TestCase):
   """A mixture of Gaussians, its weights unequal, against float64."""
 
