@@ -675,21 +675,10 @@ TECHNIQUES = {
 }
 
 
-# Those that have code of their own; the others combine it.
-FIRST = 'batch_norm', 'planar', 'von_mises_fisher', 'mixture', 'lagrangian'
-
-
+@pytest.mark.slow
 class TechniquesTest(parameterized.TestCase):
-  @parameterized.parameters(*FIRST)
+  @parameterized.parameters(*TECHNIQUES)
   def test_trains_and_is_evaluated(self, name):
-    self.check(name)
-
-  @parameterized.parameters(*sorted(set(TECHNIQUES) - set(FIRST)))
-  @pytest.mark.slow
-  def test_so_does_every_other(self, name):
-    self.check(name)
-
-  def check(self, name):
     overrides, least = TECHNIQUES[name]
     config = make_config('sentence_vae', **overrides)
     task = tasks.build(config, VOCAB)
