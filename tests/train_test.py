@@ -53,6 +53,24 @@ class Killed(Exception):
   pass
 
 
+def train_until(config, workdir, validations):
+  """Is killed at that validation; returns the state that it was given."""
+  take, states = validation.take, []
+
+  def killing(config, task, tx, state, *rest):
+    states.append(state)
+    if len(states) == validations:
+      raise Killed
+    return take(config, task, tx, state, *rest)
+
+  with (
+    mock.patch.object(validation, 'take', killing),
+    pytest.raises(Killed),
+  ):
+    train.train(config, workdir)
+  return states[-1]
+
+
 class RecordTest(parameterized.TestCase):
   @parameterized.parameters(
     (0.05, 4, True),
@@ -91,19 +109,7 @@ class RowsTest(parameterized.TestCase):
     config = row_config(row)
     whole, killed = (self.create_tempdir().full_path for _ in range(2))
     train.train(config, whole)
-    take, calls = validation.take, []
-
-    def killing(*args):
-      calls.append(args)
-      if len(calls) == 2:
-        raise Killed
-      return take(*args)
-
-    with (
-      mock.patch.object(validation, 'take', killing),
-      self.assertRaises(Killed),
-    ):
-      train.train(config, killed)
+    train_until(config, killed, 2)
     train.train(config, killed)
     self.assertEqual(final_state(config, killed), final_state(config, whole))
     self.assertEqual(metrics(killed), metrics(whole))
@@ -131,21 +137,9 @@ class RowsTest(parameterized.TestCase):
     config_lib.validate(config)
     whole, killed = (self.create_tempdir().full_path for _ in range(2))
     train.train(config, whole)
-    take, calls = validation.take, []
-
-    def killing(*args):
-      calls.append(args)
-      if len(calls) == 6:
-        raise Killed
-      return take(*args)
-
-    with (
-      mock.patch.object(validation, 'take', killing),
-      self.assertRaises(Killed),
-    ):
-      train.train(config, killed)
+    state = train_until(config, killed, 6)
     # Averaging had begun, so that there was something to lose.
-    self.assertGreater(int(calls[-1][3].opt_state.count), 0)
+    self.assertGreater(int(state.opt_state.count), 0)
     train.train(config, killed)
     self.assertEqual(final_state(config, killed), final_state(config, whole))
     self.assertEqual(metrics(killed), metrics(whole))
