@@ -427,8 +427,8 @@ def _add(
   if is_more and 'outdated' not in kept['rows'][row]:
     logging.info('%s: kept the figures of more seeds.', row)
     return
-  # A remark, and a curve, were of the figures before.
-  for name in ('note', 'curve', 'outdated'):
+  # A remark, a curve and how it was judged were of the figures before.
+  for name in ('note', 'curve', 'outdated', 'judged_by'):
     kept['rows'][row].pop(name, None)
   last, described = results[-1]['environment'], results[-1]['config']
   commits = [commit for result in results for commit in result['commits']]
@@ -446,11 +446,6 @@ def _add(
     },
     'config': f'configs/{table}.py:row={row}',
     'settings': _settings(described),
-    **(
-      {'judged_by': _settings(results[-1]['judged_by'])}
-      if 'judged_by' in results[-1]
-      else {}
-    ),
     'model': described['model.kind'],
     'command': tables.command(table, [row], len(results) + len(failed)),
     'commits': list(dict.fromkeys(commits)),
@@ -461,6 +456,9 @@ def _add(
     'environment': last,
     'diverged_seeds': list(failed),
   }
+  if 'judged_by' in results[-1]:
+    judged_by = _settings(results[-1]['judged_by'])
+    kept['rows'][row]['judged_by'] = judged_by
   if curve:
     kept['rows'][row]['curve'] = curve
   _write(kept)

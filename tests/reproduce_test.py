@@ -470,6 +470,11 @@ class ReproduceTest(parameterized.TestCase):
       self.assertTrue(
         reproduce._kept('toy', defined)['rows']['vae_a_1']['outdated']
       )
+      # Figures that are not judged do not keep how others were.
+      unjudged = {k: v for k, v in done.items() if k != 'judged_by'}
+      reproduce._add('toy', defined, 'vae_a_1', [unjudged], [], [])
+      row = reproduce._kept('toy', defined)['rows']['vae_a_1']
+      self.assertNotIn('judged_by', row)
 
   def test_what_is_gone_is_not_trained_again_to_be_judged(self):
     config = reproduce.load('toy')['get_config']('row=vae_a_1')
