@@ -1,0 +1,1 @@
+"""Configs: the schema engine, the argument after the colon, the reference."""
