@@ -10,7 +10,6 @@ import numpy as np
 from rich import console as rich_console
 from rich import table as rich_table
 
-from rnnvae_jax import data
 from rnnvae_jax.analysis import (
   activations,
   agreement,
@@ -18,6 +17,7 @@ from rnnvae_jax.analysis import (
   lstm_backward,
   plots,
 )
+from rnnvae_jax.data import corpora
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.training import runs, writers
 
@@ -50,7 +50,7 @@ def trace(config: Any, workdir: str) -> dict[str, Any]:
     )
   settings = config.trace
   if settings.input:
-    text = '\n'.join(data.read_lines(settings.input))
+    text = '\n'.join(corpora.read_lines(settings.input))
     tokens = run.vocab.encode(runs.protocol(run).tokenise(text))
   else:
     split = runs.build_corpus(config, run.vocab).splits['valid']
@@ -124,7 +124,7 @@ def agree(config: Any, workdir: str) -> list[dict[str, float]]:
   if run.task.latents is not None or run.vocab.kind != 'word':
     raise ValueError('Agreement is tested of language models of words.')
   items = agreement.items(run.vocab.tokens)
-  begin = data.begin_mark(run.vocab, config.corpus.stream)
+  begin = corpora.begin_mark(run.vocab, config.corpus.stream)
 
   @jax.jit
   def last_log_probs(params, tokens):

@@ -9,14 +9,13 @@ import numpy as np
 from rich import console as rich_console
 from rich import table as rich_table
 
-from rnnvae_jax import data
-from rnnvae_jax.data import corpora
+from rnnvae_jax.data import corpora, formats
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.training import evaluation, progress, runs, validation, writers
 
 
 def evaluate(
-  config: Any, workdir: str, corpus: data.Corpus | None = None
+  config: Any, workdir: str, corpus: corpora.Corpus | None = None
 ) -> dict[str, dict[str, Any]]:
   """Evaluates the best checkpoint on the configured splits.
 
@@ -44,7 +43,7 @@ def evaluate(
   is_own = os.path.realpath(own) == os.path.realpath(config.corpus.name)
   keys = {
     name: name if is_own else f'{name} of {config.corpus.name}'
-    for name in corpora.SPLITS
+    for name in formats.SPLITS
   }
   for name in names:
     results[keys[name]] = evaluate_split(run, corpus, name)
@@ -55,7 +54,7 @@ def evaluate(
 
 
 def evaluate_split(
-  run: runs.Run, corpus: data.Corpus, name: str
+  run: runs.Run, corpus: corpora.Corpus, name: str
 ) -> dict[str, Any]:
   """The figures of one split; nats per sentence unless named otherwise.
 
@@ -104,7 +103,7 @@ def evaluate_split(
   return summary | {'seconds': round(time.time() - start, 1)}
 
 
-def _characters(vocab: vocab_lib.Vocabulary, split: data.Split) -> int:
+def _characters(vocab: vocab_lib.Vocabulary, split: corpora.Split) -> int:
   """Of a text without ends, whose bytes may be several to a character."""
   if vocab.kind == 'character':
     return len(split.tokens)

@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax import data
-from rnnvae_jax.data import batches
+from rnnvae_jax.data import batches, corpora
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.ops import noise, sampling
 from rnnvae_jax.training import runs, tasks, validation, writers
@@ -142,7 +141,7 @@ def prior_samples(
   return decode(run, latents, temperature, forbid_unk, prime)
 
 
-def posterior(run: runs.Run, split: data.Split) -> jax.Array:
+def posterior(run: runs.Run, split: corpora.Split) -> jax.Array:
   """z of each sentence, float[N, Z]: the posterior's mean, or a sample of it.
 
   Raises:
@@ -200,7 +199,7 @@ def decode(
   begun = run.vocab.encode(runs.protocol(run).tokenise(prime))
   if vocab_lib.UNK in begun:
     logging.warning('Of %r some is not in the vocabulary.', prime)
-  bos = data.begin_mark(run.vocab, run.config.corpus.stream)
+  bos = corpora.begin_mark(run.vocab, run.config.corpus.stream)
   marked = np.concatenate([[bos], begun])
 
   @functools.partial(jax.jit, static_argnames='max_length')
@@ -321,20 +320,20 @@ def _key(run: runs.Run) -> jax.Array:
   return jax.random.key(run.config.generate.seed)
 
 
-def _read(run: runs.Run) -> data.Split:
+def _read(run: runs.Run) -> corpora.Split:
   """The input lines through the run's protocol and vocabulary, uncut."""
   source = run.config.generate.input
   if source == '-' and sys.stdin.isatty():
     print('Lines from the terminal; Ctrl-D ends them.', file=sys.stderr)
-  return data.encode_lines(
-    data.read_lines(source),
+  return corpora.encode_lines(
+    corpora.read_lines(source),
     runs.protocol(run).name,
     run.vocab,
     stream=run.config.corpus.stream,
   )
 
 
-def _texts(run: runs.Run, split: data.Split) -> Iterable[str]:
+def _texts(run: runs.Run, split: corpora.Split) -> Iterable[str]:
   for start, length in zip(split.offsets, split.lengths, strict=True):
     yield _text(run, split.tokens[start : start + length])
 

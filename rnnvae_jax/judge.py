@@ -9,8 +9,9 @@ import numpy as np
 from rich import console as rich_console
 from rich import table as rich_table
 
-from rnnvae_jax import config_lib, data, generate
+from rnnvae_jax import config_lib, generate
 from rnnvae_jax.analysis import overlap
+from rnnvae_jax.data import corpora
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.training import (
   evaluation,
@@ -28,7 +29,7 @@ SELF_BLEU = 200
 
 
 def judge(
-  config: Any, workdir: str, corpus: data.Corpus | None = None
+  config: Any, workdir: str, corpus: corpora.Corpus | None = None
 ) -> dict[str, Any]:
   """Judges samples of the prior, and reconstructions, of the best checkpoint.
 
@@ -73,9 +74,9 @@ def judge(
     config.corpus.max_length,
     int(np.max(corpus.splits['train'].lengths)),
   )
-  samples = data.split_of(
+  samples = corpora.split_of(
     generate.prior_samples(run, num_samples, 1.0, forbid_unk=False),
-    data.begin_mark(run.vocab, config.corpus.stream),
+    corpora.begin_mark(run.vocab, config.corpus.stream),
   )
   words = _words(run.vocab, samples)
   training = _words(run.vocab, corpus.splits['train'])
@@ -96,7 +97,7 @@ def judge(
       run, generate.posterior(run, split), 0.0, forbid_unk=False
     )
     judged['reconstruction_bleu'] = overlap.bleu(
-      _words(run.vocab, data.split_of(ids)), _words(run.vocab, split)
+      _words(run.vocab, corpora.split_of(ids)), _words(run.vocab, split)
     )
     judged['beam_size'] = generate_config.beam_size
     judged['length_penalty'] = generate_config.length_penalty
@@ -110,7 +111,7 @@ def judge(
 
 
 def perplexities(
-  config: Any, corpus: data.Corpus, samples: data.Split
+  config: Any, corpus: corpora.Corpus, samples: corpora.Split
 ) -> dict[str, Any]:
   """Forward and reverse perplexity of samples, and of real text; see `judge`.
 
@@ -144,7 +145,7 @@ def perplexities(
     (some, {'real_reverse': held_out}),
   ):
     splits = {'train': read, 'valid': corpus.splits['valid']}
-    text = data.Corpus(corpus.name, corpus.protocol, corpus.vocab, splits)
+    text = corpora.Corpus(corpus.name, corpus.protocol, corpus.vocab, splits)
     (result,) = population.train([critic], text, size=1)
     if result.params is None:
       raise FloatingPointError(
@@ -161,17 +162,19 @@ def perplexities(
   return figures | {'critic_steps': steps}
 
 
-def _drawn(split: data.Split, count: int, seed: int) -> data.Split:
+def _drawn(split: corpora.Split, count: int, seed: int) -> corpora.Split:
   """That many of its sentences without replacement, or all if it has fewer."""
   order = np.random.default_rng(seed).permutation(len(split))[:count]
-  return data.split_of([split.sentence(i) for i in order], split.bos)
+  return corpora.split_of([split.sentence(i) for i in order], split.bos)
 
 
-def _held_out(corpus: data.Corpus) -> data.Split:
+def _held_out(corpus: corpora.Corpus) -> corpora.Split:
   return corpus.splits.get('test', corpus.splits['valid'])
 
 
-def _words(vocab: vocab_lib.Vocabulary, split: data.Split) -> list[list[str]]:
+def _words(
+  vocab: vocab_lib.Vocabulary, split: corpora.Split
+) -> list[list[str]]:
   """The tokens of each sentence, eos left out."""
   return [vocab.decode(split.sentence(i)[:-1]) for i in range(len(split))]
 

@@ -16,7 +16,8 @@ from rnnvae_jax import errors
 class Registry(Mapping[str, ModuleType]):
   """The modules of a package by name, each imported when it is first asked for.
 
-  Modules whose name begins with an underscore are private to the package.
+  The module `base` holds the contract that the others fulfil; it is no member,
+  nor are modules whose name begins with an underscore.
   """
 
   def __init__(self, package: str, kind: str):
@@ -33,7 +34,9 @@ class Registry(Mapping[str, ModuleType]):
   def _names(self) -> tuple[str, ...]:
     path = importlib.import_module(self._package).__path__
     names = (module.name for module in pkgutil.iter_modules(path))
-    return tuple(sorted(name for name in names if not name.startswith('_')))
+    return tuple(
+      sorted(n for n in names if n != 'base' and not n.startswith('_'))
+    )
 
   def __getitem__(self, name: str) -> ModuleType:
     """The module of that name.

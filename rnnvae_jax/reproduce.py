@@ -27,8 +27,9 @@ from absl import logging
 import jax
 import numpy as np
 
-from rnnvae_jax import config_lib, data, errors, evaluate, judge, train
+from rnnvae_jax import config_lib, errors, evaluate, judge, train
 from rnnvae_jax.analysis import tables
+from rnnvae_jax.data import corpora
 from rnnvae_jax.training import (
   checkpoints,
   environment,
@@ -325,7 +326,7 @@ def _train_together(configs: Mapping[str, Any], deadline: float) -> None:
         _keep_record(folder, record)
 
 
-def _evaluate(config, workdir: str, corpus: data.Corpus) -> dict[str, Any]:
+def _evaluate(config, workdir: str, corpus: corpora.Corpus) -> dict[str, Any]:
   metrics: dict[str, float] = {}
   samples = config.evaluate.iw_samples
   for split in filter(corpus.splits.get, _SPLITS):
@@ -341,7 +342,7 @@ def _evaluate(config, workdir: str, corpus: data.Corpus) -> dict[str, Any]:
   return metrics
 
 
-def _judge(config, workdir: str, corpus: data.Corpus) -> dict[str, float]:
+def _judge(config, workdir: str, corpus: corpora.Corpus) -> dict[str, float]:
   """What it writes: of the samples, and the reconstructions of a split."""
   split = 'test' if 'test' in corpus.splits else 'valid'
   config.evaluate.split = split

@@ -10,8 +10,7 @@ from clu import parameter_overview
 import jax
 import numpy as np
 
-from rnnvae_jax import data
-from rnnvae_jax.data import feed
+from rnnvae_jax.data import corpora, feed
 from rnnvae_jax.training import (
   checkpoints,
   optimizers,
@@ -36,7 +35,7 @@ _KEEP_EVERY = 600.0
 
 def train(
   config: Any, workdir: str, deadline: float = float('inf')
-) -> data.Corpus | None:
+) -> corpora.Corpus | None:
   """Trains, or goes on training, the run in `workdir`.
 
   A kill at any moment loses the steps since the last checkpoint, which is of
@@ -68,7 +67,7 @@ def train(
 
 
 def _train(
-  config: Any, workdir: str, corpus: data.Corpus, deadline: float
+  config: Any, workdir: str, corpus: corpora.Corpus, deadline: float
 ) -> bool:
   """Returns whether it came to the end before the deadline."""
   start_time = time.time()

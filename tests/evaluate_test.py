@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnvae_jax import config_lib, data, evaluate
-from rnnvae_jax.data import vocab
+from rnnvae_jax import config_lib, evaluate
+from rnnvae_jax.data import corpora, vocab
 from rnnvae_jax.training import runs, tasks
 
 pytestmark = pytest.mark.usefixtures('compile_once')
@@ -41,8 +41,8 @@ class EvaluateSplitTest(absltest.TestCase):
     return runs.Run(config, words, task, params, {}, 'none')
 
   def figures(self, run, bos):
-    split = data.split_of([np.array(s) for s in SENTENCES], bos)
-    corpus = data.Corpus('toy', 'mikolov', run.vocab, {'test': split})
+    split = corpora.split_of([np.array(s) for s in SENTENCES], bos)
+    corpus = corpora.Corpus('toy', 'mikolov', run.vocab, {'test': split})
     return evaluate.evaluate_split(run, corpus, 'test')
 
   def nats(self, run, carry, before, sentence):
@@ -76,7 +76,7 @@ class EvaluateSplitTest(absltest.TestCase):
     for protocol in ('bytes', 'characters'):
       run = self.run_of(**{'corpus.stream': True, 'corpus.protocol': protocol})
       path = self.create_tempfile(content=text * 9).full_path
-      corpus = data.build(path, protocol=protocol, stream=True)
+      corpus = corpora.build(path, protocol=protocol, stream=True)
       task = tasks.build(run.config, len(corpus.vocab))
       params = jax.jit(task.init)(jax.random.key(0))
       run = run._replace(vocab=corpus.vocab, task=task, params=params)

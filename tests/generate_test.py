@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnvae_jax import config_lib, data, evaluate, generate
-from rnnvae_jax.data import vocab
+from rnnvae_jax import config_lib, evaluate, generate
+from rnnvae_jax.data import corpora, vocab
 from rnnvae_jax.training import runs, tasks
 
 pytestmark = pytest.mark.usefixtures('compile_once')
@@ -85,7 +85,7 @@ class PosteriorTest(absltest.TestCase):
   def test_is_the_mean_or_a_sample_of_it(self):
     run = make_run('sentence_vae')
     count = 600
-    split = data.split_of([run.vocab.encode(['a', 'b', 'e'])] * count)
+    split = corpora.split_of([run.vocab.encode(['a', 'b', 'e'])] * count)
     mean = np.asarray(generate.posterior(run, split))
     np.testing.assert_allclose(mean, np.tile(mean[:1], (count, 1)), rtol=1e-5)
     run.config.generate.posterior_sample = True
@@ -129,8 +129,8 @@ class ScoreTest(absltest.TestCase):
 
   def test_a_vae_says_the_importance_weighted_bound(self):
     run = make_run('sentence_vae')
-    split = data.encode_lines(LINES, 'mikolov', run.vocab)
-    corpus = data.Corpus('toy', 'mikolov', run.vocab, {'test': split})
+    split = corpora.encode_lines(LINES, 'mikolov', run.vocab)
+    corpus = corpora.Corpus('toy', 'mikolov', run.vocab, {'test': split})
     figures = evaluate.evaluate_split(run, corpus, 'test')
     got = float(np.mean(self.score(run)))
     self.assertAlmostEqual(got, figures['iwae_nll'], delta=1e-3)

@@ -4,14 +4,15 @@ from absl.testing import absltest
 import numpy as np
 import pytest
 
-from rnnvae_jax import config_lib, data, judge
+from rnnvae_jax import config_lib, judge
+from rnnvae_jax.data import corpora
 from rnnvae_jax.training import runs
 
 
 class DrawnTest(absltest.TestCase):
   def test_are_as_many_sentences_of_the_split_none_of_them_twice(self):
     sentences = [np.int32([4 + i, 5, 2]) for i in range(9)]
-    split = data.split_of(sentences)
+    split = corpora.split_of(sentences)
     first = lambda some: [int(some.sentence(i)[0]) for i in range(len(some))]
     some = first(judge._drawn(split, 4, seed=0))
     self.assertLen(set(some), 4)
@@ -32,7 +33,7 @@ class CriticsTest(absltest.TestCase):
     corpus = runs.build_corpus(config)
     valid, test = (corpus.splits[name] for name in ('valid', 'test'))
     # Samples as good as real text: both figures are those of a language model.
-    samples = data.split_of([valid.sentence(i)[:-1] for i in range(600)])
+    samples = corpora.split_of([valid.sentence(i)[:-1] for i in range(600)])
     got = judge.perplexities(config, corpus, samples)
     for name, scored in (
       ('forward', samples),

@@ -60,8 +60,9 @@ def one_of(key: str, *values: Any) -> Condition:
   listed = ' or '.join(map(repr, values))
   return Condition(
     lambda flat: key not in flat or flat[key] in values,
-    lambda flat: f'it is read only with config.{key} = {listed}, '
-    f'which is {flat[key]!r}',
+    lambda flat: (
+      f'it is read only with config.{key} = {listed}, which is {flat[key]!r}'
+    ),
     f'`{key}` = {listed}',
   )
 
@@ -80,8 +81,9 @@ def is_set(key: str) -> Condition:
   """The key is read where another one is not 0, empty or False."""
   return Condition(
     lambda flat: key not in flat or bool(flat[key]),
-    lambda flat: f'it is read only where config.{key} is set, '
-    f'which is {flat[key]!r}',
+    lambda flat: (
+      f'it is read only where config.{key} is set, which is {flat[key]!r}'
+    ),
     f'`{key}` is set',
   )
 
@@ -90,8 +92,9 @@ def is_unset(key: str) -> Condition:
   """The key is read where another one is 0, empty or False."""
   return Condition(
     lambda flat: key not in flat or not flat[key],
-    lambda flat: f'it is read only where config.{key} is not set, '
-    f'which is {flat[key]!r}',
+    lambda flat: (
+      f'it is read only where config.{key} is not set, which is {flat[key]!r}'
+    ),
     f'`{key}` is not set',
   )
 
@@ -314,8 +317,12 @@ def _check_value(key: Key, value: Any) -> None:
     else:
       bound = f'{low} to {high}'
     # Of NaN, which no bound lets through, no value is the nearest.
-    nearest = '' if value != value else (
-      f' Nearest legal value: {type(key.default)(low if is_low else high)}.'
+    nearest = (
+      ''
+      if value != value
+      else (
+        f' Nearest legal value: {type(key.default)(low if is_low else high)}.'
+      )
     )
     raise ValueError(
       f'config.{key.name} = {value!r} is out of range: {bound}.{nearest}'

@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax import data
-from rnnvae_jax.data import vocab
+from rnnvae_jax.data import corpora, vocab
 
 _WASTE = 0.05  # Of work on padding that more static shapes would save.
 BLANK = -1  # A row that holds no sentence: the mask is False throughout.
@@ -45,7 +44,7 @@ class Plan(NamedTuple):
 
 
 class DeviceSplit(NamedTuple):
-  """A split as arrays on the device; see `data.Split`."""
+  """A split as arrays on the device; see `corpora.Split`."""
 
   tokens: jax.Array  # int32[total]
   offsets: jax.Array  # int32[sentences]
@@ -54,7 +53,7 @@ class DeviceSplit(NamedTuple):
   bos: jax.Array  # int32[], the input before the first token.
 
 
-def put(split: data.Split) -> DeviceSplit:
+def put(split: corpora.Split) -> DeviceSplit:
   """Copies a split to the device."""
   return DeviceSplit(
     jnp.asarray(split.tokens),
@@ -209,7 +208,7 @@ class Schedule:
     epoch, start = divmod(first, self.steps_per_epoch)
     return _run_of(self._epoch, epoch, start, count)
 
-  def put(self, split: data.Split) -> DeviceSplit:
+  def put(self, split: corpora.Split) -> DeviceSplit:
     """What `gather` reads."""
     return put(split)
 
@@ -332,7 +331,7 @@ class StreamSchedule:
       epoch += 1
     return _run_of(self._epoch, epoch, first - self._steps_before(epoch), count)
 
-  def put(self, split: data.Split) -> DeviceSplit:
+  def put(self, split: corpora.Split) -> DeviceSplit:
     """What `gather_windows` reads: the text, a part of it for each row."""
     offsets = np.arange(self._batch_size) * self._part
     lengths = np.clip(len(split.tokens) - offsets, 0, self._part)

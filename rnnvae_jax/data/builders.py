@@ -23,7 +23,7 @@ from absl import logging
 import requests
 import tensorflow_datasets as tfds
 
-from rnnvae_jax.data import corpora, protocols
+from rnnvae_jax.data import formats, protocols
 
 SPLITS = ('train', 'valid', 'test')
 _ENVIRONMENT = 'RNNVAE_DATA_DIR'
@@ -252,7 +252,7 @@ class RnnvaeTinyShakespeare(_Builder):
   def _records(self, *paths):
     (path,) = paths
     with open(path, encoding='utf-8', newline='') as f:
-      parts = corpora.cut(f.read(), valid_share=0.1, test_share=0.0)
+      parts = formats.cut(f.read(), valid_share=0.1, test_share=0.0)
     for split, part in parts.items():
       for line in part.split('\n'):
         yield split, {'text': line}

@@ -1,205 +1,317 @@
-"""Raw text by name or from a folder, as records per split.
+"""Corpora as arrays of token ids, ready to be batched.
 
-A folder holds `train.txt`, `valid.txt` and `test.txt`, each optionally `.gz`
-and with a name before (`yahoo.train.txt`), in UTF-8. A line is a sentence;
-under the protocol `plain` it may be a whole paragraph, which is then split into
-sentences. In a labelled folder a label and a tab come first. A single text file
-is cut into splits: its first part trains. What is not text is refused with the
-path and, where there is one, the line.
+  text --corpora--> records --protocols--> tokens --vocab--> ids and lengths
+
+Named corpora:
+
+  wikipedia_sample  articles of the English Wikipedia, part of gensim
+  lee               news, part of gensim
+  grammar           synthetic; entropy and latent factors are known
+  ptb               Penn Treebank, from local files or a public mirror
+  politicians       tweets with author and party, from a local file
+  tiny_shakespeare  plays, from a local file or a public one
 """
 
-import codecs
-import gzip
-import os
-import sys
-import zlib
+from collections.abc import Mapping, Sequence
+import dataclasses
+import itertools
+
+import numpy as np
 
 from rnnvae_jax import errors
-from rnnvae_jax.data import grammar
+from rnnvae_jax.data import formats, protocols
+from rnnvae_jax.data import vocab as vocab_lib
 
-SPLITS = ('train', 'valid', 'test')
-
-# Each with the protocol it is usually read under.
-_PROTOCOLS = {
-  'wikipedia_sample': 'plain',
-  'lee': 'plain',
-  'grammar': 'mikolov',
-  'ptb': 'tweet',
-  'politicians': 'tweet',
-  'tiny_shakespeare': 'characters',
-}
-NAMES = tuple(_PROTOCOLS)
+read_lines = formats.read_lines
 
 
-def check_name(name_or_folder: str) -> None:
-  """Raises ValueError for what is neither a corpus nor a folder."""
-  if not name_or_folder:
-    raise ValueError(
-      'This config wants a corpus, after its colon or as config.corpus.name: a '
-      'folder with train.txt, valid.txt and test.txt, a text file, or one of '
-      f'{", ".join(NAMES)}.'
-    )
-  if name_or_folder not in NAMES and not os.path.exists(name_or_folder):
-    raise ValueError(
-      errors.unknown('config.corpus.name', name_or_folder, NAMES)
-      + ' A folder with train.txt, valid.txt and test.txt would do as well, or '
-      'a text file, but there is neither at that path.'
-    )
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """Sentences of a split, one after the other.
+
+  A stream of characters or bytes is one long sentence without EOS.
+
+  Attributes:
+    tokens: int32[sum(lengths)], the ids of each sentence and EOS.
+    offsets: int32[N], where each sentence starts.
+    lengths: int32[N], its number of tokens, EOS counted.
+    num_truncated: sentences that were cut to the maximal length.
+    num_empty: blank lines, which are no sentences.
+    labels: what is known of each sentence besides its text, such as its author:
+      N values each.
+    bos: the id that is read before the first token; see `begin_mark`.
+  """
+
+  tokens: np.ndarray
+  offsets: np.ndarray
+  lengths: np.ndarray
+  num_truncated: int
+  num_empty: int
+  labels: Mapping[str, tuple[str, ...]]
+  bos: int = vocab_lib.BOS
+
+  def __len__(self) -> int:
+    return len(self.lengths)
+
+  @property
+  def ends(self) -> bool:
+    """Whether EOS is behind each sentence."""
+    return bool(self.tokens[-1] == vocab_lib.EOS)
+
+  def sentence(self, i: int) -> np.ndarray:
+    """The ids of sentence i: int32[lengths[i]]."""
+    return self.tokens[self.offsets[i] :][: self.lengths[i]]
 
 
-def default_protocol(name_or_folder: str) -> str:
-  """The protocol that a corpus is read under unless the config names one."""
-  return _PROTOCOLS.get(name_or_folder, 'plain')
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+  """A corpus under a protocol.
+
+  Attributes:
+    name: of the corpus, or its folder.
+    protocol: its name in `protocols.PROTOCOLS`.
+    vocab: of the training text, unless it was given.
+    splits: 'train', 'valid' and mostly 'test'.
+  """
+
+  name: str
+  protocol: str
+  vocab: vocab_lib.Vocabulary
+  splits: dict[str, Split]
+
+  def summary(self) -> str:
+    """A line on the corpus and one on each split."""
+    lines = [
+      f'{self.name} ({self.protocol}): {len(self.vocab):,} {self.vocab.kind}s '
+      'in the vocabulary'
+    ]
+    for name, split in self.splits.items():
+      unknown_rate = np.mean(split.tokens == vocab_lib.UNK)
+      lines.append(
+        f'  {name:5} {len(split):7,} sentences {len(split.tokens):10,} tokens '
+        f'({len(split.tokens) / len(split):.3f} a sentence, {unknown_rate:.2%} '
+        f'unknown), {split.num_truncated:,} cut, {split.num_empty:,} blank'
+      )
+    return '\n'.join(lines)
 
 
-def read(
-  name_or_folder: str,
+def build(
+  corpus_name: str,
+  protocol: str = '',
+  max_length: int = 0,
+  vocab_size: int = 0,
+  min_count: int = 0,
   data_dir: str | None = None,
+  vocab: vocab_lib.Vocabulary | None = None,
   labelled: bool = False,
+  stream: bool = False,
   valid_share: float = 0.1,
   test_share: float = 0.0,
-) -> dict[str, list[dict[str, str]]]:
-  """The records of each split.
+) -> Corpus:
+  """Reads, tokenises and encodes a corpus.
 
   Args:
-    name_or_folder: one of `NAMES`, a folder or a file; a name comes first.
-    data_dir: where raw files of named corpora lie; $RNNVAE_DATA_DIR if None.
+    corpus_name: one of `formats.NAMES`, or a folder.
+    protocol: a key of `protocols.PROTOCOLS`; '' is the corpus' own.
+    max_length: tokens of the longest sentence, EOS counted. A longer one is cut
+      to `max_length - 1` tokens and EOS, never dropped. 0 is no limit.
+    vocab_size: the largest vocabulary, its 4 marks counted; 0 is no limit.
+    min_count: words seen less often in the training text are unknown; 0 is what
+      the protocol says.
+    data_dir: where raw files lie; $RNNVAE_DATA_DIR if None.
+    vocab: used as it is, instead of one of the training text.
     labelled: lines of a folder begin with a label and a tab.
-    valid_share: of a file's characters, that validate.
-    test_share: of its characters, the last ones, that test; 0: there is no
-      such split.
-
-  Returns:
-    By split, records with the key 'text' and the corpus' labels, if any.
+    stream: the lines of a split are one text: no sentence is cut, and of
+      characters or bytes the line ends are tokens and nothing ends.
+    valid_share: see `formats.read`.
+    test_share: likewise.
 
   Raises:
-    FileNotFoundError: a file is missing.
-    PermissionError: a corpus cannot be prepared where it should.
-    ValueError: an unknown name, or a file that is not the expected text.
+    FileNotFoundError, PermissionError: see `formats.read`.
+    ValueError: an illegal argument, a file that is not the expected text, a
+      split without a sentence, or counts that are not those of the protocol.
   """
-  check_name(name_or_folder)
-  if labelled and not os.path.isdir(name_or_folder):
-    raise ValueError(
-      f'config.corpus.labelled is for folders; {name_or_folder!r} has labels '
-      'of its own, or none.'
-    )
-  if name_or_folder == 'grammar':
-    return grammar.splits()
-  if name_or_folder in NAMES:
-    from rnnvae_jax.data import builders  # TFDS is needed for nothing else.
-
-    return builders.load(name_or_folder, data_dir)
-  if os.path.isfile(name_or_folder):
-    text = '\n'.join(read_lines(name_or_folder)) + '\n'
-    parts = cut(text, valid_share, test_share)
-    return {
-      split: [{'text': line} for line in part.split('\n')]
-      for split, part in parts.items()
+  formats.check_name(corpus_name)
+  rules = _rules(protocol or formats.default_protocol(corpus_name))
+  max_length = 0 if stream else max_length
+  _check(rules, max_length, vocab)
+  records = formats.read(
+    corpus_name, data_dir, labelled, valid_share, test_share
+  )
+  if stream and rules.kind != 'word':
+    texts = {s: _one_text(r, rules) for s, r in records.items()}
+  else:
+    texts = {
+      s: _tokenise(f'{corpus_name}, {s}', r, rules) for s, r in records.items()
     }
-  as_record = _labelled if labelled else lambda line, where: {'text': line}
-  return {
-    split: [
-      as_record(line, f'{path}, line {number}')
-      for number, line in enumerate(read_lines(path), 1)
-    ]
-    for split, path in _split_paths(name_or_folder).items()
+  is_protocols_own = vocab is None and not (vocab_size or min_count)
+  if vocab is None:
+    vocab = vocab_lib.Vocabulary.build(
+      rules.kind,
+      texts['train'].sentences,
+      min_count or rules.min_count,
+      vocab_size,
+    )
+  protocols.check_counts(
+    corpus_name,
+    rules.name,
+    max_length,
+    {s: text.lengths() for s, text in texts.items()},
+    len(vocab) if is_protocols_own else None,
+  )
+  splits = {
+    s: _encode(text, vocab, max_length, stream) for s, text in texts.items()
   }
+  return Corpus(corpus_name, rules.name, vocab, splits)
 
 
-def cut(text: str, valid_share: float, test_share: float) -> dict[str, str]:
-  """A text's splits: the first part trains, then these shares of it follow.
+def encode_lines(
+  lines: Sequence[str],
+  protocol: str,
+  vocab: vocab_lib.Vocabulary,
+  stream: bool = False,
+) -> Split:
+  """Encodes a user's lines: one entry for each that is not blank, in order.
 
-  Raises:
-    ValueError: nothing is left to train on, or a share is of no character.
-  """
-  valid = int(len(text) * (1 - valid_share - test_share))
-  test = int(len(text) * (1 - test_share)) if test_share else len(text)
-  parts = {'train': text[:valid], 'valid': text[valid:test]}
-  if test_share:
-    parts['test'] = text[test:]
-  for split, part in parts.items():
-    if not part.strip():
-      raise ValueError(
-        f'config.corpus.valid_share = {valid_share} and test_share = '
-        f'{test_share} of {len(text)} characters leave none for {split}.'
-      )
-  return parts
-
-
-def _labelled(line: str, where: str) -> dict[str, str]:
-  label, tab, text = line.partition('\t')
-  if line.strip() and not tab:
-    raise ValueError(
-      f'{where} has no tab after a label. Lines without labels want '
-      'config.corpus.labelled = False.'
-    )
-  return {'text': text, 'label': label}
-
-
-def _split_paths(folder: str) -> dict[str, str]:
-  """The file of each split; an uncompressed one comes before its `.gz`."""
-  paths = {}
-  for split in SPLITS:
-    plain = os.path.join(folder, f'{split}.txt')
-    found = [p for p in (plain, f'{plain}.gz') if os.path.isfile(p)]
-    if not found:
-      named = (f'.{split}.txt', f'.{split}.txt.gz')
-      found = [
-        os.path.join(folder, name)
-        for name in sorted(os.listdir(folder))
-        if name.endswith(named)
-      ]
-      if len(found) > 1:
-        names = ', '.join(map(os.path.basename, found))
-        raise ValueError(
-          f'{folder} holds more than one {split} split: {names}.'
-        )
-    if not found:
-      there = ', '.join(sorted(os.listdir(folder))[:10]) or 'nothing'
-      raise FileNotFoundError(
-        f'{plain} is missing, and so is {split}.txt.gz: a corpus folder holds '
-        f'train.txt, valid.txt and test.txt. This one holds {there}.'
-      )
-    paths[split] = found[0]
-  return paths
-
-
-def read_lines(path: str) -> list[str]:
-  """The lines of a UTF-8 text file, '-' being standard input.
+  A line is one sentence, under `plain` as well, so that answers can be matched
+  with questions. Those of a stream of characters or bytes have no end mark.
 
   Raises:
-    FileNotFoundError: there is no such file.
-    ValueError: the file is empty, binary, not UTF-8 or a damaged `.gz`.
+    ValueError: an illegal argument, or all lines are blank.
   """
-  if path == '-':
-    return _decode(sys.stdin.buffer.read(), 'standard input')
-  if not os.path.isfile(path):
-    raise FileNotFoundError(f'{path} is no file.')
-  try:
-    with (gzip.open if path.endswith('.gz') else open)(path, 'rb') as f:
-      data = f.read()
-  except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-    raise ValueError(f'{path} is no intact gzip file: {error}.') from error
-  return _decode(data, path)
+  rules = _rules(protocol)
+  _check(rules, 0, vocab)
+  stripped = [line.strip() for line in lines]
+  sentences = [rules.tokenise(line) for line in stripped if line]
+  if not sentences:
+    raise ValueError(f'None of the {len(lines)} lines holds a sentence.')
+  ends = not stream or rules.kind == 'word'
+  text = _Text(sentences, len(lines) - len(sentences), {}, ends)
+  return _encode(text, vocab, 0, stream)
 
 
-def _decode(data: bytes, source: str) -> list[str]:
-  data = data.removeprefix(codecs.BOM_UTF8)  # Some editors put it first.
-  if not data.strip():
-    raise ValueError(f'{source} is empty.')
-  if b'\0' in data:
-    line = data.count(b'\n', 0, data.index(b'\0')) + 1
+@dataclasses.dataclass(frozen=True)
+class _Text:
+  """The tokenised sentences of a split."""
+
+  sentences: list[list[str]]
+  num_empty: int
+  labels: dict[str, tuple[str, ...]]
+  ends: bool = True  # Whether EOS is behind each sentence.
+
+  def lengths(self) -> np.ndarray:
+    """int32[N], EOS counted, before any cut."""
+    return np.fromiter((len(s) + self.ends for s in self.sentences), np.int32)
+
+
+def _rules(protocol: str) -> protocols.Protocol:
+  if protocol not in protocols.PROTOCOLS:
     raise ValueError(
-      f'{source} is binary: there is a NUL byte in line {line}. Text is wanted '
-      'in UTF-8; UTF-16 has to be converted.'
+      errors.unknown('config.corpus.protocol', protocol, protocols.PROTOCOLS)
     )
-  try:
-    text = data.decode()
-  except UnicodeDecodeError as error:
-    line = data.count(b'\n', 0, error.start) + 1
+  return protocols.PROTOCOLS[protocol]
+
+
+def _check(
+  rules: protocols.Protocol,
+  max_length: int,
+  vocab: vocab_lib.Vocabulary | None,
+) -> None:
+  if max_length < 0 or max_length == 1:
     raise ValueError(
-      f'{source}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8. '
-      'Convert the file first, as with `iconv -f latin1 -t utf-8`.'
-    ) from error
-  # Not splitlines(), to which form feeds and the like end lines as well.
-  return text.removesuffix('\n').split('\n')
+      f'config.corpus.max_length = {max_length} leaves no room for a token and '
+      'the end mark. Nearest legal value: 2; 0 is no limit.'
+    )
+  if vocab is not None and vocab.kind != rules.kind:
+    raise ValueError(
+      f'The protocol {rules.name!r} is about {rules.kind}s, the vocabulary '
+      f'about {vocab.kind}s.'
+    )
+
+
+def _tokenise(
+  where: str, records: Sequence[Mapping[str, str]], rules: protocols.Protocol
+) -> _Text:
+  """Splits records into sentences and these into tokens.
+
+  Raises:
+    ValueError: there is no sentence.
+  """
+  sentences: list[list[str]] = []
+  sources: list[Mapping[str, str]] = []  # The record of each sentence.
+  num_empty = 0
+  for record in records:
+    found = [rules.tokenise(s) for s in rules.split(record['text'])]
+    found = [tokens for tokens in found if tokens]
+    num_empty += not found
+    sentences.extend(found)
+    sources.extend([record] * len(found))
+  if not sentences:
+    raise ValueError(
+      f'{where}: no sentence is left of {len(records)} lines under the '
+      f'protocol {rules.name!r}.'
+    )
+  names = [name for name in records[0] if name != 'text']
+  labels = {name: tuple(r[name] for r in sources) for name in names}
+  return _Text(sentences, num_empty, labels)
+
+
+def _one_text(
+  records: Sequence[Mapping[str, str]], rules: protocols.Protocol
+) -> _Text:
+  """All lines as one sentence without an end, line ends included."""
+  text = '\n'.join(record['text'] for record in records)
+  return _Text([rules.tokenise(text)], 0, {}, ends=False)
+
+
+def begin_mark(vocab: vocab_lib.Vocabulary, stream: bool) -> int:
+  """What is read before the first token of a sentence, or of a stream.
+
+  What begins in a stream follows on the end of another sentence or line.
+  """
+  if not stream:
+    return vocab_lib.BOS
+  line_end = int(vocab.encode(['\n'])[0])
+  return vocab_lib.EOS if line_end == vocab_lib.UNK else line_end
+
+
+def split_of(
+  sentences: Sequence[np.ndarray], bos: int = vocab_lib.BOS
+) -> Split:
+  """Sentences of ids as a split; EOS is put behind those that lack it."""
+  whole = [
+    ids
+    if len(ids) and ids[-1] == vocab_lib.EOS
+    else np.append(ids, vocab_lib.EOS)
+    for ids in sentences
+  ]
+  lengths = np.array([len(ids) for ids in whole], np.int32)
+  ends = np.cumsum(lengths, dtype=np.int32)
+  tokens = np.concatenate(whole).astype(np.int32)
+  return Split(tokens, ends - lengths, lengths, 0, 0, {}, bos)
+
+
+def _encode(
+  text: _Text, vocab: vocab_lib.Vocabulary, max_length: int, stream: bool
+) -> Split:
+  uncut = text.lengths()
+  lengths = np.minimum(uncut, max_length) if max_length else uncut
+  words = itertools.chain.from_iterable(
+    s[: n - text.ends]
+    for s, n in zip(text.sentences, lengths.tolist(), strict=True)
+  )
+  ends = np.cumsum(lengths, dtype=np.int32)
+  starts = ends - lengths
+  ids = vocab.encode(words)
+  if text.ends:
+    # EOS goes behind the words of each sentence: `ends` without earlier EOS.
+    ids = np.insert(ids, ends - np.arange(1, len(ends) + 1), vocab_lib.EOS)
+  return Split(
+    tokens=ids,
+    offsets=starts,
+    lengths=lengths,
+    num_truncated=int((uncut > lengths).sum()),
+    num_empty=text.num_empty,
+    labels=text.labels,
+    bos=begin_mark(vocab, stream),
+  )

@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax import data
-from rnnvae_jax.data import batches
+from rnnvae_jax.data import batches, corpora
 
 Call = tuple[batches.DeviceSplit, jax.Array, jax.Array]
 
@@ -23,7 +22,7 @@ _AHEAD = 4  # Calls prepared in advance.
 
 
 def make(
-  split: data.Split,
+  split: corpora.Split,
   schedule: batches.Schedule | batches.StreamSchedule,
   per_call: int,
   first: int,

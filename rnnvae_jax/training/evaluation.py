@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax import data
-from rnnvae_jax.data import batches
+from rnnvae_jax.data import batches, corpora
 from rnnvae_jax.objectives import estimators
 from rnnvae_jax.training import step, tasks
 
@@ -18,7 +17,7 @@ Values = dict[str, np.ndarray]
 
 def make_evaluator(
   task: tasks.Task,
-  split: data.Split,
+  split: corpora.Split,
   *,
   batch_size: int,
   num_buckets: int,
@@ -56,7 +55,7 @@ def make_evaluator(
 
 
 def make_stream_evaluator(
-  task: tasks.Task, split: data.Split, *, rows: int, window: int
+  task: tasks.Task, split: corpora.Split, *, rows: int, window: int
 ) -> Callable[..., Values]:
   """Returns `evaluate(params, extras, key, report=None)` with a carried state.
 

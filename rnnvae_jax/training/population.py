@@ -24,8 +24,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax import config_lib, data
-from rnnvae_jax.data import batches
+from rnnvae_jax import config_lib
+from rnnvae_jax.data import batches, corpora
 from rnnvae_jax.ops import noise
 from rnnvae_jax.training import optimizers, runs, step, tasks, validation
 from rnnvae_jax.training import state as state_lib
@@ -79,7 +79,7 @@ class _Member(NamedTuple):
 
 def train(
   configs: Sequence[Any],
-  corpus: data.Corpus,
+  corpus: corpora.Corpus,
   size: int = 0,
   report: Callable[[int, Result], None] | None = None,
   keep: Callable[[int, state_lib.TrainState, dict], None] | None = None,

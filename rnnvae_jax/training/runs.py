@@ -11,9 +11,9 @@ from absl import logging
 import jax
 import ml_collections
 
-from rnnvae_jax import config_lib, data
+from rnnvae_jax import config_lib
 from rnnvae_jax.baselines import ngrams
-from rnnvae_jax.data import batches, corpora, protocols, word_vectors
+from rnnvae_jax.data import batches, corpora, formats, protocols, word_vectors
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.training import (
   checkpoints,
@@ -41,7 +41,7 @@ def checkpoint_dir(workdir: str) -> str:
   return os.path.join(workdir, 'checkpoints')
 
 
-def prepare(config: ml_collections.ConfigDict, workdir: str) -> data.Corpus:
+def prepare(config: ml_collections.ConfigDict, workdir: str) -> corpora.Corpus:
   """Begins a run in `workdir`, or checks that it is this run's.
 
   Nothing is written before the corpus has been read without an error. What a
@@ -141,9 +141,9 @@ def is_trained(workdir: str) -> bool:
 def build_corpus(
   config: ml_collections.ConfigDict,
   vocab: vocab_lib.Vocabulary | None = None,
-) -> data.Corpus:
+) -> corpora.Corpus:
   """The corpus of a config, with its own vocabulary or the given one."""
-  corpus = data.build(
+  corpus = corpora.build(
     config.corpus.name,
     protocol=config.corpus.protocol,
     max_length=config.corpus.max_length,
@@ -166,7 +166,7 @@ def build_corpus(
   return corpus
 
 
-def fit_counts(config: Any, workdir: str, corpus: data.Corpus) -> None:
+def fit_counts(config: Any, workdir: str, corpus: corpora.Corpus) -> None:
   """Fits a run's count model and saves it."""
   start = time.time()
   settings, vocab = config.model.ngrams, corpus.vocab
@@ -255,11 +255,11 @@ def protocol(run: Run) -> protocols.Protocol:
 
 def _protocol_name(config) -> str:
   corpus = config.corpus
-  return corpus.protocol or corpora.default_protocol(corpus.name)
+  return corpus.protocol or formats.default_protocol(corpus.name)
 
 
 def with_word_vectors(
-  config: Any, state: state_lib.TrainState, corpus: data.Corpus
+  config: Any, state: state_lib.TrainState, corpus: corpora.Corpus
 ) -> state_lib.TrainState:
   """The first state with its pretrained embeddings, if it is to have some.
 
@@ -304,7 +304,7 @@ class Feeding(NamedTuple):
   gather: Callable
 
 
-def feeding(config: Any, split: data.Split) -> Feeding:
+def feeding(config: Any, split: corpora.Split) -> Feeding:
   """That of a run's training on this platform."""
   settings, seed = config.train, config.seed
   if config.corpus.stream:
@@ -318,7 +318,9 @@ def feeding(config: Any, split: data.Split) -> Feeding:
   return Feeding(buckets, schedule, batches.gather)
 
 
-def train_buckets(config: Any, split: data.Split) -> tuple[batches.Bucket, ...]:
+def train_buckets(
+  config: Any, split: corpora.Split
+) -> tuple[batches.Bucket, ...]:
   """The shapes of a run's training batches on this platform."""
   return batches.buckets_for(
     split.lengths,

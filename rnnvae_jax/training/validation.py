@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rnnvae_jax import data
+from rnnvae_jax.data import corpora
 from rnnvae_jax.training import evaluation, optimizers, runs, tasks
 from rnnvae_jax.training import (
   state as state_lib,
@@ -20,7 +20,7 @@ _WINDOW = 512
 _GROUP = 32
 
 
-def make_validator(config: Any, task: tasks.Task, split: data.Split):
+def make_validator(config: Any, task: tasks.Task, split: corpora.Split):
   """The evaluator that training validates with: one posterior sample.
 
   A stream is read by `config.train.validation_rows`: an approximation, each row
@@ -38,7 +38,7 @@ def make_validator(config: Any, task: tasks.Task, split: data.Split):
   )
 
 
-def make_validation(config: Any, task: tasks.Task, split: data.Split):
+def make_validation(config: Any, task: tasks.Task, split: corpora.Split):
   """Returns `validate(state, seed)`: the summary of the validation split.
 
   One posterior sample a sentence, fixed by the seed; the KL weight, the free
@@ -119,7 +119,7 @@ def carries_state(run: runs.Run) -> bool:
   return run.config.corpus.stream and run.task.read is not None
 
 
-def make_evaluator(run: runs.Run, split: data.Split):
+def make_evaluator(run: runs.Run, split: corpora.Split):
   """The evaluator of a split with the run's evaluation settings.
 
   A neural model of a stream reads it in one row, so that every token is given
@@ -130,7 +130,7 @@ def make_evaluator(run: runs.Run, split: data.Split):
   return make_sentence_evaluator(run, split)
 
 
-def make_sentence_evaluator(run: runs.Run, split: data.Split):
+def make_sentence_evaluator(run: runs.Run, split: corpora.Split):
   """The same with each sentence by itself."""
   settings = run.config.evaluate
   return evaluation.make_evaluator(

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnvae_jax import data
 from rnnvae_jax.baselines import ngrams
-from rnnvae_jax.data import vocab
+from rnnvae_jax.data import corpora, vocab
 from rnnvae_jax.training import tasks
 
 V = 9
@@ -274,7 +273,7 @@ class NGramsTest(parameterized.TestCase):
   def test_treebank_perplexities_are_the_published_ones(
     self, smoothing, order, perplexity
   ):
-    text = data.build('ptb', protocol='mikolov')
+    text = corpora.build('ptb', protocol='mikolov')
     tokens = text.splits['train'].tokens
     model = ngrams.NGrams.fit(tokens, len(text.vocab), order, smoothing)
     scores = model.log_probs(text.splits['test'].tokens)
@@ -283,7 +282,7 @@ class NGramsTest(parameterized.TestCase):
 
   @pytest.mark.corpus
   def test_shakespeare_s_bits_a_character_are_the_known_ones(self):
-    text = data.build('tiny_shakespeare', stream=True)
+    text = corpora.build('tiny_shakespeare', stream=True)
     tokens = text.splits['train'].tokens
     uniform = ngrams.NGrams.fit(tokens, len(text.vocab), 0, unknown=False)
     np.testing.assert_allclose(np.exp(-uniform.log_probs(tokens)), 65)

@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax import data
-from rnnvae_jax.data import batches, vocab
+from rnnvae_jax.data import batches, corpora, vocab
 
 
 def make_lengths(count, seed=0, longest=17):
@@ -22,7 +21,7 @@ def make_split(lengths, seed=0):
   tokens = np.random.default_rng(seed).integers(4, 90, ends[-1]).astype('i4')
   tokens[ends - 1] = vocab.EOS
   offsets = (ends - lengths).astype('i4')
-  return data.Split(tokens, offsets, lengths, 0, 0, {})
+  return corpora.Split(tokens, offsets, lengths, 0, 0, {})
 
 
 def realistic_lengths(count=5_000):

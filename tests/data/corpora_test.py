@@ -1,169 +1,199 @@
-"""Text files and folders."""
+"""Corpora as arrays."""
 
-import contextlib
-import gzip
-import io
 import os
-from unittest import mock
+import subprocess
+import sys
 
 from absl.testing import absltest, parameterized
+import numpy as np
+import pytest
 
-from rnnvae_jax.data import corpora
+from rnnvae_jax.data import corpora, formats, protocols
+from rnnvae_jax.data import vocab as vocab_lib
 
 
-class ReadLinesTest(parameterized.TestCase):
-  def write(self, data, name='text.txt'):
-    path = os.path.join(self.create_tempdir().full_path, name)
-    with open(path, 'wb') as f:
-      f.write(data)
-    return path
-
-  @parameterized.parameters(b'a\n\nb c', b'a\n\nb c\n', b'\xef\xbb\xbfa\n\nb c')
-  def test_reads_lines_with_and_without_final_newline_and_mark(self, data):
-    self.assertEqual(corpora.read_lines(self.write(data)), ['a', '', 'b c'])
-
-  def test_only_newlines_end_lines(self):
-    data = 'a\x0cb\u2028c\x85d\x1ce\nf'.encode()
-    self.assertLen(corpora.read_lines(self.write(data)), 2)
-
-  def test_reads_gzip(self):
-    path = self.write(gzip.compress(b'a\nb\n'), 'text.txt.gz')
-    self.assertEqual(corpora.read_lines(path), ['a', 'b'])
-
-  def test_reads_standard_input(self):
-    stdin = io.TextIOWrapper(io.BytesIO('é\nb\n'.encode()))
-    with mock.patch('sys.stdin', stdin):
-      self.assertEqual(corpora.read_lines('-'), ['é', 'b'])
-
-  def test_standard_input_is_checked_as_well(self):
-    stdin = io.TextIOWrapper(io.BytesIO(b'a\n\xe9'))
-    with (
-      mock.patch('sys.stdin', stdin),
-      self.assertRaisesRegex(ValueError, 'standard input, line 2'),
-    ):
-      corpora.read_lines('-')
-
-  @parameterized.parameters(
-    (b'', r'text\.txt is empty'),
-    (b' \n\n', r'text\.txt is empty'),
-    (b'\xef\xbb\xbf', r'text\.txt is empty'),
-    (b'a\nb\0c', r'text\.txt is binary: .* line 2'),
-    ('a\nb'.encode('utf-16'), r'text\.txt is binary'),
-    (b'a\nb\nc\xe9d\n', r'text\.txt, line 3: byte 0xe9 is not UTF-8'),
-    (b'\xef\xbb\xbfa\nb\xff', r'text\.txt, line 2: byte 0xff'),
-    (b'a\nb\xc3', r'text\.txt, line 2: byte 0xc3'),
+def build(name, protocol, **kwargs):
+  return corpora.build(
+    name, protocol, data_dir=os.environ.get('RNNVAE_DATA_DIR'), **kwargs
   )
-  def test_refuses_what_is_no_text(self, data, message):
-    path = self.write(data)
-    with self.assertRaisesRegex(ValueError, message):
-      corpora.read_lines(path)
-
-  @parameterized.parameters(
-    b'no gzip',
-    gzip.compress(b'a' * 99)[:-9],
-    gzip.compress(b'a')[:10] + b'xxxx',
-  )
-  def test_refuses_a_damaged_gzip_file(self, data):
-    path = self.write(data, 'text.txt.gz')
-    with self.assertRaisesRegex(ValueError, r'gz is no intact gzip file'):
-      corpora.read_lines(path)
-
-  def test_a_missing_file_and_a_folder_are_no_files(self):
-    folder = self.create_tempdir().full_path
-    for path in (folder, os.path.join(folder, 'absent.txt')):
-      with self.assertRaisesRegex(FileNotFoundError, path):
-        corpora.read_lines(path)
 
 
-class ReadTest(parameterized.TestCase):
-  def folder(self, **files):
+class FolderTest(parameterized.TestCase):
+  def folder(self, train='a b\n\n a c d e\n', valid='b a', test='x a'):
     folder = self.create_tempdir()
-    for name, content in files.items():
-      folder.create_file(name.replace('_', '.'), content)
+    folder.create_file('train.txt', train)
+    folder.create_file('valid.txt', valid)
+    folder.create_file('test.txt', test)
     return folder.full_path
 
-  def test_reads_a_folder(self):
-    folder = self.folder(train_txt='a\nb', valid_txt='c', test_txt='d')
-    with gzip.open(os.path.join(folder, 'test.txt.gz'), 'w') as f:
-      f.write(b'not read, as test.txt is there')
-    want = {'train': [{'text': 'a'}, {'text': 'b'}], 'valid': [{'text': 'c'}]}
-    self.assertEqual(corpora.read(folder), want | {'test': [{'text': 'd'}]})
+  def test_sentences_lie_one_after_the_other_with_their_eos(self):
+    corpus = corpora.build(self.folder(), 'mikolov')
+    self.assertEqual(corpus.vocab.tokens[4:], ('a', 'b', 'c', 'd', 'e'))
+    train, test = corpus.splits['train'], corpus.splits['test']
+    np.testing.assert_array_equal(train.tokens, [4, 5, 2, 4, 6, 7, 8, 2])
+    np.testing.assert_array_equal(train.offsets, [0, 3])
+    np.testing.assert_array_equal(train.lengths, [3, 5])
+    np.testing.assert_array_equal(train.sentence(1), [4, 6, 7, 8, 2])
+    np.testing.assert_array_equal(test.tokens, [vocab_lib.UNK, 4, 2])
+    for array in (train.tokens, train.offsets, train.lengths):
+      self.assertEqual(array.dtype, np.int32)
+    self.assertLen(train, 2)
+    self.assertEqual((train.num_truncated, train.num_empty), (0, 1))
+    self.assertEmpty(train.labels)
 
-  def test_reads_compressed_splits(self):
-    folder = self.folder(train_txt='a', valid_txt='c')
-    with gzip.open(os.path.join(folder, 'test.txt.gz'), 'w') as f:
-      f.write(b'd')
-    self.assertEqual(corpora.read(folder)['test'], [{'text': 'd'}])
+  @parameterized.parameters((2, 2), (3, 1), (4, 1), (5, 0), (0, 0))
+  def test_long_sentences_are_cut_and_counted(self, max_length, num_truncated):
+    corpus = corpora.build(self.folder(), 'mikolov', max_length=max_length)
+    train = corpus.splits['train']
+    self.assertEqual(train.num_truncated, num_truncated)
+    want = np.minimum([3, 5], max_length or 5)
+    np.testing.assert_array_equal(train.lengths, want)
+    for i, words in enumerate(([4, 5], [4, 6, 7, 8])):
+      kept = [*words[: want[i] - 1], vocab_lib.EOS]
+      np.testing.assert_array_equal(train.sentence(i), kept)
 
-  def test_a_missing_split_is_named_with_what_is_there(self):
-    folder = self.folder(train_txt='a', val_txt='c', test_txt='d')
-    message = r'valid\.txt is missing.*holds test\.txt, train\.txt, val\.txt'
-    with self.assertRaisesRegex(FileNotFoundError, message):
-      corpora.read(folder)
+  def test_the_vocabulary_is_of_the_whole_training_text(self):
+    cut = corpora.build(self.folder(), 'mikolov', max_length=3)
+    self.assertEqual(cut.vocab, corpora.build(self.folder(), 'mikolov').vocab)
 
-  def test_an_unknown_name_offers_the_nearest_and_a_folder(self):
-    message = "'wikipedia_smaple' is unknown. Did you mean 'wikipedia_sample'?"
-    with self.assertRaisesRegex(ValueError, message + '.*A folder with'):
-      corpora.read('wikipedia_smaple')
-    with self.assertRaisesRegex(ValueError, 'Known: wikipedia_sample, lee'):
-      corpora.read('no/such/folder')
+  def test_limits_the_vocabulary(self):
+    build = corpora.build
+    self.assertLen(build(self.folder(), 'mikolov', vocab_size=6).vocab, 6)
+    self.assertLen(build(self.folder(), 'mikolov', min_count=2).vocab, 5)
+    self.assertLen(build(self.folder(), 'tweet').vocab, 5)
+    self.assertLen(build(self.folder(), 'bytes').vocab, 260)
 
-  def test_every_corpus_has_its_protocol_and_a_folder_is_plain(self):
-    got = {name: corpora.default_protocol(name) for name in corpora.NAMES}
-    want = {
-      'wikipedia_sample': 'plain',
-      'lee': 'plain',
-      'grammar': 'mikolov',
-      'ptb': 'tweet',
-      'politicians': 'tweet',
-      'tiny_shakespeare': 'characters',
-    }
-    self.assertEqual(got, want)
-    self.assertEqual(corpora.default_protocol(self.folder()), 'plain')
+  def test_uses_a_given_vocabulary(self):
+    vocab = vocab_lib.Vocabulary.build('word', [['b', 'x']])
+    corpus = corpora.build(self.folder(), 'mikolov', vocab=vocab)
+    self.assertIs(corpus.vocab, vocab)
+    np.testing.assert_array_equal(corpus.splits['test'].tokens, [5, 3, 2])
 
-  def test_a_name_comes_before_a_folder_of_that_name(self):
-    self.enter_context(contextlib.chdir(self.folder()))
-    os.mkdir('grammar')
-    self.assertLen(corpora.read('grammar')['train'], 20_000)
+  def test_a_plain_line_may_be_a_paragraph(self):
+    folder = self.folder(train='It is a cat. It sat.\n\nYes.\n')
+    corpus = corpora.build(folder, min_count=1)
+    self.assertEqual(corpus.protocol, 'plain')
+    self.assertLen(corpus.splits['train'], 3)
+    self.assertLen(corpora.build(folder, 'tweet').splits['train'], 2)
+
+  def test_characters_are_code_points(self):
+    folder = self.folder(train='é 日', valid='日', test='x')
+    corpus = corpora.build(folder, 'characters')
+    self.assertEqual(corpus.vocab.tokens[4:], (' ', 'é', '日'))
+    np.testing.assert_array_equal(corpus.splits['train'].lengths, [4])
+
+  def test_summary_has_a_line_for_each_split(self):
+    summary = corpora.build(self.folder(), 'mikolov', max_length=3).summary()
+    head, train, _, test = summary.split('\n')
+    self.assertIn('(mikolov): 9 words', head)
+    self.assertRegex(train, r'train +2 sentences +6 tokens .* 1 cut, 1 blank')
+    self.assertRegex(test, r'test +1 sentences +3 tokens .*33\.33% unknown')
+
+  def test_a_split_without_a_sentence_is_refused(self):
+    # To NLTK that is a space.
+    folder = self.folder(valid='&nbsp;\n')
+    with self.assertRaisesRegex(ValueError, "valid: no sentence .*'tweet'"):
+      corpora.build(folder, 'tweet')
+
+  @parameterized.parameters(
+    ({'protocol': 'mikolow'}, "Did you mean 'mikolov'"),
+    ({'max_length': 1}, 'Nearest legal value: 2'),
+    ({'max_length': -3}, 'max_length = -3'),
+    ({'vocab_size': 3}, 'Nearest legal value: 5'),
+    ({'protocol': 'bytes', 'vocab_size': 99}, '256 bytes'),
+    (
+      {'vocab': vocab_lib.Vocabulary.build('byte', [])},
+      "'plain' is about words, the vocabulary about bytes",
+    ),
+  )
+  def test_illegal_arguments_are_refused(self, arguments, message):
+    with self.assertRaisesRegex(ValueError, message):
+      corpora.build(self.folder(), **arguments)
+
+  def test_needs_no_tfds_for_a_folder(self):
+    code = (
+      'import sys; from rnnvae_jax.data import corpora;'
+      f'corpora.build({self.folder()!r}); corpora.build("grammar");'
+      'heavy = {"tensorflow_datasets", "gensim", "nltk"} & set(sys.modules);'
+      'sys.exit(str(heavy) if heavy else 0)'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
 
 
-class LabelledTest(absltest.TestCase):
+class EncodeLinesTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
-    self.folder = self.create_tempdir().full_path
-
-  def write(self, text, name='yahoo.{}.txt'):
-    for split in corpora.SPLITS:
-      path = os.path.join(self.folder, name.format(split))
-      with open(path, 'w') as file:
-        file.write(text)
-
-  def test_a_label_and_a_tab_come_first(self):
-    self.write('5\ta b c\n0\td\te\n\n')
-    records = corpora.read(self.folder, labelled=True)
-    self.assertEqual(
-      records['valid'],
-      [
-        {'text': 'a b c', 'label': '5'},
-        {'text': 'd\te', 'label': '0'},
-        {'text': '', 'label': ''},
-      ],
+    self.vocab = vocab_lib.Vocabulary.build(
+      'word', [['a', 'b', '.', 'it', 'is']]
     )
-    unlabelled = corpora.read(self.folder)['valid'][0]
-    self.assertEqual(unlabelled, {'text': '5\ta b c'})
 
-  def test_names_the_line_without_one(self):
-    self.write('5\ta b c\na b\n')
-    with self.assertRaisesRegex(ValueError, r'train\.txt, line 2 has no tab'):
-      corpora.read(self.folder, labelled=True)
+  def test_keeps_one_entry_for_each_line_that_is_not_blank(self):
+    lines = ['It is. Is it.\n', '', ' \t', 'Never.']
+    split = corpora.encode_lines(lines, 'plain', self.vocab)
+    np.testing.assert_array_equal(split.lengths, [7, 3])
+    np.testing.assert_array_equal(split.sentence(0), [8, 7, 4, 7, 8, 4, 2])
+    np.testing.assert_array_equal(split.sentence(1), [3, 4, 2])
+    self.assertEqual((split.num_empty, split.num_truncated), (2, 0))
 
-  def test_a_plain_name_comes_before_a_longer_one_and_two_are_refused(self):
-    self.write('of yahoo\n')
-    self.write('of yelp\n', 'yelp.{}.txt')
-    with self.assertRaisesRegex(ValueError, 'more than one train split'):
-      corpora.read(self.folder)
-    self.write('plain\n', '{}.txt')
-    self.assertEqual(corpora.read(self.folder)['test'], [{'text': 'plain'}])
+  def test_a_line_without_tokens_is_an_empty_sentence(self):
+    split = corpora.encode_lines(['&nbsp;', 'a'], 'tweet', self.vocab)
+    np.testing.assert_array_equal(split.tokens, [2, 5, 2])
+    np.testing.assert_array_equal(split.lengths, [1, 2])
+
+  def test_refuses_blank_input_and_foreign_vocabularies(self):
+    with self.assertRaisesRegex(ValueError, 'None of the 2 lines'):
+      corpora.encode_lines(['', ' '], 'plain', self.vocab)
+    with self.assertRaisesRegex(ValueError, 'about characters'):
+      corpora.encode_lines(['a'], 'characters', self.vocab)
+
+
+class GrammarCorpusTest(absltest.TestCase):
+  def test_has_all_factors_as_labels_and_no_unknown_word(self):
+    corpus = corpora.build('grammar')
+    for split in corpus.splits.values():
+      self.assertNotIn(vocab_lib.UNK, split.tokens)
+      self.assertCountEqual(
+        split.labels, ['topic', 'number', 'tense', 'polarity']
+      )
+      self.assertLen(split.labels['topic'], len(split))
+    self.assertEqual(corpus.protocol, 'mikolov')
+
+
+@pytest.mark.corpus
+class PtbTest(absltest.TestCase):
+  def test_mikolov_has_its_published_counts(self):
+    corpus = build('ptb', 'mikolov')
+    words = {s: len(x.tokens) - len(x) for s, x in corpus.splits.items()}
+    want = {'train': 887_521, 'valid': 70_390, 'test': 78_669}
+    self.assertEqual(words, want)
+    sizes = {s: len(x) for s, x in corpus.splits.items()}
+    self.assertEqual(sizes, {'train': 42_068, 'valid': 3_370, 'test': 3_761})
+    # Published types count `</s>`, but neither `<pad>` nor `<s>`.
+    self.assertLen(corpus.vocab, 10_000 + 2)
+
+  def test_tweet_has_its_published_counts(self):
+    corpus = build('ptb', '', max_length=60)
+    self.assertEqual(corpus.protocol, 'tweet')
+    per_sentence = {
+      s: round(len(x.tokens) / len(x), 3) for s, x in corpus.splits.items()
+    }
+    want = {'train': 22.831, 'valid': 22.616, 'test': 22.696}
+    self.assertEqual(per_sentence, want)
+    truncated = {s: x.num_truncated for s, x in corpus.splits.items()}
+    self.assertEqual(truncated, {'train': 123, 'valid': 8, 'test': 6})
+    self.assertLen(corpus.vocab, 9_877)
+
+  def test_every_word_decodes_to_what_was_read(self):
+    corpus = build('ptb', 'mikolov')
+    records = formats.read('ptb', os.environ['RNNVAE_DATA_DIR'])
+    join = protocols.PROTOCOLS['mikolov'].join
+    for split in ('valid', 'test'):
+      for i in (0, 17, 3_000):
+        text = join(corpus.vocab.decode(corpus.splits[split].sentence(i)))
+        self.assertEqual(text, records[split][i]['text'])
+
+  def test_another_vocabulary_size_is_no_mismatch(self):
+    self.assertLen(build('ptb', 'mikolov', vocab_size=500).vocab, 500)
 
 
 if __name__ == '__main__':

@@ -4,8 +4,7 @@ from absl.testing import absltest, parameterized
 import jax
 import numpy as np
 
-from rnnvae_jax import data
-from rnnvae_jax.data import batches, feed
+from rnnvae_jax.data import batches, corpora, feed
 
 PER_CALL, BATCH = 3, 4
 
@@ -13,7 +12,7 @@ PER_CALL, BATCH = 3, 4
 def make_split(lengths, seed=0):
   lengths = np.asarray(lengths, np.int32)
   rng = np.random.default_rng(seed)
-  return data.Split(
+  return corpora.Split(
     tokens=rng.integers(4, 99, lengths.sum()).astype(np.int32),
     offsets=(np.cumsum(lengths) - lengths).astype(np.int32),
     lengths=lengths,

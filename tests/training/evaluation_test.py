@@ -6,8 +6,8 @@ from absl.testing import absltest, parameterized
 import jax
 import numpy as np
 
-from rnnvae_jax import config_lib, data
-from rnnvae_jax.data import vocab
+from rnnvae_jax import config_lib
+from rnnvae_jax.data import corpora, vocab
 from rnnvae_jax.training import evaluation, tasks
 
 EPS = np.finfo(np.float32).eps
@@ -24,7 +24,7 @@ def make_split():
   tokens = rng.integers(4, VOCAB, ends[-1]).astype('i4')
   tokens[ends - 1] = vocab.EOS
   offsets = (ends - lengths).astype('i4')
-  return data.Split(tokens, offsets, lengths, 0, 0, {})
+  return corpora.Split(tokens, offsets, lengths, 0, 0, {})
 
 
 @functools.cache

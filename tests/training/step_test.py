@@ -11,8 +11,8 @@ import numpy as np
 import optax
 import pytest
 
-from rnnvae_jax import config_lib, data
-from rnnvae_jax.data import batches, vocab
+from rnnvae_jax import config_lib
+from rnnvae_jax.data import batches, corpora, vocab
 from rnnvae_jax.training import metrics, optimizers, tasks
 from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import step as step_lib
@@ -30,7 +30,7 @@ def make_corpus():
   tokens = np.random.default_rng(0).integers(4, VOCAB, ends[-1]).astype('i4')
   tokens[ends - 1] = vocab.EOS
   offsets = (ends - LENGTHS).astype('i4')
-  return batches.put(data.Split(tokens, offsets, LENGTHS, 0, 0, {}))
+  return batches.put(corpora.Split(tokens, offsets, LENGTHS, 0, 0, {}))
 
 
 def plan(first, count, batch_size=4, buckets=BUCKETS):
@@ -751,7 +751,7 @@ class InnerBatchesTest(parameterized.TestCase):
       task, tx, buckets, 'constant', 'constant', inner_steps
     )
     ends = np.cumsum(lengths)
-    split = data.Split(
+    split = corpora.Split(
       np.full(ends[-1], 5, 'i4'), (ends - lengths).astype('i4'), lengths, 0, 0,
       {},
     )  # fmt: skip

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnvae_jax import config_lib, data, models
-from rnnvae_jax.data import batches, vocab
+from rnnvae_jax import config_lib, models
+from rnnvae_jax.data import batches, corpora, vocab
 from rnnvae_jax.ops import noise
 from rnnvae_jax.training import (
   evaluation,
@@ -34,7 +34,7 @@ def make_split(num_tokens=N, bos=vocab.EOS):
   ends = np.flatnonzero(tokens == vocab.EOS) + 1
   lengths = np.diff(np.concatenate([[0], ends])).astype(np.int32)
   starts = (ends - lengths).astype(np.int32)
-  return data.Split(tokens.astype(np.int32), starts, lengths, 0, 0, {}, bos)
+  return corpora.Split(tokens.astype(np.int32), starts, lengths, 0, 0, {}, bos)
 
 
 def make_config(**settings):
@@ -184,7 +184,7 @@ class EvaluationTest(parameterized.TestCase):
     )
     got = evaluate(state.params, state.extras, jax.random.key(0))['nll']
     for number in (0, 5):
-      alone = data.split_of([split.sentence(number)])
+      alone = corpora.split_of([split.sentence(number)])
       alone = dataclasses.replace(alone, bos=vocab.EOS)
       read = evaluation.make_stream_evaluator(task, alone, rows=1, window=3)
       wanted = read(state.params, state.extras, None)['nll']
@@ -327,7 +327,7 @@ class TrainingTest(parameterized.TestCase):
   @pytest.mark.slow
   def test_a_population_is_its_members(self):
     split = make_split()
-    corpus = data.Corpus('stream', 'mikolov', None, {'train': split})
+    corpus = corpora.Corpus('stream', 'mikolov', None, {'train': split})
     corpus.splits['valid'] = make_split(31)
     windows = runs.feeding(make_config(), split).schedule.steps_per_epoch
     configs = [

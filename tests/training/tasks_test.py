@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnvae_jax import config_lib, data
-from rnnvae_jax.data import batches, vocab
+from rnnvae_jax import config_lib
+from rnnvae_jax.data import batches, corpora, vocab
 from rnnvae_jax.objectives import free_bits, posteriors
 from rnnvae_jax.ops import backends, noise
 from rnnvae_jax.training import optimizers, tasks, validation
@@ -31,7 +31,7 @@ def make_split():
   tokens = np.random.default_rng(0).integers(4, VOCAB, ends[-1]).astype('i4')
   tokens[ends - 1] = vocab.EOS
   offsets = (ends - LENGTHS).astype('i4')
-  return data.Split(tokens, offsets, LENGTHS, 0, 0, {})
+  return corpora.Split(tokens, offsets, LENGTHS, 0, 0, {})
 
 
 def make_config(kind, **overrides):

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax import config_lib, data
+from rnnvae_jax import config_lib
+from rnnvae_jax.data import corpora
 from rnnvae_jax.training import optimizers, tasks, validation
 from rnnvae_jax.training import state as state_lib
 
@@ -26,7 +27,7 @@ class ValidationTest(absltest.TestCase):
         average=average, count=jnp.full_like(state.opt_state.count, count)
       )
     )
-    split = data.split_of([np.int32([4, 6, 5]), np.int32([7])])
+    split = corpora.split_of([np.int32([4, 6, 5]), np.int32([7])])
     validate = validation.make_validation(config, task, split)
     nll = lambda state: validate(state, 0)['nll_per_sentence']
     of_average = nll(state.replace(params=average))
