@@ -21,27 +21,12 @@ from clu import metrics as clu_metrics
 import jax
 import numpy as np
 
-from rnnvae_jax import registry
 from rnnvae_jax.data import corpora
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.objectives import posteriors
 
-REGISTRY = registry.Registry('rnnvae_jax.tasks', 'config.model.kind')
-
 Batch = dict[str, Any]  # See `data.batches.gather`.
 Values = dict[str, np.ndarray]  # By name, float64[N, ...] of a split's rows.
-
-
-def get(kind: str) -> type['Task']:
-  """The task of that name.
-
-  Raises:
-    ValueError: there is none; the message lists the known names.
-  """
-  try:
-    return REGISTRY[kind].TASK
-  except KeyError as error:
-    raise ValueError(error.args[0]) from None
 
 
 class Figure(NamedTuple):
@@ -67,10 +52,13 @@ class Samples(NamedTuple):
   Attributes:
     count: how many; tasks without latents ignore it.
     chunk: how many are decoded at a time, which bounds the memory.
+    shuffled: whether each sentence is decoded from another one's latents too;
+      the batch then has that sentence's batch as 'partners'.
   """
 
   count: int = 1
   chunk: int = 1
+  shuffled: bool = False
 
 
 class Task(abc.ABC):
@@ -82,11 +70,13 @@ class Task(abc.ABC):
     FIGURES: what `evaluate` prints, in this order.
     FIELDS: arrays of a batch that it reads beside `inputs`, `targets`, `mask`,
       `index` and `weights`: of 'label' and 'tags'.
+    TINY_CORPUS: the corpus of `:tiny` where none is named.
   """
 
   FRAGMENTS: ClassVar[tuple[type, ...]]
   FIGURES: ClassVar[tuple[Figure, ...]]
   FIELDS: ClassVar[tuple[str, ...]] = ()
+  TINY_CORPUS: ClassVar[str] = 'grammar'
 
   @classmethod
   def check(cls, config: Any) -> None:
@@ -140,7 +130,7 @@ class Trained(Task):
   """A task whose parameters are learnt by gradient descent.
 
   Attributes:
-    metrics: what training reports of a batch's sums.
+    metrics: what training reports of a batch's sums; `tokens` among them.
     backend: which one runs the recurrence; '' where there is none.
     inner_steps: updates of `inner_parts` alone that come before one of the
       other parameters, at most; 0: all are updated at once, always.
@@ -198,6 +188,16 @@ class Trained(Task):
       float[], the loss; sums over the batch for `metrics`; the new extras.
     """
 
+  @classmethod
+  def for_population(cls, config: Any) -> None:
+    """Changes the config so that its program can be mapped over trials."""
+
+  @classmethod
+  def population_refusal(cls, config: Any) -> str:
+    """Why this config cannot train as a population; '' if it can."""
+    del config
+    return ''
+
   def schedule(self, hyperparameters: Any, step: jax.Array) -> Any:
     """Hyperparameters with the task's scheduled ones as they are at a step."""
     del step
@@ -216,8 +216,13 @@ class Trained(Task):
       config: of the run, whose `train.select_by` names a figure.
     """
 
+  def training_warnings(self, figures: Mapping[str, Any]) -> Sequence[str]:
+    """Sentences on a validation that a user should not overlook."""
+    del figures
+    return ()
+
   @abc.abstractmethod
-  def report(self, figures: Mapping[str, Any], split: corpora.Split) -> str:
+  def report(self, figures: Mapping[str, Any]) -> str:
     """A validation in words, for the log."""
 
   def after_validation(

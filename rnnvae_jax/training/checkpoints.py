@@ -124,6 +124,50 @@ class Checkpoints:
       )
     return None
 
+  def weights(self) -> tuple[dict[str, np.ndarray], int] | None:
+    """Parameters by path, of the best checkpoint or else the latest.
+
+    Returns:
+      'params/decoder/kernel' and so on without the first 'params/', and the
+      step; None if there is no checkpoint.
+
+    Raises:
+      CheckpointError: all are damaged.
+    """
+    for kind in reversed(KINDS):
+      for step in reversed(self.steps(kind)):
+        path = os.path.join(self._folder(kind), str(step))
+        if not _damage(path):
+          with _quiet():
+            data = ocp.load(path)
+          prefix = 'params/'
+          named = {
+            name.removeprefix(prefix): np.asarray(value)
+            for name, value in data.items()
+            if name.startswith(prefix)
+          }
+          return named, step
+    if any(self.steps(kind) for kind in KINDS):
+      raise CheckpointError(f'all checkpoints in {self.directory} are damaged.')
+    return None
+
+  def holds_all(self, kind: str) -> bool:
+    """Whether the newest checkpoint of a kind has the optimiser's state."""
+    steps = self.steps(kind)
+    if not steps:
+      return False
+    path = os.path.join(self._folder(kind), str(steps[-1]))
+    if _damage(path):
+      return False  # Restoring it says what is wrong.
+    with _quiet():
+      metadata: Any = ocp.metadata(path).custom_metadata
+    return 'key' in metadata['leaves']
+
+  def drop_older(self, kind: str = 'latest') -> None:
+    """Deletes all but the newest checkpoint of a kind."""
+    for step in self.steps(kind)[:-1]:
+      shutil.rmtree(os.path.join(self._folder(kind), str(step)))
+
   def _folder(self, kind: str) -> str:
     if kind not in KINDS:
       raise ValueError(errors.unknown('kind', kind, KINDS))

@@ -1,7 +1,6 @@
-"""A whole split through the compiled evaluation, and its summary."""
+"""A whole split through the compiled evaluation."""
 
 from collections.abc import Callable
-import math
 from typing import Any
 
 import jax
@@ -9,20 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnvae_jax.data import batches, corpora
-from rnnvae_jax.objectives import estimators
-from rnnvae_jax.training import step, tasks
+from rnnvae_jax.tasks import base
+from rnnvae_jax.training import step
 
-Values = dict[str, np.ndarray]
+Values = base.Values
 
 
 def make_evaluator(
-  task: tasks.Task,
+  task: base.Task,
   split: corpora.Split,
   *,
   batch_size: int,
   num_buckets: int,
-  num_samples: int,
-  chunk: int,
+  samples: base.Samples = base.Samples(),
 ) -> Callable[..., Values]:
   """Returns `evaluate(params, extras, key, report=None)` over a whole split.
 
@@ -35,7 +33,7 @@ def make_evaluator(
     split.lengths, batch_size, num_buckets, jax.default_backend()
   )
   plan = batches.evaluation_plan(split.lengths, buckets, batch_size)
-  run = step.make_evaluation_step(task, buckets, num_samples, chunk)
+  run = step.make_evaluation_step(task, buckets, samples)
   corpus = batches.put(split)
 
   def evaluate(params, extras, key, report=None) -> Values:
@@ -55,7 +53,7 @@ def make_evaluator(
 
 
 def make_stream_evaluator(
-  task: tasks.Task, split: corpora.Split, *, rows: int, window: int
+  task: base.CarriesState, split: corpora.Split, *, rows: int, window: int
 ) -> Callable[..., Values]:
   """Returns `evaluate(params, extras, key, report=None)` with a carried state.
 
@@ -70,7 +68,6 @@ def make_stream_evaluator(
     The function; it returns 'nll' float64[N], nats of each sentence, or of the
     stream as a whole if nothing ends in it.
   """
-  assert task.read is not None
   rows = min(rows, len(split.tokens))
   schedule = batches.StreamSchedule(
     len(split.tokens), (batches.Bucket(window),), rows, seed=0
@@ -99,93 +96,3 @@ def make_stream_evaluator(
     return {'nll': np.add.reduceat(nll, split.offsets)}
 
   return evaluate
-
-
-def summarise(
-  values: Values, lengths: np.ndarray, ends: bool = True
-) -> dict[str, Any]:
-  """The bound or likelihood of a split, from the values of its sentences.
-
-  Args:
-    values: from an evaluator.
-    lengths: int[N], tokens, eos counted.
-    ends: whether sentences have eos; a stream of characters has none.
-
-  Returns:
-    sentences, tokens, nll_per_sentence (nats), perplexity = exp(Σ nats / Σ
-    tokens), eos counted, perplexity_without_eos, which divides the same nats
-    by the words alone, nll_per_token (nats), bits_per_token, and the estimator.
-    For a VAE also elbo (the negative one: an upper bound on the nats),
-    reconstruction, kl, whether that is exact or sampled, and the standard error
-    of the mean of several samples. Where a second model reads in reverse, its
-    nll and perplexity.
-  """
-  sentences, tokens = len(lengths), int(np.sum(lengths, dtype=np.int64))
-  is_vae = 'kl' in values
-  summary: dict[str, Any] = {'sentences': sentences, 'tokens': tokens}
-  if is_vae:
-    reconstruction = float(np.mean(values['reconstruction']))
-    kl = float(np.mean(values['kl']))
-    nll = reconstruction + kl
-    summary |= {'elbo': nll, 'reconstruction': reconstruction, 'kl': kl}
-    is_sampled = 'kl_variance' in values
-    summary['kl_estimator'] = 'sampled' if is_sampled else 'exact'
-    if is_sampled and np.all(np.isfinite(values['kl_variance'])):
-      summary['kl_standard_error'] = standard_error(values['kl_variance'])
-  else:
-    nll = float(np.mean(values['nll']))
-  if 'backward_nll' in values:
-    backward = float(np.mean(values['backward_nll']))
-    summary['backward_nll_per_sentence'] = backward
-    summary['backward_perplexity'] = perplexity(backward, sentences, tokens)
-  if ends:
-    words = max(tokens - sentences, 1)
-    of_words = perplexity(nll, sentences, words)
-    summary['perplexity_without_eos'] = of_words
-  return summary | {
-    'nll_per_sentence': nll,
-    'perplexity': perplexity(nll, sentences, tokens),
-    'nll_per_token': nll * sentences / tokens,
-    'bits_per_token': nll * sentences / tokens / math.log(2),
-    'estimator': 'elbo' if is_vae else 'exact',
-  }
-
-
-def summarise_latents(values: Values, group_size: int) -> dict[str, Any]:
-  """How much the latents of a split say: both informations, active units.
-
-  Posteriors whose density is not at hand for any z have no informations.
-  """
-  active, _ = estimators.active_units(_float32(values['posterior_mean']))
-  count, latents = values['posterior_mean'].shape
-  summary = {'active_units': int(active), 'latents': latents}
-  if 'noise' not in values:
-    return summary
-  posteriors = [_float32(values[name]) for name in ('mean', 'log_var', 'noise')]
-  whole = np.asarray(estimators.mutual_information(*posteriors), np.float64)
-  batch = np.asarray(
-    estimators.batch_mutual_information(*posteriors, group_size), np.float64
-  )
-  return summary | {
-    'mutual_information': float(np.mean(whole)),
-    'mutual_information_standard_error': float(np.std(whole) / np.sqrt(count)),
-    'mutual_information_ceiling': float(np.log(count)),
-    'mutual_information_batch': float(np.mean(batch)),
-    'mutual_information_batch_size': group_size,
-    'mutual_information_batch_ceiling': float(np.log(min(group_size, count))),
-  }
-
-
-def standard_error(variances: np.ndarray) -> float:
-  """Of the mean of independent estimates, from the variance of each."""
-  return float(np.sqrt(np.sum(variances)) / len(variances))
-
-
-def _float32(values: np.ndarray) -> jax.Array:
-  return jnp.asarray(values, jnp.float32)
-
-
-def perplexity(nll_per_sentence: float, sentences: int, events: int) -> float:
-  """exp(Σ nats / Σ events); inf where that overflows."""
-  with np.errstate(over='ignore'):
-    return float(np.exp(np.float64(nll_per_sentence) * sentences / events))

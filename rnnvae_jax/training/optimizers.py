@@ -1,6 +1,5 @@
-"""The optimiser and the scalars that a config sets."""
+"""Gradients to updates, and averaged weights."""
 
-from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -8,8 +7,90 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rnnvae_jax.ops import noise
+from rnnvae_jax.config import schema
+from rnnvae_jax.objectives import schedules
 from rnnvae_jax.training import state as state_lib
+
+
+@schema.fragment('optimizer')
+class OptimizerConfig:
+  """The optimiser, its rate of learning and what is done to gradients."""
+
+  name: str = schema.field(
+    'adam', 'Adam, or plain gradient descent.', choices=('adam', 'sgd')
+  )
+  learning_rate: float = schema.field(
+    1e-3, 'At the beginning.', low=0, traced=True
+  )
+  schedule: str = schema.field(
+    'constant', 'How the rate changes over all updates.'
+  )
+  final_learning_rate: float = schema.field(
+    0.0,
+    'Where the schedule ends.',
+    low=0,
+    traced=True,
+    only_if=schema.none_of('optimizer.schedule', 'constant'),
+  )
+  clip_norm: float = schema.field(
+    5.0,
+    'Largest norm of a gradient in nats a sentence; 0: any.',
+    low=0,
+    traced=True,
+    off=0.0,
+  )
+  decay_every: int = schema.field(
+    0,
+    'Updates between decays of the rate by a factor; 0: none.',
+    low=0,
+    traced=True,
+    off=0,
+  )
+  decay_start: int = schema.field(
+    0,
+    'The first update with a smaller rate.',
+    low=0,
+    traced=True,
+    only_if=schema.is_set('optimizer.decay_every'),
+  )
+  decay_factor: float = schema.field(
+    1.0,
+    'What a decay multiplies the rate with.',
+    low=0,
+    traced=True,
+    only_if=schema.is_set('optimizer.decay_every'),
+  )
+  weight_decay: float = schema.field(
+    0.0,
+    'Times the parameters, added to the gradients.',
+    low=0,
+    traced=True,
+    off=0.0,
+  )
+  plateau_patience: int = schema.field(
+    0,
+    'Validations without a new best before the rate decays; 0: never.',
+    low=0,
+    varies=True,
+  )
+  plateau_factor: float = schema.field(
+    0.5,
+    'What the rate is multiplied with then.',
+    low=0,
+    high=1,
+    varies=True,
+    only_if=schema.is_set('optimizer.plateau_patience'),
+  )
+  average_patience: int = schema.field(
+    0,
+    'Weights are averaged once a validation is worse than the best of those '
+    'before the last so many (the n of NT-ASGD); 0: never.',
+    low=0,
+  )
+
+  def check(self) -> None:
+    """Raises ValueError for a schedule that is none of a learning rate."""
+    schedules.check_learning_rate(self.schedule)
 
 
 class Averaging(NamedTuple):
@@ -37,12 +118,12 @@ def averaging(
 ) -> optax.GradientTransformation:
   """`tx`, whose state has the mean of the parameters besides.
 
-  Averaged stochastic gradient descent (Polyak & Juditsky 1992), which begins
-  when `heed` says so.
+  Averaged stochastic gradient descent (Polyak & Juditsky 1992), which
+  `update_averaging` starts.
 
   Args:
     tx: the optimiser.
-    patience: n >= 1 of `heed`.
+    patience: n >= 1 of `update_averaging`.
   """
 
   def init(params):
@@ -64,8 +145,8 @@ def averaging(
   return optax.GradientTransformation(init, update)
 
 
-def heed(opt_state: Any, value: float) -> Any:
-  """Takes a validation in; averaging begins with one that says it may.
+def update_averaging(opt_state: Any, value: float) -> Any:
+  """Records a validation; averaging starts when the NT-ASGD trigger fires.
 
   The non-monotone trigger of NT-ASGD (Merity et al., arXiv:1708.02182), as the
   authors' code has it (awd-lstm-lm, main.py): a validation is worse than the
@@ -100,61 +181,6 @@ def evaluated(state: state_lib.TrainState) -> Any:
   )
 
 
-def hyperparameters(
-  config: Any, dropping: Collection[str] = ()
-) -> state_lib.Hyperparameters:
-  """The scalars of a config as the step's argument.
-
-  Args:
-    config: of the run.
-    dropping: keys of `config.dropout` whose rates are arguments even where they
-      are 0, for programs that other configs share.
-  """
-  optimizer, objective = config.optimizer, config.objective
-  rates = {site: getattr(config.dropout, site) for site in noise.Rates._fields}
-  rates = {
-    site: jnp.float32(rate) if rate or site in dropping else None
-    for site, rate in rates.items()
-  }
-  final = optimizer.final_learning_rate
-  if optimizer.schedule == 'constant':  # Which has an end only.
-    final = optimizer.learning_rate
-  temperature = objective.teacher_temperature
-  # What an absent part would read is left out of the program.
-  if_any = lambda part, value: jnp.float32(value) if part else None
-  return state_lib.Hyperparameters(
-    learning_rate=jnp.float32(optimizer.learning_rate),
-    final_learning_rate=jnp.float32(final),
-    learning_rate_steps=jnp.float32(
-      config.train.num_steps - config.train.pretrain_steps
-    ),
-    pretrain_steps=jnp.float32(config.train.pretrain_steps),
-    decay_factor=if_any(optimizer.decay_every, optimizer.decay_factor),
-    decay_start=if_any(optimizer.decay_every, optimizer.decay_start),
-    decay_every=if_any(optimizer.decay_every, optimizer.decay_every),
-    clip_norm=jnp.float32(optimizer.clip_norm or jnp.inf),
-    weight_decay=if_any(optimizer.weight_decay, optimizer.weight_decay),
-    dropout=noise.Rates(**rates),
-    kl_weight=jnp.float32(objective.kl_weight),
-    kl_start=jnp.float32(objective.kl_start),
-    kl_anneal_steps=jnp.float32(objective.kl_anneal_steps),
-    kl_cycles=jnp.float32(objective.kl_cycles),
-    free_bits=jnp.float32(objective.free_bits),
-    target_rate=jnp.float32(objective.target_rate),
-    rate_control_speed=jnp.float32(objective.rate_control_speed),
-    mmd_weight=if_any(objective.mmd_weight, objective.mmd_weight),
-    label_smoothing=if_any(
-      objective.label_smoothing, objective.label_smoothing
-    ),
-    augmentation=if_any(objective.augmentation, objective.augmentation),
-    teacher_temperature=if_any(objective.augmentation, temperature),
-    final_teacher_temperature=if_any(
-      objective.augmentation, objective.final_teacher_temperature or temperature
-    ),
-    activation_penalty=if_any(
-      objective.activation_penalty, objective.activation_penalty
-    ),
-    temporal_penalty=if_any(
-      objective.temporal_penalty, objective.temporal_penalty
-    ),
-  )
+def weights(state: state_lib.TrainState) -> state_lib.Weights:
+  """What evaluation needs of a state, for a checkpoint without the rest."""
+  return state_lib.Weights(state.step, evaluated(state), state.extras)

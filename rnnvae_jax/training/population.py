@@ -24,38 +24,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import build as config_build
 from rnnvae_jax.data import batches, corpora
-from rnnvae_jax.ops import noise
-from rnnvae_jax.training import optimizers, runs, step, tasks, validation
-from rnnvae_jax.training import state as state_lib
-
-# What may differ between the trials of a population.
-SCALARS = (
-  'seed',
-  'dropout.embedding',
-  'dropout.hidden',
-  'dropout.output',
-  'dropout.recurrent',
-  'dropout.weight',
-  'dropout.word',
-  'dropout.word_type',
-  'objective.free_bits',
-  'objective.kl_anneal_steps',
-  'objective.kl_cycles',
-  'objective.kl_start',
-  'objective.kl_weight',
-  'objective.rate_control_speed',
-  'objective.target_rate',
-  'optimizer.clip_norm',
-  'optimizer.final_learning_rate',
-  'optimizer.learning_rate',
-  'optimizer.plateau_factor',
-  'optimizer.plateau_patience',
-  'train.num_steps',
-  'train.patience',
+from rnnvae_jax.objectives import schedules
+from rnnvae_jax.tasks import base
+from rnnvae_jax.training import (
+  hyperparameters as hyperparameters_lib,
 )
-
+from rnnvae_jax.training import (
+  optimizers,
+  preparation,
+  step,
+  validation,
+)
+from rnnvae_jax.training import state as state_lib
 
 class Result(NamedTuple):
   """What became of a trial."""
@@ -103,31 +85,27 @@ def train(
     ValueError: the configs are no population; see `refusal`.
   """
   for trial in configs:
-    config_lib.validate(trial)
+    config_build.validate(trial)
   reason = refusal(configs)
   if reason:
     raise ValueError(reason)
   config = configs[0].copy_and_resolve_references()
-  if config.model.backend == 'auto':
-    config.model.backend = 'fused'  # cuDNN knows no `vmap`.
-  task = tasks.build(config, len(corpus.vocab))
+  kind = config_build.task(config.model.kind)
+  kind.for_population(config)
+  task = kind.build(config, corpus.vocab, corpus.labels)
   tx = optimizers.build(config)
-  # What no trial drops, the program does not draw.
-  dropping = {
-    site
-    for site in noise.Rates._fields
-    if any(getattr(trial.dropout, site) for trial in configs)
-  }
-  scalars_of = functools.partial(optimizers.hyperparameters, dropping=dropping)
+  keys = config_build.keys_of(config)
+  # A part that no trial has is left out of the program.
+  enabled = hyperparameters_lib.switched_on(keys, configs)
+  scalars_of = lambda trial: hyperparameters_lib.build(keys, trial, enabled)
   split = corpus.splits['train']
-  feeding = runs.feeding(config, split)
+  feeding = preparation.feeding(config, split)
   device_split = feeding.schedule.put(split)
   advance = make_population_step(
     task,
     tx,
     feeding.buckets,
-    config.optimizer.schedule,
-    config.objective.kl_schedule,
+    schedules.resolve(config.optimizer.schedule),
     gather=feeding.gather,
   )
   validate = validation.make_validation(config, task, corpus.splits['valid'])
@@ -151,10 +129,10 @@ def train(
       for slot in range(size):
         if members[slot] is None and waiting:
           number, trial = waiting.popleft()
-          schedule = runs.feeding(trial, split).schedule
+          schedule = preparation.feeding(trial, split).schedule
           members[slot] = _Member(number, trial, schedule, now)
           fresh = state_lib.create(task, tx, trial.seed)
-          fresh = runs.with_word_vectors(trial, fresh, corpus)
+          fresh = preparation.with_word_vectors(trial, fresh, corpus)
           scalars = scalars_of(trial)
           states = _put(states, slot, fresh, size)
           hyperparameters = _put(hyperparameters, slot, scalars, size)
@@ -188,11 +166,13 @@ def train(
       if finite[slot] and due:
         state = jax.tree.map(lambda x, slot=slot: x[slot], states)
         summary = validate(state, member.config.seed)
-        if np.isnan(summary[member.config.train.select_by]):
+        if np.isnan(task.selection_value(summary, member.config)):
           finite[slot], ended = False, True
       if finite[slot] and due:
         evaluated = optimizers.evaluated(state), state.extras
-        state = validation.take(member.config, task, tx, state, summary, steps)
+        state = validation.record_validation(
+          member.config, task, tx, state, summary
+        )
         if int(state.selection.best_step) == steps:
           best[member.number] = summary, *jax.device_get(evaluated)
         if keep is not None:
@@ -217,38 +197,40 @@ def refusal(configs: Sequence[Any]) -> str:
   """Why these configs are no population; empty if they are one."""
   if not configs:
     return 'A population needs at least one config.'
-  first = config_lib.flatten(configs[0])
-  if first['model.kind'] == 'ngrams':
-    return 'A population trains; counts are fitted, one model at a time.'
-  if first['model.backend'] == 'cudnn':
+  kind = config_build.task(configs[0].model.kind)
+  if not issubclass(kind, base.Trained):
     return (
-      "config.model.backend = 'cudnn' runs one trial at a time. Legal for a "
-      'population: auto, scan, fused, pallas.'
+      f'A population trains by gradient descent; a {configs[0].model.kind} '
+      'model is fitted, one at a time.'
     )
-  if first['train.inner_steps']:
-    return (
-      'config.train.inner_steps: trials would wait for the longest inner loop. '
-      'Legal for a population: 0.'
-    )
-  if first['corpus.stream'] and first['train.unroll_spread']:
-    return (
-      f'config.train.unroll_spread = {first["train.unroll_spread"]}: windows '
-      'of drawn lengths differ from seed to seed, and the members of a '
-      'population read windows of one length. Legal: 0.'
-    )
+  reason = kind.population_refusal(configs[0])
+  if reason:
+    return reason
+  keys = config_build.keys_of(configs[0])
+  legal = keys.varying()
+  first = config_build.flatten(configs[0])
+  enabled = hyperparameters_lib.switched_on(keys, configs)
+  parts_of = lambda config: jax.tree.structure(
+    hyperparameters_lib.build(keys, config, enabled)
+  )
   for number, config in enumerate(configs[1:], 1):
     differing = [
       key
-      for key, value in config_lib.flatten(config).items()
-      if value != first[key] and key not in SCALARS
+      for key, value in config_build.flatten(config).items()
+      if value != first.get(key) and key not in legal
     ]
     if differing:
       return (
         f'Trial {number} differs from trial 0 in config.'
         + ', config.'.join(differing)
         + ', so they are different programs. Legal differences: '
-        + ', '.join(SCALARS)
+        + ', '.join(legal)
         + '.'
+      )
+    if parts_of(config) != parts_of(configs[0]):
+      return (
+        f'Trial {number} reads other keys than trial 0, so they are different '
+        'programs.'
       )
   return ''
 

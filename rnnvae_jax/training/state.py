@@ -1,4 +1,4 @@
-"""What a run is: the state that changes and the scalars that steer it."""
+"""What a run is: the state that changes from update to update."""
 
 from typing import Any
 
@@ -8,39 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rnnvae_jax.ops import noise
-
-
-class Hyperparameters(flax.struct.PyTreeNode):
-  """Every scalar a compiled step reads, float32[] each, an argument of it.
-
-  So a value changes without a recompile, and a search is a `vmap`.
-  """
-
-  learning_rate: Any
-  final_learning_rate: Any  # Of a decaying schedule; a constant one ignores it.
-  learning_rate_steps: Any  # How long the decay takes.
-  pretrain_steps: Any  # As an autoencoder, before everything else begins.
-  decay_factor: Any  # None for none.
-  decay_start: Any  # Steps; None without a factor.
-  decay_every: Any
-  clip_norm: Any  # Global gradient norm; inf for none.
-  weight_decay: Any  # None for none.
-  dropout: noise.Rates
-  kl_weight: Any
-  kl_start: Any  # The KL weight at step 0 of an annealing schedule.
-  kl_anneal_steps: Any
-  kl_cycles: Any
-  free_bits: Any  # Nats; 0 for none.
-  target_rate: Any  # Nats of KL per sentence, of a rate control.
-  rate_control_speed: Any
-  mmd_weight: Any  # None for none.
-  label_smoothing: Any  # None for none.
-  augmentation: Any  # Weight of the augmented loss; None for none.
-  teacher_temperature: Any  # None without it.
-  final_teacher_temperature: Any
-  activation_penalty: Any  # None for none.
-  temporal_penalty: Any  # None for none.
 
 
 class Selection(flax.struct.PyTreeNode):
@@ -64,6 +31,14 @@ class TrainState(flax.struct.PyTreeNode):
   extras: Any  # What the objective adapts beside the parameters.
   key: Any  # Constant; randomness is folded in from step and sentence.
   selection: Selection
+
+
+class Weights(flax.struct.PyTreeNode):
+  """What evaluation needs of a state: it has no optimiser's state."""
+
+  step: Any  # int32[]
+  params: Any  # As they are evaluated: averaged where they are averaged.
+  extras: Any
 
 
 def create(task, tx: optax.GradientTransformation, seed: int) -> TrainState:

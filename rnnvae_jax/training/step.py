@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,20 +10,17 @@ import optax
 
 from rnnvae_jax.data import batches
 from rnnvae_jax.objectives import schedules
-from rnnvae_jax.training import state as state_lib
-from rnnvae_jax.training import tasks
+from rnnvae_jax.tasks import base
 
 # Encoder updates after which the inner loop asks whether they still help.
 _PATIENCE = 15
 
 
 def make_update(
-  task: tasks.Task,
+  task: base.Trained,
   tx: optax.GradientTransformation,
   buckets: Sequence[batches.Bucket],
   learning_rate_schedule: str,
-  kl_schedule: str,
-  inner_steps: int = 0,
   gather: Callable = batches.gather,
 ) -> Callable:
   """Returns `update(corpus, hyperparameters, state, (rows, bucket))`.
@@ -36,18 +34,19 @@ def make_update(
       here.
     buckets: the shapes of batches.
     learning_rate_schedule: see `objectives.schedules`.
-    kl_schedule: likewise.
-    inner_steps: updates of the encoder alone that come before one of the
-      decoder alone, at most, while `state.selection.explores`; 0: all
-      parameters at once, always. They are of plain gradient descent, on
-      batches from the whole corpus, which must not be a stream of parts.
     gather: makes a batch of `rows`; see `batches`.
+
+  With `task.inner_steps` so many updates of `task.inner_parts` at most come
+  before one of the other parameters, while `state.selection.explores`. They are
+  of plain gradient descent, on batches from the whole corpus, which must not be
+  a stream of parts.
 
   Returns:
     The function; it returns the new state, and the metrics and the loss of
     the batch.
   """
   lengths = jnp.array([bucket.length for bucket in buckets])
+  inner_steps = task.inner_steps
 
   def gradients(corpus, now, key, extras, params, rows, bucket):
     """(loss, (sums, extras)), gradients, their norm before clipping."""
@@ -59,20 +58,25 @@ def make_update(
     branches = [functools.partial(of_shape, shape) for shape in buckets]
     value, grads = jax.lax.switch(bucket, branches, params)
     norm = optax.tree.norm(grads)
-    tiny = jnp.finfo(norm.dtype).tiny  # A norm of 0 is not divided by.
-    shrink = jnp.minimum(1.0, now.clip_norm / jnp.maximum(norm, tiny))
-    grads = jax.tree.map(lambda grad: grad * shrink, grads)
-    if now.weight_decay is not None:
-      add = lambda grad, p: grad + now.weight_decay * p
+    clip, decay = now.optimizer.clip_norm, now.optimizer.weight_decay
+    if clip is not None:
+      # In a population, members that do not clip have 0.
+      clip = jnp.where(clip > 0, clip, jnp.inf)
+      tiny = jnp.finfo(norm.dtype).tiny  # A norm of 0 is not divided by.
+      shrink = jnp.minimum(1.0, clip / jnp.maximum(norm, tiny))
+      grads = jax.tree.map(lambda grad: grad * shrink, grads)
+    if decay is not None:
+      add = lambda grad, p: grad + decay * p
       grads = jax.tree.map(add, grads, params)
     return value, grads, norm
 
   def update(corpus, hyperparameters, state, batch):
-    now = at_step(
-      hyperparameters, state.step, learning_rate_schedule, kl_schedule
-    )
+    now = task.schedule(hyperparameters, state.step)
     key = jax.random.fold_in(state.key, state.step)
-    rate = now.learning_rate * state.selection.learning_rate_scale
+    rate = learning_rate(
+      task, hyperparameters, state.step, learning_rate_schedule
+    )
+    rate = rate * state.selection.learning_rate_scale
     params = state.params
     if inner_steps:
       params = explored(corpus, now, key, rate, state, batch)
@@ -80,7 +84,7 @@ def make_update(
       corpus, now, key, state.extras, params, *batch
     )
     if inner_steps:
-      grads = _of_part(grads, encoder=False, when=state.selection.explores)
+      grads = _masked(task, grads, inner=False, when=state.selection.explores)
     updates, opt_state = tx.update(grads, state.opt_state, params)
     params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
     metrics = task.metrics.single_from_model_output(
@@ -122,7 +126,7 @@ def make_update(
       (loss, (sums, _)), grads, _ = gradients(
         corpus, now, inner_key, state.extras, params, rows, bucket
       )
-      grads = _of_part(grads, encoder=True, when=True)
+      grads = _masked(task, grads, inner=True, when=True)
       params = jax.tree.map(lambda p, g: p - rate * g, params, grads)
       nats = nats + loss * sums['sentences']
       tokens = tokens + sums['tokens']
@@ -148,12 +152,12 @@ def make_update(
   return update
 
 
-def _of_part(grads, encoder: bool, when):
-  """Gradients of the encoder or of the rest, the others 0, `when` so."""
+def _masked(task, grads, inner: bool, when):
+  """Gradients of the inner parts or of the others; the rest is 0, `when` so."""
 
   def keep(path, grad):
     part = path[1].key  # After 'params'.
-    if (part in tasks.ENCODER_PARTS) == encoder:
+    if (part in task.inner_parts) == inner:
       return grad
     return jnp.where(when, 0.0, grad)
 
@@ -187,67 +191,44 @@ def make_train_step(*args, **kwargs) -> Callable:
   return train_step
 
 
-def at_step(
-  hyperparameters: state_lib.Hyperparameters,
+def learning_rate(
+  task: base.Trained,
+  hyperparameters: Any,
   step: jax.Array,
-  learning_rate_schedule: str,
-  kl_schedule: str,
-) -> state_lib.Hyperparameters:
-  """The hyperparameters with the scheduled ones as they are at `step`.
+  schedule: Any,
+) -> jax.Array:
+  """The learning rate of an update, float32[], before plateaus shrink it.
 
-  While an autoencoder is pretrained the KL term has no weight, no rate is to be
-  held, and the learning rate is its first; then all schedules begin.
+  Args:
+    task: which says where the schedule begins.
+    hyperparameters: of the run.
+    step: number of updates done, from 0.
+    schedule: see `objectives.schedules`.
   """
-  since = step - hyperparameters.pretrain_steps
-  active = jnp.where(since < 0, 0.0, 1.0)
-  step = jnp.maximum(since, 0.0)
-  learning_rate = schedules.anneal(
-    learning_rate_schedule,
-    step,
-    start=hyperparameters.learning_rate,
-    end=hyperparameters.final_learning_rate,
-    steps=hyperparameters.learning_rate_steps,
+  optimizer = hyperparameters.optimizer
+  since, steps = task.learning_rate_step(hyperparameters, step)
+  rate, final = optimizer.learning_rate, optimizer.final_learning_rate
+  rate = schedules.anneal(
+    schedule,
+    since,
+    start=rate,
+    end=rate if final is None else final,
+    steps=steps,
   )
-  if hyperparameters.decay_factor is not None:
-    learning_rate *= schedules.staircase(
-      step,
-      start=hyperparameters.decay_start,
-      every=hyperparameters.decay_every,
-      factor=hyperparameters.decay_factor,
+  if optimizer.decay_every is not None:
+    rate *= schedules.staircase(
+      since,
+      start=optimizer.decay_start,
+      every=optimizer.decay_every,
+      factor=optimizer.decay_factor,
     )
-  if hyperparameters.augmentation is not None:
-    hyperparameters = hyperparameters.replace(
-      teacher_temperature=schedules.anneal(
-        'linear',
-        step,
-        start=hyperparameters.teacher_temperature,
-        end=hyperparameters.final_teacher_temperature,
-        steps=hyperparameters.learning_rate_steps,
-      )
-    )
-  return hyperparameters.replace(
-    learning_rate=learning_rate,
-    target_rate=active * hyperparameters.target_rate,
-    mmd_weight=jax.tree.map(
-      lambda weight: active * weight, hyperparameters.mmd_weight
-    ),
-    kl_weight=active
-    * schedules.anneal(
-      kl_schedule,
-      step,
-      start=hyperparameters.kl_start,
-      end=hyperparameters.kl_weight,
-      steps=hyperparameters.kl_anneal_steps,
-      cycles=hyperparameters.kl_cycles,
-    ),
-  )
+  return rate
 
 
 def make_evaluation_step(
-  task: tasks.Task,
+  task: base.Task,
   buckets: Sequence[batches.Bucket],
-  num_samples: int,
-  chunk: int,
+  samples: base.Samples,
 ) -> Callable:
   """Returns `evaluate(params, corpus, rows int[B], bucket, key, extras)`.
 
@@ -258,6 +239,13 @@ def make_evaluation_step(
   @functools.partial(jax.jit, static_argnames='bucket')
   def evaluate(params, corpus, rows, bucket, key, extras):
     batch = batches.gather(corpus, rows, buckets[bucket])
-    return task.evaluate(params, batch, key, extras, num_samples, chunk)
+    if samples.shuffled:
+      # Every row's partner is some sentences away in the whole split, whatever
+      # batch it is in.
+      count = len(corpus.lengths)
+      partners = (rows + count // 2) % count
+      partners = jnp.where(rows == batches.BLANK, rows, partners)
+      batch['partners'] = batches.gather(corpus, partners, buckets[-1])
+    return task.evaluate(params, batch, key, extras, samples)
 
   return evaluate

@@ -14,7 +14,9 @@ import numpy as np
 from rnnvae_jax.data import batches, corpora
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.ops import noise, sampling
-from rnnvae_jax.training import runs, tasks, validation, writers
+from rnnvae_jax.inference import run as run_lib
+from rnnvae_jax.tasks import base
+from rnnvae_jax.training import validation, writers
 
 # Rows decoded at a time: bounds the memory of their logits.
 _ROWS = 256
@@ -28,14 +30,14 @@ _NO_LATENTS = (
 def sample(config: Any, workdir: str) -> None:
   """Writes `generate.num_samples` sentences drawn from the model."""
   _check_search(config, 'temperature')
-  run = runs.open_run(config, workdir)
+  run = run_lib.open_run(config, workdir)
   _write(config, _spelt(run, prior_samples(run, config.generate.num_samples)))
 
 
 def reconstruct(config: Any, workdir: str) -> None:
   """Writes each input line as the VAE sees it, a tab, its reconstruction."""
   _check_search(config, 'reconstruct_temperature')
-  run = runs.open_run(config, workdir)
+  run = run_lib.open_run(config, workdir)
   split = _read(run)
   sentences = decode(
     run, posterior(run, split), config.generate.reconstruct_temperature
@@ -51,7 +53,7 @@ def interpolate(config: Any, workdir: str) -> None:
   through the posterior; without an input, samples of the prior are.
   """
   _check_search(config, 'reconstruct_temperature')
-  run = runs.open_run(config, workdir)
+  run = run_lib.open_run(config, workdir)
   if config.generate.input:
     split = _read(run)
     if len(split) % 2:
@@ -71,12 +73,14 @@ def score(config: Any, workdir: str) -> None:
   Exact for a language model; for a VAE the importance-weighted bound with
   `evaluate.iw_samples` samples.
   """
-  run = runs.open_run(config, workdir)
+  run = run_lib.open_run(config, workdir)
   split = _read(run)
-  evaluator = validation.make_sentence_evaluator(run, split)
+  evaluator = validation.make_sentence_evaluator(
+    config, run.task, split, run.task.samples(config)
+  )
   key = jax.random.key(config.seed)
   values = evaluator(run.params, run.extras, key)
-  nats = values['nll' if run.task.latents is None else 'iwae_nll']
+  nats = values[run.task.score]
   rows = zip(nats, split.lengths, _texts(run, split), strict=True)
   _write(config, (f'{nll:.4f}\t{count}\t{text}' for nll, count, text in rows))
 
@@ -104,11 +108,11 @@ MODES = {
 
 def showcase(config: Any, workdir: str) -> None:
   """samples.txt: what a trained run writes, for a first look."""
-  run = runs.open_run(config, workdir)
+  run = run_lib.open_run(config, workdir)
   count = config.generate.num_samples
   title = f'Samples at temperature {config.generate.temperature}'
   lines = [title, '', *_spelt(run, prior_samples(run, count))]
-  if run.task.latents is not None:
+  if isinstance(run.task, base.HasLatents):
     ends = _prior_latents(run, 2 * min(count, 3), 'ends')
     temperature = config.generate.reconstruct_temperature
     how = f'at temperature {temperature}' if temperature else 'most likely'
@@ -121,7 +125,7 @@ def showcase(config: Any, workdir: str) -> None:
 
 
 def prior_samples(
-  run: runs.Run,
+  run: run_lib.Run,
   count: int,
   temperature: float | None = None,
   forbid_unk: bool | None = None,
@@ -141,7 +145,7 @@ def prior_samples(
   return decode(run, latents, temperature, forbid_unk, prime)
 
 
-def posterior(run: runs.Run, split: corpora.Split) -> jax.Array:
+def posterior(run: run_lib.Run, split: corpora.Split) -> jax.Array:
   """z of each sentence, float[N, Z]: the posterior's mean, or a sample of it.
 
   Raises:
@@ -168,7 +172,7 @@ def posterior(run: runs.Run, split: corpora.Split) -> jax.Array:
 
 
 def decode(
-  run: runs.Run,
+  run: run_lib.Run,
   latents: jax.Array,
   temperature: float,
   forbid_unk: bool | None = None,
@@ -196,7 +200,7 @@ def decode(
   forbidden[vocab_lib.UNK] = forbid_unk
   if run.config.corpus.stream and run.vocab.kind != 'word':
     forbidden[vocab_lib.EOS] = True  # Which the text has none of.
-  begun = run.vocab.encode(runs.protocol(run).tokenise(prime))
+  begun = run.vocab.encode(run.protocol.tokenise(prime))
   if vocab_lib.UNK in begun:
     logging.warning('Of %r some is not in the vocabulary.', prime)
   bos = corpora.begin_mark(run.vocab, run.config.corpus.stream)
@@ -204,7 +208,7 @@ def decode(
 
   @functools.partial(jax.jit, static_argnames='max_length')
   def decode_rows(params, rows, latents, settings, max_length):
-    some = None if run.task.latents is None else latents
+    some = None if not isinstance(run.task, base.HasLatents) else latents
 
     def step(carry, tokens):
       states, some = carry
@@ -267,7 +271,7 @@ def decode(
   return sentences
 
 
-def _between(run: runs.Run, ends: jax.Array) -> list[str]:
+def _between(run: run_lib.Run, ends: jax.Array) -> list[str]:
   """The sentences on the straight lines from z 0 to 1, 2 to 3 and so on.
 
   Drawn onto the sphere, where that is where the latents are.
@@ -299,9 +303,9 @@ def _chunks(count: int):
     yield jnp.asarray(rows, jnp.int32), min(size, count - start)
 
 
-def _prior_latents(run: runs.Run, count: int, site: str) -> jax.Array:
+def _prior_latents(run: run_lib.Run, count: int, site: str) -> jax.Array:
   """z float[count, Z], of a language model with Z = 0."""
-  if run.task.latents is None:
+  if not isinstance(run.task, base.HasLatents):
     return jnp.zeros((count, 0))
   keys = noise.row_keys(_key(run), jnp.arange(count))
   return jax.jit(run.task.latents.draw_prior, static_argnums=2)(
@@ -309,41 +313,41 @@ def _prior_latents(run: runs.Run, count: int, site: str) -> jax.Array:
   )
 
 
-def _latents(run: runs.Run) -> tasks.Latents:
+def _latents(run: run_lib.Run) -> base.Latents:
   """What a VAE has; ValueError for a language model."""
-  if run.task.latents is None:
+  if not isinstance(run.task, base.HasLatents):
     raise ValueError(_NO_LATENTS)
   return run.task.latents
 
 
-def _key(run: runs.Run) -> jax.Array:
+def _key(run: run_lib.Run) -> jax.Array:
   return jax.random.key(run.config.generate.seed)
 
 
-def _read(run: runs.Run) -> corpora.Split:
+def _read(run: run_lib.Run) -> corpora.Split:
   """The input lines through the run's protocol and vocabulary, uncut."""
   source = run.config.generate.input
   if source == '-' and sys.stdin.isatty():
     print('Lines from the terminal; Ctrl-D ends them.', file=sys.stderr)
   return corpora.encode_lines(
     corpora.read_lines(source),
-    runs.protocol(run).name,
+    run.protocol.name,
     run.vocab,
     stream=run.config.corpus.stream,
   )
 
 
-def _texts(run: runs.Run, split: corpora.Split) -> Iterable[str]:
+def _texts(run: run_lib.Run, split: corpora.Split) -> Iterable[str]:
   for start, length in zip(split.offsets, split.lengths, strict=True):
     yield _text(run, split.tokens[start : start + length])
 
 
-def _spelt(run: runs.Run, sentences: Iterable[np.ndarray]) -> list[str]:
+def _spelt(run: run_lib.Run, sentences: Iterable[np.ndarray]) -> list[str]:
   return [_text(run, ids) for ids in sentences]
 
 
-def _text(run: runs.Run, ids) -> str:
-  return runs.protocol(run).join(run.vocab.decode(ids))
+def _text(run: run_lib.Run, ids) -> str:
+  return run.protocol.join(run.vocab.decode(ids))
 
 
 def _write(config: Any, lines: Iterable[str]) -> None:

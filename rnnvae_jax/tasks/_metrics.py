@@ -45,17 +45,25 @@ def _mean(name: str):
   )
 
 
+def _sum(name: str):
+  return Ratio.from_fun(
+    lambda **outputs: {'numerator': outputs[name], 'denominator': 1.0}
+  )
+
+
 # Means over some updates, dropout on; nats.
 LanguageModelMetrics = metrics.Collection.create(
   loss=_mean('loss'),
   nll_per_sentence=_per('sentences', 'reconstruction'),
   nll_per_token=_per('tokens', 'reconstruction'),
+  tokens=_sum('tokens'),
   grad_norm=_mean('grad_norm'),
   learning_rate=_mean('learning_rate'),
 )
 StreamMetrics = metrics.Collection.create(
   loss=_mean('loss'),
   nll_per_token=_per('tokens', 'reconstruction'),
+  tokens=_sum('tokens'),
   grad_norm=_mean('grad_norm'),
   learning_rate=_mean('learning_rate'),
 )
@@ -64,6 +72,7 @@ SentenceVaeMetrics = metrics.Collection.create(
   reconstruction_per_sentence=_per('sentences', 'reconstruction'),
   kl_per_sentence=_per('sentences', 'kl'),
   nll_per_token=_per('tokens', 'reconstruction'),
+  tokens=_sum('tokens'),
   grad_norm=_mean('grad_norm'),
   learning_rate=_mean('learning_rate'),
   kl_weight=_mean('kl_weight'),

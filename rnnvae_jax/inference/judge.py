@@ -9,18 +9,14 @@ import numpy as np
 from rich import console as rich_console
 from rich import table as rich_table
 
-from rnnvae_jax import config_lib, generate
+from rnnvae_jax.config import build as config_build
 from rnnvae_jax.analysis import overlap
 from rnnvae_jax.data import corpora
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.training import (
-  evaluation,
-  population,
-  runs,
-  tasks,
-  validation,
-  writers,
-)
+from rnnvae_jax.inference import generate
+from rnnvae_jax.inference import run as run_lib
+from rnnvae_jax.tasks import base
+from rnnvae_jax.training import population, preparation, validation, writers
 
 FILE = 'judged.json'
 
@@ -60,14 +56,14 @@ def judge(
   generate_config.top_k, generate_config.top_p = 0, 1.0
   generate_config.posterior_sample = False
   generate_config.prime = ''
-  run = runs.open_run(config, workdir)
+  run = run_lib.open_run(config, workdir)
   if config.corpus.stream and run.vocab.kind != 'word':
     raise ValueError(
       f'Judged are sentences; this run is of a stream of {run.vocab.kind}s, '
       'which has none.'
     )
   if corpus is None:
-    corpus = runs.build_corpus(config, run.vocab)
+    corpus = preparation.build_corpus(config, run.vocab, run.labels)
   # Nothing that the model could have read is too long for it to write.
   generate_config.max_length = max(
     generate_config.max_length,
@@ -91,7 +87,7 @@ def judge(
     **{f'distinct_{n}': overlap.distinct(words, n) for n in (1, 2, 3)},
     'novelty': overlap.novelty(words, training),
   }
-  if run.task.latents is not None:
+  if isinstance(run.task, base.HasLatents):
     split = corpus.splits.get(split_name) or _held_out(corpus)
     ids = generate.decode(
       run, generate.posterior(run, split), 0.0, forbid_unk=False
@@ -121,9 +117,8 @@ def perplexities(
   Raises:
     FloatingPointError: a critic diverged before its first validation.
   """
-  critic = config_lib.default()
+  critic = config_build.default('language_model')
   critic.seed = config.seed
-  critic.model.kind = 'language_model'
   critic.model.embedding_size = critic.model.hidden_size = 256
   critic.model.tied_embeddings = True
   critic.dropout.embedding = critic.dropout.output = 0.4
@@ -152,12 +147,12 @@ def perplexities(
         f'The critic of the {" and ".join(scored_as)} perplexity diverged: its '
         'loss is not finite.'
       )
-    task = tasks.build(critic, len(corpus.vocab))
+    task = config_build.task(critic.model.kind).build(critic, corpus.vocab)
     for name, scored in scored_as.items():
       values = validation.make_validator(critic, task, scored)(
         result.params, result.extras, jax.random.key(critic.seed)
       )
-      summary = evaluation.summarise(values, scored.lengths)
+      summary = task.summarise(values, scored, critic)
       figures[f'{name}_perplexity'] = summary['perplexity']
   return figures | {'critic_steps': steps}
 

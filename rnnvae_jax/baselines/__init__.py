@@ -1,1 +1,0 @@
-"""What neural models are measured against."""

@@ -1,0 +1,73 @@
+"""Writes sentences with a trained run."""
+
+from rnnvae_jax.commands import _lines, base
+from rnnvae_jax.config import schema
+from rnnvae_jax.tasks import base as tasks_base
+
+_DRAWS = schema.Condition(
+  lambda flat: bool(
+    flat['generate.temperature'] or flat.get('generate.reconstruct_temperature')
+  ),
+  lambda flat: 'at config.generate.temperature = 0 nothing is drawn',
+  '`generate.temperature` is above 0',
+)
+
+
+@schema.fragment('generate', free=schema.Free.ALWAYS)
+class GenerateConfig:
+  """How text is written."""
+
+  num_samples: int = schema.field(
+    20, 'Sentences to write.', low=1, tiny=5
+  )
+  prime: str = schema.field('', 'Text that samples continue.')
+  max_length: int = schema.field(
+    0,
+    'Tokens of a sentence, eos counted; 0: as corpus.max_length.',
+    low=0,
+    tiny=13,
+  )
+  seed: int = schema.field(
+    0, 'Seed of what is drawn.', low=0, high=2**31 - 1
+  )
+  temperature: float = schema.field(
+    1.0, 'Of samples; 0: the most likely token.', low=0, high=1e3
+  )
+  top_k: int = schema.field(
+    0,
+    'Only so many most likely tokens are drawn from; 0: all.',
+    low=0,
+    only_if=_DRAWS,
+  )
+  top_p: float = schema.field(
+    1.0,
+    'Only the most likely tokens of this probability mass are drawn from.',
+    low=0,
+    high=1,
+    only_if=_DRAWS,
+  )
+  beam_size: int = schema.field(
+    1, 'Beams of a search at temperature 0; 1: greedy.', low=1
+  )
+  length_penalty: float = schema.field(
+    0.0,
+    'Exponent of the length that a beam search divides by; see ops/sampling.py.',
+    low=0,
+    only_if=schema.none_of('generate.beam_size', 1),
+  )
+  forbid_unk: bool = schema.field(True, 'Whether <unk> is never written.')
+
+
+HELP = 'sentences from the model'
+NEEDS = 'run'
+CAPABILITY = tasks_base.Generates
+SETTINGS = (
+  (tasks_base.Generates, GenerateConfig),
+  (tasks_base.Generates, _lines.LinesConfig),
+)
+
+
+def run(context: base.Context) -> None:
+  from rnnvae_jax.inference import generate
+
+  generate.sample(context.config, context.workdir)

@@ -1,0 +1,45 @@
+"""Trains a run or goes on training it, then evaluates it and writes samples."""
+
+import os
+from typing import Any
+
+from rnnvae_jax.commands import base
+
+HELP = 'train or go on training, then evaluate and write samples'
+NEEDS = 'config'
+FLAGS = ('seeds',)
+
+
+def run(context: base.Context) -> None:
+  """Trains one run, or one a seed into folders of their own."""
+  if context.seeds == 1:
+    _train(context.config, context.workdir)
+    return
+  from rnnvae_jax.results import seeds
+
+  results = []
+  for seed in range(context.seeds):
+    config = context.config.copy_and_resolve_references()
+    config.seed += seed
+    folder = os.path.join(context.workdir, f'seed_{config.seed}')
+    results.append(_train(config, folder))
+  seeds.report(results, context.workdir, context.config.model.kind)
+
+
+def _train(config: Any, workdir: str) -> dict[str, Any]:
+  from rnnvae_jax.config import build as config_build
+  from rnnvae_jax.inference import evaluate, generate
+  from rnnvae_jax.tasks import base as tasks_base
+  from rnnvae_jax.training import loop
+
+  generates = issubclass(
+    config_build.task(config.model.kind), tasks_base.Generates
+  )
+  preview = generate.preview(config) if generates else None
+  corpus = loop.train(config, workdir, preview=preview)
+  results: dict[str, Any] = {}
+  if config.evaluate.split != 'none':
+    results = evaluate.evaluate(config, workdir, corpus)
+  if generates:
+    generate.showcase(config, workdir)
+  return results

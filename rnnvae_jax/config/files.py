@@ -1,0 +1,49 @@
+"""Where config files lie: in the source tree, or with the installed package."""
+
+import importlib.metadata
+import os
+import pathlib
+
+from rnnvae_jax import errors
+
+_ROOT = pathlib.Path(__file__).parent.parent.parent
+
+
+def folder() -> pathlib.Path | None:
+  """The folder of the project's own config files; None if there is none."""
+  beside = _ROOT / 'configs'
+  if beside.is_dir():
+    return beside
+  try:
+    installed = importlib.metadata.files('rnnvae_jax') or []
+  except importlib.metadata.PackageNotFoundError:
+    return None
+  for file in installed:
+    if file.parts[-3:-1] == ('rnnvae_jax', 'configs') and file.suffix == '.py':
+      return pathlib.Path(os.fspath(file.locate())).parent.resolve()
+  return None
+
+
+def find(name: str) -> str:
+  """The path of a config file.
+
+  Args:
+    name: a path, or the name of one of the project's own: 'gru_vae',
+      'gru_vae.py' or 'configs/gru_vae.py', from any folder.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+  """
+  if os.path.isfile(name):
+    return name
+  own, stem = folder(), pathlib.Path(name).stem
+  if own is not None:
+    path = own / f'{stem}.py'
+    is_own = pathlib.Path(name).parent.name in ('', 'configs')
+    if is_own and path.is_file():
+      return str(path)
+    known = sorted(path.stem for path in own.glob('*.py'))
+    raise FileNotFoundError(
+      errors.unknown('--config', name, known) + ' Nor is it a file.'
+    )
+  raise FileNotFoundError(f'The config file {name} does not exist.')

@@ -1,0 +1,1 @@
+"""Trained runs, opened: what they score, encode, decode, predict and write."""

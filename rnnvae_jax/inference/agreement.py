@@ -1,0 +1,109 @@
+"""Subject-verb agreement of a language model -> agreement.json and a plot."""
+
+import os
+from typing import Any
+
+from absl import logging
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich import console as rich_console
+from rich import table as rich_table
+
+from rnnvae_jax.analysis import agreement, plots
+from rnnvae_jax.data import corpora
+from rnnvae_jax.inference import run as run_lib
+from rnnvae_jax.tasks import base
+from rnnvae_jax.training import writers
+
+_ROWS = 256  # Sentences whose agreement is tested at a time.
+
+
+def agree(config: Any, workdir: str) -> list[dict[str, float]]:
+  """Subject-verb agreement -> agreement.json, agreement.png and a table.
+
+  Returns:
+    What `analysis.agreement.measure` does.
+
+  Raises:
+    ValueError: not a language model of words, or the vocabulary has too few of
+      the test's words.
+  """
+  run = run_lib.open_run(config, workdir)
+  if isinstance(run.task, base.HasLatents) or run.vocab.kind != 'word':
+    raise ValueError('Agreement is tested of language models of words.')
+  items = agreement.items(run.vocab.tokens)
+  begin = corpora.begin_mark(run.vocab, config.corpus.stream)
+
+  @jax.jit
+  def last_log_probs(params, tokens):
+    def step(loop, token):
+      carry, _ = loop
+      return run.task.step(params, carry, token, None), None
+
+    start = run.task.start(params, len(tokens), None), None
+    first, _ = step(start, tokens[:, 0])
+    (_, logits), _ = jax.lax.scan(step, first, tokens[:, 1:].T)
+    return jax.nn.log_softmax(logits, axis=-1)
+
+  def log_odds(items: list[agreement.Item]) -> np.ndarray:
+    values = np.empty(len(items))
+    lengths = np.array([len(item.words) for item in items])
+    for length in np.unique(lengths):
+      of_length = np.flatnonzero(lengths == length)
+      for first in range(0, len(of_length), _ROWS):
+        some = of_length[first : first + _ROWS].tolist()
+        # As many as in any chunk, so that they share a program.
+        padded = np.resize(some, min(_ROWS, len(of_length))).tolist()
+        words = [run.vocab.encode(items[i].words) for i in padded]
+        tokens = np.insert(np.array(words), 0, begin, axis=1)
+        scores = np.asarray(last_log_probs(run.params, jnp.asarray(tokens)))
+        for row, i in enumerate(some):
+          right, wrong = run.vocab.encode([items[i].right, items[i].wrong])
+          values[i] = scores[row, right] - scores[row, wrong]
+    return values
+
+  measured = agreement.measure(items, log_odds)
+  writers.write_json(os.path.join(workdir, 'agreement.json'), measured)
+  table = rich_table.Table(title='the PLAN of the companies IS, never ARE')
+  for column in measured[0]:
+    table.add_column(column.replace('_', ' '), justify='right')
+  for group in measured:
+    table.add_row(
+      *(f'{v:,}' if isinstance(v, int) else f'{v:.3f}' for v in group.values())
+    )
+  rich_console.Console().print(table)
+  path = os.path.join(workdir, 'agreement.png')
+  _plot_agreement(measured, path)
+  logging.info('Drawn in %s.', path)
+  return measured
+
+
+def _plot_agreement(measured, path: str) -> None:
+  pyplot = plots.pyplot()
+  figure, axes = pyplot.subplots(figsize=(7, 4.5), layout='constrained')
+  for between in sorted({group['between'] for group in measured}):
+    of = [group for group in measured if group['between'] == between]
+    (line,) = axes.plot(
+      [group['attractors'] for group in of],
+      [group['log_odds'] for group in of],
+      marker='o',
+      label=f'{between} noun' + ('' if between == 1 else 's') + ' in between',
+    )
+    for group in of:
+      axes.annotate(
+        f'{group["accuracy"]:.0%}',
+        (group['attractors'], group['log_odds']),
+        xytext=(6, 6 if between < 2 else -14),
+        textcoords='offset points',
+        fontsize=8,
+        color=line.get_color(),
+      )
+  axes.axhline(0.0, color='grey', linewidth=0.8)
+  axes.set_xticks(sorted({group['attractors'] for group in measured}))
+  axes.set_xlabel('nouns in between of the other number')
+  axes.set_ylabel('log-odds of the right verb, nats')
+  axes.set_title('Subject-verb agreement; labels: share of right verbs')
+  axes.margins(0.12)
+  plots.legend(axes)
+  plots.save(figure, path)

@@ -1,0 +1,206 @@
+"""What the tasks that give text a likelihood have in common."""
+
+from collections.abc import Mapping
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnvae_jax.config import schema
+from rnnvae_jax.data import corpora
+from rnnvae_jax.data import vocab as vocab_lib
+from rnnvae_jax.tasks import base
+
+
+@schema.fragment('train')
+class SelectConfig:
+  """Which validation figure chooses the checkpoint."""
+
+  select_by: str = schema.field(
+    'nll_per_sentence',
+    'The validation figure whose lowest value chooses the checkpoint.',
+    choices=('nll_per_sentence',),
+  )
+
+
+def _bound(figures: Mapping[str, Any]) -> str:
+  return ' (bound: ELBO)' if figures['estimator'] == 'elbo' else ' (exact)'
+
+
+def _perplexity_label(figures: Mapping[str, Any]) -> str:
+  ends = ', eos counted' if 'perplexity_without_eos' in figures else ''
+  return f'perplexity{ends}{_bound(figures)}'
+
+
+FIGURES = (
+  base.Figure('sentences', 'sentences', '{:,}'),
+  base.Figure('tokens', 'tokens', '{:,}'),
+  base.Figure('unknown_share', 'unknown tokens', '{:.2%}'),
+  base.Figure(
+    'nll_per_sentence', lambda f: f'nll{_bound(f)}', '{:.3f}', 'NLL'
+  ),
+  base.Figure('perplexity', _perplexity_label, '{:.2f}', 'perplexity'),
+  base.Figure(
+    'perplexity_without_eos',
+    lambda f: f'perplexity, words only{_bound(f)}',
+    '{:.2f}',
+  ),
+  base.Figure(
+    'backward_nll_per_sentence', 'nll, words in reverse', '{:.3f}'
+  ),
+  base.Figure(
+    'backward_perplexity', 'perplexity, words in reverse', '{:.2f}'
+  ),
+  base.Figure(
+    'reset_nll_per_sentence', 'nll, state reset at each sentence', '{:.3f}'
+  ),
+  base.Figure(
+    'reset_perplexity',
+    'perplexity, state reset at each sentence',
+    '{:.2f}',
+    'perplexity, state reset',
+  ),
+  base.Figure('nll_per_token', 'nll a token', '{:.4f}', 'NLL a token'),
+  base.Figure('bits_per_token', 'bits a token', '{:.4f}', 'bits a token'),
+  base.Figure(
+    'bits_per_character',
+    'bits a character',
+    '{:.4f}',
+    'bits a character',
+  ),
+)
+
+
+def unknown_warnings(figures: Mapping[str, Any]) -> list[str]:
+  """Says that a likelihood over many unknown tokens flatters the model."""
+  share = figures.get('unknown_share') or 0.0
+  if share <= _UNKNOWN_SHARE:
+    return []
+  return [
+    f'{share:.1%} of the tokens are unknown to the vocabulary. <unk> is easy '
+    'to predict, so this likelihood says little and compares with no other.'
+  ]
+
+
+# Penn Treebank has 6 % of unknown tokens under the protocol `tweet`.
+_UNKNOWN_SHARE = 0.15
+
+
+def report(figures: Mapping[str, Any]) -> str:
+  """A validation's likelihood in words, for the log."""
+  if 'perplexity_without_eos' not in figures:  # No sentence ends.
+    line = f'{figures["nll_per_token"]:.4f} nats a token'
+  else:
+    line = f'{figures["nll_per_sentence"]:.3f} nats a sentence'
+  return f'{line}, perplexity {figures["perplexity"]:.2f}'
+
+
+def figures(
+  nll: float,
+  split: corpora.Split,
+  vocab: vocab_lib.Vocabulary | None = None,
+  estimator: str = 'exact',
+) -> dict[str, Any]:
+  """The likelihood of a split.
+
+  Args:
+    nll: mean over its sentences, nats, exact or a bound.
+    split: that was evaluated.
+    vocab: its characters are counted where tokens are characters or bytes.
+    estimator: 'exact', or 'elbo' for a bound.
+
+  Returns:
+    sentences, tokens, unknown_share (of the tokens), nll_per_sentence (nats),
+    perplexity = exp(nats / tokens), eos counted, perplexity_without_eos, which
+    divides the same nats by the words alone, nll_per_token (nats),
+    bits_per_token, bits_per_character of a stream of characters or bytes, and
+    the estimator.
+  """
+  sentences = len(split)
+  tokens = int(np.sum(split.lengths, dtype=np.int64))
+  summary: dict[str, Any] = {
+    'sentences': sentences,
+    'tokens': tokens,
+    'unknown_share': float(np.mean(split.tokens == vocab_lib.UNK)),
+  }
+  if split.ends:
+    words = max(tokens - sentences, 1)
+    summary['perplexity_without_eos'] = perplexity(nll, sentences, words)
+  bits = nll * sentences / tokens / math.log(2)
+  if not split.ends and vocab is not None and vocab.kind != 'word':
+    characters = _count_characters(vocab, split)
+    summary['bits_per_character'] = bits * tokens / characters
+  return summary | {
+    'nll_per_sentence': nll,
+    'perplexity': perplexity(nll, sentences, tokens),
+    'nll_per_token': nll * sentences / tokens,
+    'bits_per_token': bits,
+    'estimator': estimator,
+  }
+
+
+def perplexity(nll_per_sentence: float, sentences: int, events: int) -> float:
+  """exp(sum of nats / sum of events); inf where that overflows."""
+  with np.errstate(over='ignore'):
+    return float(np.exp(np.float64(nll_per_sentence) * sentences / events))
+
+
+def _count_characters(
+  vocab: vocab_lib.Vocabulary, split: corpora.Split
+) -> int:
+  """Characters of a text of characters, or of bytes, several of which may make
+  one character."""
+  if vocab.kind == 'character':
+    return len(split.tokens)
+  continues = [len(t) == 1 and 0x80 <= ord(t) < 0xC0 for t in vocab.tokens]
+  return int(np.sum(~np.array(continues)[split.tokens]))
+
+
+class Recurrent(base.Trained):
+  """What trained tasks with a recurrence have in common."""
+
+  @classmethod
+  def for_population(cls, config: Any) -> None:
+    if config.model.backend == 'auto':
+      config.model.backend = 'fused'  # cuDNN cannot be mapped over trials.
+
+  @classmethod
+  def population_refusal(cls, config: Any) -> str:
+    if config.model.backend == 'cudnn':
+      return (
+        "config.model.backend = 'cudnn' runs one trial at a time. Legal for a "
+        'population: auto, scan, fused, pallas.'
+      )
+    if config.train.get('inner_steps'):
+      return (
+        'config.train.inner_steps: trials would wait for the longest inner '
+        'loop. Legal for a population: 0.'
+      )
+    if config.corpus.stream and config.train.unroll_spread:
+      return (
+        f'config.train.unroll_spread = {config.train.unroll_spread}: windows '
+        'of random lengths differ from seed to seed, and the members of a '
+        'population read windows of one length. Legal: 0.'
+      )
+    return ''
+
+
+def arrays(batch: base.Batch):
+  """What a language model reads of a batch."""
+  return batch['inputs'], batch['targets'], batch['mask']
+
+
+def counts(batch: base.Batch) -> dict[str, jax.Array]:
+  """Denominators; a batch of blank rows counts as one sentence, not none."""
+  return {
+    'sentences': jnp.maximum(jnp.sum(batch['weights']), 1.0),
+    'tokens': jnp.sum(batch['mask'], dtype=jnp.float32),
+  }
+
+
+def tiny_batch() -> base.Batch:
+  """The smallest batch there is: shapes of parameters need no data."""
+  ids = jnp.zeros((1, 1), jnp.int32)
+  return {'inputs': ids, 'targets': ids, 'mask': jnp.ones((1, 1), bool)}

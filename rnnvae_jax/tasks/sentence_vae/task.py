@@ -1,0 +1,496 @@
+"""The evidence lower bound of recurrent sentence VAEs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from absl import logging
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnvae_jax.config import schema
+from rnnvae_jax.data import vocab as vocab_lib
+from rnnvae_jax.models import build as model_build
+from rnnvae_jax.models import cells, sentence_vae
+from rnnvae_jax.objectives import (
+  controls,
+  free_bits,
+  losses,
+  posteriors,
+  rate_control,
+  schedules,
+)
+from rnnvae_jax.ops import noise
+from rnnvae_jax.tasks import _likelihood, _metrics, base
+from rnnvae_jax.tasks.sentence_vae import figures as figures_lib
+
+# The parts of the parameters that only the posterior depends on.
+_ENCODER_PARTS = ('encoder', 'posterior')
+# Sentences of a group of a validation's mutual information. Inner loops end by
+# it, so no key that an evaluation may change can change it.
+_GROUP = 32
+# A posterior that says less than this, in nats a sentence, has collapsed.
+COLLAPSED_KL = 0.1
+
+
+@schema.fragment('train')
+class TrainConfig:
+  """Phases of a VAE's training, and what chooses its checkpoint."""
+
+  pretrain_steps: int = schema.field(
+    0,
+    'The first updates, which train an autoencoder; then a new decoder begins '
+    '(Li et al., arXiv:1909.00868).',
+    low=0,
+    traced=True,
+  )
+  inner_steps: int = schema.field(
+    0,
+    'Updates of the encoder alone before one of the decoder alone, at most, '
+    'until mutual information falls (He et al., arXiv:1901.05534); 0: none.',
+    low=0,
+  )
+  select_by: str = schema.field(
+    'nll_per_sentence',
+    'The validation figure whose lowest value chooses the checkpoint: the '
+    'negative ELBO, unweighted, or the reconstruction.',
+    choices=('nll_per_sentence', 'reconstruction'),
+  )
+
+
+@schema.fragment('evaluate', free=schema.Free.ALWAYS)
+class EvaluateConfig:
+  """How the importance-weighted bound and the informations are estimated."""
+
+  iw_samples: int = schema.field(
+    100, 'Posterior samples a sentence.', low=1, tiny=4
+  )
+  chunk: int = schema.field(
+    4, 'Samples decoded at a time, which bounds the memory.', low=1
+  )
+  mutual_information_group: int = schema.field(
+    32, 'Sentences of a group of the mutual information in batches.', low=2
+  )
+
+
+class Choices(NamedTuple):
+  """The static choices of the loss; its scalars are hyperparameters.
+
+  Attributes:
+    free_bits_per: what free bits are compared with.
+    rate_control: name of the control.
+    kl_schedule: shape of the KL weight.
+    inner_steps: updates of the encoder alone, at most.
+  """
+
+  free_bits_per: str = 'sentence'
+  rate_control: str = 'none'
+  kl_schedule: Any = 'constant'
+  inner_steps: int = 0
+
+
+class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
+  """q(z | sentence) and p(sentence | z), trained by the ELBO."""
+
+  FRAGMENTS = (
+    model_build.RecurrentConfig,
+    model_build.LatentConfig,
+    posteriors.PosteriorConfig,
+    *cells.fragments(recurrent=True),
+    model_build.DropoutConfig,
+    losses.LabelSmoothingConfig,
+    schedules.KLScheduleConfig,
+    free_bits.FreeBitsConfig,
+    rate_control.RateControlConfig,
+    losses.MMDConfig,
+    TrainConfig,
+    EvaluateConfig,
+  )
+  FIGURES = figures_lib.FIGURES
+  metrics = _metrics.SentenceVaeMetrics
+  score = 'iwae_nll'
+  inner_parts = _ENCODER_PARTS
+
+  def __init__(
+    self,
+    model: sentence_vae.SentenceVAE,
+    family: posteriors.Family,
+    choices: Choices = Choices(),
+    initialise: Callable = lambda params, key: params,
+  ):
+    """Creates the task.
+
+    Args:
+      model: its Flax module.
+      family: of the posterior.
+      choices: the static ones of the loss.
+      initialise: (params, key) -> params, as they begin.
+    """
+    self.model = model
+    self.family = family
+    self.choices = choices
+    self.backend = model.decoder.stack.backend
+    self.inner_steps = choices.inner_steps
+    self.latents = base.Latents(
+      model.decoder.latent_size, self._encode, family, self._draw_prior
+    )
+    self._initialise = initialise
+    self._own_prior = model.prior == 'standard'
+    self._exact_kl = family.kl if self._own_prior else None
+    # Samples are mapped over, which cuDNN does not support; the fused backend
+    # has the same parameters.
+    self._mapped = model
+    if model.decoder.stack.backend == 'cudnn':
+      stack = model.decoder.stack.clone(backend='fused')
+      self._mapped = model.clone(decoder=model.decoder.clone(stack=stack))
+
+  @classmethod
+  def check(cls, config: Any) -> None:
+    train, objective = config.train, config.objective
+    if config.corpus.stream:
+      raise ValueError(
+        'config.corpus.stream = True is for language models: a VAE encodes '
+        'sentences. Legal: False.'
+      )
+    if config.model.cell == 'feed_forward':
+      legal = ', '.join(c for c in cells.names() if c != 'feed_forward')
+      raise ValueError(
+        "config.model.cell = 'feed_forward' has no state that a latent vector "
+        f'could set. Legal for a VAE: {legal}.'
+      )
+    if train.pretrain_steps >= train.num_steps:
+      raise ValueError(
+        f'config.train.pretrain_steps={train.pretrain_steps} leaves nothing '
+        f'of config.train.num_steps={train.num_steps}, which counts them.'
+      )
+    rest = train.pretrain_steps % train.eval_every
+    if rest:
+      raise ValueError(
+        f'config.train.pretrain_steps={train.pretrain_steps} is not a '
+        f'multiple of config.train.eval_every={train.eval_every}: the '
+        'autoencoder ends with a validation. Nearest legal value: '
+        f'{train.pretrain_steps - rest}.'
+      )
+    if (
+      train.pretrain_steps > 0
+      and not (objective.kl_weight or objective.kl_start)
+      and not objective.mmd_weight
+    ):
+      raise ValueError(
+        'config.objective.kl_weight = 0 trains an autoencoder to the end: set '
+        'it above 0, or config.train.pretrain_steps to 0.'
+      )
+    controls.check(config)
+
+  @classmethod
+  def build(
+    cls,
+    config: Any,
+    vocab: vocab_lib.Vocabulary,
+    labels: Sequence[str] = (),
+  ) -> 'SentenceVae':
+    del labels
+    model, objective = config.model, config.objective
+    family = posteriors.build(
+      model.posterior,
+      model.latent_size,
+      scale=model.posterior_scale,
+      committed_rate=model.committed_rate,
+      flow_layers=model.flow_layers,
+      concentration=model.concentration,
+    )
+    return cls(
+      model_build.sentence_vae(config, len(vocab), family.head_size),
+      family,
+      Choices(
+        objective.free_bits_per,
+        objective.rate_control,
+        schedules.resolve(objective.kl_schedule),
+        config.train.inner_steps,
+      ),
+      model_build.initialiser(config),
+    )
+
+  def init(self, key: jax.Array) -> Any:
+    arrays = _likelihood.arrays(_likelihood.tiny_batch())
+    return model_build.init(self.model, arrays, self._initialise, key)
+
+  def initial_extras(self) -> dict[str, Any]:
+    return {
+      'posterior': self.family.initial(),
+      'rate_control': rate_control.initial(self.choices.rate_control),
+    }
+
+  def learning_rate_step(self, hyperparameters, step):
+    """All schedules begin when the autoencoder is pretrained."""
+    pretrain_steps = hyperparameters.train.pretrain_steps
+    since = jnp.maximum(step - pretrain_steps, 0.0)
+    return since, hyperparameters.train.num_steps - pretrain_steps
+
+  def schedule(self, hyperparameters: Any, step: jax.Array) -> Any:
+    """The weights of the KL term and of its controls as they are at a step.
+
+    While an autoencoder is pretrained they are 0.
+    """
+    objective = hyperparameters.objective
+    since = step - hyperparameters.train.pretrain_steps
+    active = jnp.where(since < 0, 0.0, 1.0)
+    weight = schedules.anneal(
+      self.choices.kl_schedule,
+      jnp.maximum(since, 0.0),
+      start=objective.kl_start,
+      end=objective.kl_weight,
+      steps=objective.kl_anneal_steps,
+      cycles=objective.kl_cycles,
+    )
+    scheduled = {'objective.kl_weight': active * weight}
+    for name in ('target_rate', 'mmd_weight'):
+      value = getattr(objective, name)
+      if value is not None:
+        scheduled[f'objective.{name}'] = active * value
+    return hyperparameters.replace(scheduled)
+
+  def loss(self, params, batch, hyperparameters, key, extras):
+    choices, objective = self.choices, hyperparameters.objective
+    rates = noise.rates(hyperparameters.dropout)
+    params = noise.drop_weights(params, rates.weight, key, 'recurrent')
+    keys, weights = noise.row_keys(key, batch['index']), batch['weights']
+    posterior, statistics = self.family.adapt(
+      self._outputs(params, batch), extras['posterior'], weights
+    )
+    draws = noise.normal(keys, 'latents', (self.family.noise_size,))
+    latents, log_q = self.family.draw(draws, posterior)
+    total, nll = _decode(
+      self.model,
+      params,
+      batch,
+      latents,
+      rates=rates,
+      keys=keys,
+      smoothing=objective.label_smoothing,
+    )
+    if self._exact_kl is not None:
+      kl = self._exact_kl(posterior)
+    else:
+      kl = (log_q - self._log_prior(params)(latents))[:, None]
+    counts = _likelihood.counts(batch)
+    total_kl = jnp.sum(jnp.where(weights > 0, jnp.sum(kl, axis=1), 0.0))
+    mean_kl = total_kl / counts['sentences']
+    target = objective.target_rate
+    state = rate_control.bounded(
+      choices.rate_control,
+      jax.lax.stop_gradient(extras['rate_control']),
+      objective.kl_weight,
+    )
+    factor, added = rate_control.penalty(
+      choices.rate_control, state, mean_kl, target
+    )
+    penalty = free_bits.penalised_kl(
+      kl, objective.free_bits, choices.free_bits_per, weights
+    )
+    kl_weight = objective.kl_weight * factor
+    value = total / counts['sentences'] + kl_weight * penalty + added
+    if objective.mmd_weight is not None:
+      prior = self._draw_prior(params, keys, 'mmd')
+      value += objective.mmd_weight * losses.maximum_mean_discrepancy(
+        latents, prior, weights
+      )
+    new_extras = {
+      'posterior': statistics,
+      'rate_control': rate_control.update(
+        choices.rate_control,
+        state,
+        jax.lax.stop_gradient(mean_kl),
+        target,
+        objective.rate_control_speed,
+      ),
+    }
+    sums = {
+      'reconstruction': jnp.sum(nll),
+      'kl': total_kl,
+      'kl_weight': kl_weight - state.get('multiplier', 0.0),
+      **counts,
+    }
+    return value, (sums, new_extras)
+
+  def evaluate(
+    self, params, batch, key, extras, samples: base.Samples = base.Samples()
+  ):
+    """Values of each row from some posterior samples.
+
+    The samples serve the reconstruction term and the importance-weighted
+    bound at once, so no encoder pass and no logit is computed twice.
+
+    Returns:
+      reconstruction, kl, iwae_nll float[B], nats; posterior_mean float[B, Z],
+      the family's `center`, in units of the deviation of its own prior,
+      whichever prior is learnt; where mutual information can be estimated
+      mean, log_var and noise float[B, Z] for it, of the first sample.
+      Of several samples iwae_variance float[B], over draws of them; where the
+      KL is their mean kl_variance float[B], that of this mean, inf of one.
+      With shuffled latents shuffled_reconstruction float[B], nats given a
+      sample of another sentence's posterior.
+    """
+    family = self.family
+    keys = noise.row_keys(key, batch['index'])
+    posterior = self._encode(params, batch, extras)
+    log_prior = self._log_prior(params)
+    draws = noise.normal(keys, 'latents', (samples.count, family.noise_size))
+    draws = jnp.swapaxes(draws, 0, 1)  # [K, B, N]
+
+    def one_sample(draws):
+      latents, log_q = family.draw(draws, posterior)
+      _, nll = _decode(self._mapped, params, batch, latents)
+      return nll, log_q - log_prior(latents)
+
+    nll, divergence = jax.lax.map(one_sample, draws, batch_size=samples.chunk)
+    log_weights = -nll - divergence
+    values = {
+      'reconstruction': jnp.mean(nll, axis=0),
+      'iwae_nll': losses.importance_weighted_nll(log_weights),
+      'posterior_mean': family.center(posterior) / family.deviation,
+    }
+    if self._exact_kl is not None:
+      values['kl'] = jnp.sum(self._exact_kl(posterior), axis=-1)
+    else:
+      values['kl'] = jnp.mean(divergence, axis=0)
+    if samples.count > 1:  # One sample says nothing about its own error.
+      values['iwae_variance'] = losses.importance_weighted_variance(log_weights)
+    if self._exact_kl is None:
+      variance = (
+        jnp.var(divergence, axis=0, ddof=1) if samples.count > 1 else jnp.inf
+      )
+      values['kl_variance'] = jnp.full_like(
+        values['kl'], variance / samples.count
+      )
+    if family.as_gaussian is not None:
+      names = 'mean', 'log_var', 'noise'
+      gaussians = family.as_gaussian(draws[0], posterior)
+      values |= dict(zip(names, gaussians, strict=True))
+    if samples.shuffled:
+      other = self._encode(params, batch['partners'], extras)
+      latents, _ = family.draw(draws[0], other)
+      _, shuffled = _decode(self._mapped, params, batch, latents)
+      values['shuffled_reconstruction'] = shuffled
+    return values
+
+  def summarise(self, values, split, config, final=False):
+    group = config.evaluate.mutual_information_group if final else _GROUP
+    figures = figures_lib.bound(values, split)
+    if final:
+      samples = config.evaluate.iw_samples
+      figures |= figures_lib.importance_weighted(values, split, samples)
+    return figures | figures_lib.latents(values, group)
+
+  def samples(self, config: Any) -> base.Samples:
+    settings = config.evaluate
+    return base.Samples(settings.iw_samples, settings.chunk, shuffled=True)
+
+  def warnings(self, figures: Mapping[str, Any]) -> list[str]:
+    return _likelihood.unknown_warnings(figures)
+
+  def selection_value(self, figures: Mapping[str, Any], config: Any) -> float:
+    return float(figures[config.train.select_by])
+
+  def report(self, figures: Mapping[str, Any]) -> str:
+    return (
+      f'{_likelihood.report(figures)} (bound), reconstruction '
+      f'{figures["reconstruction"]:.3f}, KL {figures["kl"]:.3f}, active units '
+      f'{figures["active_units"]} of {figures["latents"]}'
+    )
+
+  def training_warnings(self, figures: Mapping[str, Any]) -> list[str]:
+    """Says that the posterior has collapsed."""
+    if figures['kl'] >= COLLAPSED_KL and figures['active_units']:
+      return []
+    return [
+      f'the posterior has collapsed (KL {figures["kl"]:.4f} nats, '
+      f'{figures["active_units"]} active units): the decoder ignores z. Try '
+      'config.objective.free_bits, a slower config.objective.kl_schedule or '
+      'config.dropout.word.'
+    ]
+
+  def after_validation(self, state, figures, config, fresh):
+    """A new decoder after pretraining; the end of the encoder's own updates.
+
+    While an autoencoder is pretrained no validation counts; at its end the
+    decoder and the optimiser begin anew (Li et al., arXiv:1909.00868).
+    """
+    step, pretrain_steps = int(state.step), config.train.pretrain_steps
+    if step < pretrain_steps:
+      return state, False
+    if step == pretrain_steps and step:
+      logging.info(
+        'Step %d: the autoencoder is pretrained; a new decoder begins.', step
+      )
+      new = fresh()
+      kept = 'rate_control'  # It has had nothing to hold so far.
+      state = state.replace(
+        params=_with_decoder(state.params, new.params),
+        opt_state=new.opt_state,
+        extras=state.extras | {kept: new.extras[kept]},
+      )
+      return state, False
+    # The encoder has caught up once its mutual information falls (He et al.).
+    information = np.float32(figures.get('mutual_information_batch', 0.0))
+    selection = state.selection
+    caught_up = information < np.float32(selection.information)
+    selection = selection.replace(
+      explores=jnp.bool_(bool(selection.explores) and not caught_up),
+      information=jnp.float32(information),
+    )
+    return state.replace(selection=selection), True
+
+  def start(self, params, batch_size, latents=None):
+    return self.model.apply(params, batch_size, latents, method='start')
+
+  def step(self, params, carry, tokens, latents=None):
+    return self.model.apply(params, carry, tokens, latents, method='step')
+
+  def _outputs(self, params, batch):
+    arrays = batch['targets'], batch['mask']
+    return self.model.apply(params, *arrays, method='encode')
+
+  def _encode(self, params, batch, extras):
+    return self.family.read(self._outputs(params, batch), extras['posterior'])
+
+  def _log_prior(self, params):
+    """z float[B, Z] -> float[B], nats; the components computed once."""
+    if self._own_prior:
+      return self.family.log_prior
+    components = self.model.apply(params, method='components')
+    return lambda z: losses.mixture_log_density(z, *components)
+
+  def _draw_prior(self, params, keys, site):
+    """key[B] -> z float[B, Z], drawn from the prior."""
+    draws = noise.normal(keys, site, (self.family.noise_size,))
+    if self._own_prior:
+      return self.family.draw_prior(draws)
+    log_weights, mean, log_var = self.model.apply(params, method='components')
+    pick = lambda key: jax.random.categorical(key, log_weights)
+    chosen = jax.vmap(pick)(noise.site_keys(keys, f'{site}/component'))
+    return losses.reparameterise(draws, mean[chosen], log_var[chosen])
+
+
+def _decode(model, params, batch, latents, **options):
+  """Reconstruction given z: nats of the batch, and of each sentence."""
+  reading = model.apply(
+    params,
+    latents,
+    *_likelihood.arrays(batch),
+    token_counts=batch['token_counts'],
+    method='decode',
+    **options,
+  )
+  return reading.total, jnp.sum(reading.nll, axis=1)
+
+
+def _with_decoder(params, other):
+  """Parameters with another's decoder, embeddings kept.
+
+  The encoder reads through the embeddings too. Where they are tied, the output
+  layer is kept with them.
+  """
+  ours, theirs = params['params'], other['params']['decoder']
+  decoder = theirs | {'embedding': ours['decoder']['embedding']}
+  return {'params': ours | {'decoder': decoder}}

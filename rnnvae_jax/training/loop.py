@@ -1,0 +1,278 @@
+"""The training loop of a run."""
+
+from collections.abc import Callable, Mapping
+import math
+import os
+import time
+from typing import Any
+
+from absl import logging
+from clu import parameter_overview
+import jax
+import numpy as np
+
+from rnnvae_jax.config import build as config_build
+from rnnvae_jax.data import corpora, feed
+from rnnvae_jax.objectives import schedules
+from rnnvae_jax.tasks import base
+from rnnvae_jax.training import (
+  checkpoints,
+  environment,
+  estimate,
+  optimizers,
+  preparation,
+  progress,
+  stopping,
+  validation,
+  writers,
+)
+from rnnvae_jax.training import (
+  hyperparameters as hyperparameters_lib,
+)
+from rnnvae_jax.training import state as state_lib
+from rnnvae_jax.training import step as step_lib
+from rnnvae_jax.training import workdir as workdir_lib
+
+# Seconds that a kill may cost where validations are further apart.
+_KEEP_EVERY = 600.0
+
+
+def train(
+  config: Any,
+  workdir: str,
+  deadline: float = float('inf'),
+  preview: Callable[[Any, Any, Any], str] | None = None,
+) -> corpora.Corpus | None:
+  """Trains, or goes on training, the run in `workdir`.
+
+  A kill at any moment loses the steps since the last checkpoint, which is of
+  the last validation or of ten minutes ago; the same call repeats them bit for
+  bit on the same machine with the same cores. SIGINT and SIGTERM write a
+  checkpoint first.
+
+  Args:
+    config: of the run.
+    workdir: its folder.
+    deadline: seconds since 1970 at which it stops, with a checkpoint.
+    preview: (task, params, vocabulary) -> a sample of text, which is logged at
+      each validation.
+
+  Returns:
+    The corpus, for whoever evaluates next; None if the deadline came first.
+
+  Raises:
+    ValueError: bad text, a workdir of another run or in use, no readable
+      checkpoint.
+    FloatingPointError: the loss is not finite, or validation is no number;
+      checkpoints keep an earlier state.
+    KeyboardInterrupt: a signal asked to stop.
+  """
+  corpus = preparation.prepare(config, workdir)
+  announce(config, workdir, corpus)
+  kind = config_build.task(config.model.kind)
+  with workdir_lib.locked(workdir):
+    if issubclass(kind, base.Fitted):
+      start = time.time()
+      task = kind.fit(config, corpus)
+      task.save(workdir)
+      logging.info(
+        'Fitted in %.1f s; %s.', time.time() - start, task.describe()
+      )
+      return corpus
+    is_done = _train(config, workdir, corpus, deadline, preview)
+  return corpus if is_done else None
+
+
+def announce(config: Any, workdir: str, corpus: corpora.Corpus) -> None:
+  """Logs what will happen, before anything is compiled."""
+  place = environment.describe()
+  logging.info('Task: %s, into %s.', config.model.kind, workdir)
+  logging.info('Corpus: %s', corpus.summary())
+  logging.info(
+    'Device: %s, %s cores.', place['device'], place['cores'] or 'unknown'
+  )
+
+
+def _train(
+  config: Any,
+  workdir: str,
+  corpus: corpora.Corpus,
+  deadline: float,
+  preview: Callable[[Any, Any, Any], str] | None,
+) -> bool:
+  """Returns whether it came to the end before the deadline."""
+  start_time = time.time()
+  task = config_build.task(config.model.kind).build(
+    config, corpus.vocab, corpus.labels
+  )
+  tx = optimizers.build(config)
+  state = state_lib.create(task, tx, config.seed)
+  saved = checkpoints.Checkpoints(
+    workdir_lib.checkpoint_dir(workdir), corpus.vocab.content_hash
+  )
+  restored = saved.restore(jax.eval_shape(lambda: state))
+  if restored is not None:
+    state, _ = restored
+    logging.info('Going on from step %d of %s.', int(state.step), workdir)
+  else:
+    state = preparation.with_word_vectors(config, state, corpus)
+    if config.train.init_from:
+      state, lines = preparation.with_weights(config, state)
+      for line in lines:
+        logging.info('%s', line)
+    logging.info('%s', parameter_overview.get_parameter_overview(state.params))
+  _note_environment(workdir, restored is not None)
+
+  split = corpus.splits['train']
+  feeding = preparation.feeding(config, split)
+  train_step = step_lib.make_train_step(
+    task,
+    tx,
+    feeding.buckets,
+    schedules.resolve(config.optimizer.schedule),
+    feeding.gather,
+  )
+  validate = validation.make_validation(config, task, corpus.splits['valid'])
+  hyperparameters = hyperparameters_lib.build(
+    config_build.keys_of(config), config
+  )
+  per_call, num_steps = config.train.steps_per_call, config.train.num_steps
+  first, step = int(state.step), int(state.step)
+  _describe_plan(config, task, state, split, feeding, num_steps - first)
+  # Inner loops draw their batches from all sentences.
+  share = math.inf if task.inner_steps else config.data.device_share
+  calls = feed.make(split, feeding.schedule, per_call, first, num_steps, share)
+  with (
+    writers.Writer(workdir) as writer,
+    progress.Progress(num_steps, first) as bar,
+    stopping.requests() as stop,
+  ):
+    writer.truncate(first)
+    kept = time.time()
+    while step < num_steps and not validation.has_stalled(config, state):
+      if stop or time.time() > deadline:
+        saved.save(state, step, 'latest')
+        if stop:
+          bar.log(f'Stopped at step {step:,}, which is saved.')
+          raise KeyboardInterrupt
+        logging.info('Out of time at step %d of %d.', step, num_steps)
+        return False
+      if time.time() > kept + _KEEP_EVERY:
+        saved.save(state, step, 'latest')
+        kept = time.time()
+      state, metrics, losses = train_step(state, *next(calls), hyperparameters)
+      _check_finite(np.asarray(losses), step)
+      step += per_call
+      values = {
+        f'train/{name}': float(value)
+        for name, value in metrics.compute().items()
+      }
+      bar.update(step, int(metrics.tokens.numerator), values)
+      writer.write(step, values)
+      if step % config.train.eval_every == 0 or step == num_steps:
+        with bar.pause():
+          figures = validate(state, config.seed)
+          if math.isnan(task.selection_value(figures, config)):
+            raise _not_finite('validation is no number', step)
+          state = validation.record_validation(config, task, tx, state, figures)
+          record(task, state, figures, saved, writer, bar.log)
+          kept = time.time()
+          if preview is not None:
+            params = optimizers.evaluated(state)
+            bar.log(preview(task, params, corpus.vocab))
+  saved.drop_older('latest')
+  logging.info(
+    'Trained steps %d to %d in %.0f s; the best validation is that of step %d.',
+    first,
+    step,
+    time.time() - start_time,
+    int(state.selection.best_step),
+  )
+  return True
+
+
+def _note_environment(workdir: str, is_resumed: bool) -> None:
+  """Keeps where a run was trained, and logs what has changed since.
+
+  Results are the same bit for bit on the same machine with the same cores.
+  """
+  path = workdir_lib.path(workdir, 'environment.json')
+  now = environment.describe()
+  if is_resumed and os.path.exists(path):
+    changed = environment.differences(workdir_lib.read_json(path), now)
+    if changed:
+      logging.warning(
+        'This run goes on elsewhere, so its steps are not the same bit for '
+        'bit: %s.',
+        '; '.join(changed),
+      )
+  writers.write_json(path, now)
+
+
+def _describe_plan(config, task, state, split, feeding, steps: int) -> None:
+  """Logs how long training is, in updates, epochs and minutes."""
+  if task.backend:
+    logging.info(
+      'Recurrence: %s (config.model.backend = %r), products in %s.',
+      task.backend,
+      config.model.backend,
+      config.model.precision,
+    )
+  epoch = feeding.schedule.steps_per_epoch
+  tokens = len(split.tokens) / epoch
+  seconds = estimate.training_seconds(
+    state.params, tokens * steps, config.model.get('precision', 'float32')
+  )
+  logging.info(
+    '%s updates, %.3g epochs of %s updates and %s tokens each, will take '
+    'about %s here.',
+    f'{steps:,}',
+    steps / epoch,
+    f'{epoch:,}',
+    f'{len(split.tokens):,}',
+    estimate.spelt(seconds),
+  )
+
+
+def record(
+  task: base.Trained,
+  state: state_lib.TrainState,
+  figures: Mapping[str, Any],
+  saved: checkpoints.Checkpoints,
+  writer: writers.Writer,
+  log: Callable[[str], None],
+) -> None:
+  """Saves a state that has recorded a validation; writes and logs figures."""
+  step = int(state.step)
+  is_best = int(state.selection.best_step) == step
+  if is_best:
+    saved.save(optimizers.weights(state), step, 'best')
+  writer.write(
+    step,
+    {
+      f'valid/{name}': value
+      for name, value in figures.items()
+      if isinstance(value, int | float)
+    },
+  )
+  line = f'step {step}: valid {task.report(figures)}'
+  log(line + (', the best so far' if is_best else ''))
+  for warning in (*task.training_warnings(figures), *task.warnings(figures)):
+    log(f'WARNING: {warning}')
+  saved.save(state, step, 'latest')  # Last: a resumed run repeats the rest.
+
+
+def _check_finite(losses: np.ndarray, first: int) -> None:
+  """Raises FloatingPointError, naming the step, on a loss that is not."""
+  bad = np.flatnonzero(~np.isfinite(losses))
+  if len(bad):
+    step = first + bad[0] + 1
+    raise _not_finite(f'the loss is {losses[bad[0]]}', step)
+
+
+def _not_finite(what: str, step: int) -> FloatingPointError:
+  return FloatingPointError(
+    f'Step {step}: {what}. Training has stopped; the checkpoints hold a state '
+    'before. A smaller config.optimizer.learning_rate or '
+    'config.optimizer.clip_norm is the usual cure.'
+  )

@@ -1,0 +1,295 @@
+"""What stands before training: a run's corpus, its batches, its first weights.
+"""
+
+from collections.abc import Callable
+import os
+from typing import Any, NamedTuple
+
+from absl import logging
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from rnnvae_jax.config import build as config_build
+from rnnvae_jax.data import batches, corpora, word_vectors
+from rnnvae_jax.data import vocab as vocab_lib
+from rnnvae_jax.tasks import base
+from rnnvae_jax.training import checkpoints, writers
+from rnnvae_jax.training import state as state_lib
+from rnnvae_jax.training import workdir as workdir_lib
+
+
+def prepare(
+  config: ml_collections.ConfigDict, workdir: str
+) -> corpora.Corpus:
+  """Begins a run in `workdir`, or checks that it is this run's.
+
+  Nothing is written before the corpus has been read without an error. A run
+  that never came to a checkpoint is overwritten.
+
+  Raises:
+    ValueError: the folder holds a run with another config or another text;
+      the differing keys or splits are named. Or another process trains in it.
+      Or text, windows or word vectors do not fit the config.
+  """
+  workdir_lib.check(config, workdir)
+  corpus = build_corpus(config)
+  if issubclass(config_build.task(config.model.kind), base.Trained):
+    # Fail early on batching and word vectors.
+    feeding(config, corpus.splits['train'])
+    _word_vectors(config, corpus)
+  trained = workdir_lib.is_trained(workdir)
+  if trained:
+    _check_text(corpus, workdir)
+  os.makedirs(workdir, exist_ok=True)
+  with workdir_lib.locked(workdir):
+    vocab_path = workdir_lib.path(workdir, workdir_lib.VOCABULARY)
+    if not trained or not os.path.exists(vocab_path):
+      corpus.vocab.save(vocab_path)
+    text_path = workdir_lib.path(workdir, workdir_lib.TEXT)
+    if not trained or not os.path.exists(text_path):
+      writers.write_json(text_path, _described(corpus))
+    if not trained or workdir_lib.goes_further(config, workdir):
+      # Last: it says that there is a run.
+      workdir_lib.save_config(config, workdir)
+  return corpus
+
+
+def _described(corpus: corpora.Corpus) -> dict[str, Any]:
+  """What a run remembers of its text, beside the vocabulary."""
+  return {
+    'labels': list(corpus.labels),
+    'splits': {
+      name: {
+        'sentences': len(split),
+        'tokens': len(split.tokens),
+        'hash': split.content_hash,
+      }
+      for name, split in corpus.splits.items()
+    },
+  }
+
+
+def _check_text(corpus: corpora.Corpus, workdir: str) -> None:
+  """Raises ValueError if a trained run's text has changed."""
+  vocab_path = workdir_lib.path(workdir, workdir_lib.VOCABULARY)
+  if os.path.exists(vocab_path):
+    saved = vocab_lib.Vocabulary.load(vocab_path)
+    if saved.content_hash != corpus.vocab.content_hash:
+      raise ValueError(
+        f'The vocabulary of corpus {corpus.name!r} ({len(corpus.vocab)} '
+        f'entries, {corpus.vocab.content_hash[:12]}) is not the one that the '
+        f'run in {workdir} was begun with ({len(saved)} entries, '
+        f'{saved.content_hash[:12]}): the text has changed.'
+      )
+  text_path = workdir_lib.path(workdir, workdir_lib.TEXT)
+  if not os.path.exists(text_path):
+    return
+  theirs = workdir_lib.read_json(text_path).get('splits', {})
+  for name, split in corpus.splits.items():
+    before = theirs.get(name)
+    if before is not None and before['hash'] != split.content_hash:
+      raise ValueError(
+        f'The {name} split of corpus {corpus.name!r} has changed since the run '
+        f'in {workdir} was begun: it had {before["sentences"]:,} sentences and '
+        f'{before["tokens"]:,} tokens, now it has {len(split):,} and '
+        f'{len(split.tokens):,}. Its figures would compare two texts. Restore '
+        'the text, or choose another --workdir.'
+      )
+
+
+def labels(workdir: str) -> tuple[str, ...]:
+  """Names of the classes or tags of a run, in the order of their ids."""
+  text_path = workdir_lib.path(workdir, workdir_lib.TEXT)
+  if not os.path.exists(text_path):
+    return ()
+  return tuple(workdir_lib.read_json(text_path).get('labels', ()))
+
+
+def build_corpus(
+  config: ml_collections.ConfigDict,
+  vocab: vocab_lib.Vocabulary | None = None,
+  labels: tuple[str, ...] = (),
+) -> corpora.Corpus:
+  """The corpus of a config, with its own vocabulary or the given one.
+
+  A run that begins with another one's weights has its vocabulary, so that the
+  same ids stand for the same words.
+
+  Args:
+    config: of the run.
+    vocab: used as it is, instead of one of the training text.
+    labels: used as they are, instead of those of the training text.
+
+  Raises:
+    ValueError: see `corpora.build`; or the split to be evaluated is missing.
+  """
+  source = config.get('train', {}).get('init_from', '')
+  if vocab is None and source:
+    vocab = _vocabulary_of(source)
+  corpus = corpora.build_from(
+    config.corpus,
+    data_dir=config.data.dir or None,
+    vocab=vocab,
+    fields=config_build.task(config.model.kind).FIELDS,
+    labels=labels,
+  )
+  for warning in corpus.warnings():
+    logging.warning('%s', warning)
+  wanted = config.evaluate.split
+  if wanted not in (*corpus.splits, 'all', 'none'):
+    raise ValueError(
+      f'config.evaluate.split = {wanted!r}: {corpus.name} has no such split. '
+      f'Legal: {", ".join(corpus.splits)}, all, none. Of a single text file '
+      'config.corpus.test_share is the test split.'
+    )
+  return corpus
+
+
+def _vocabulary_of(source: str) -> vocab_lib.Vocabulary:
+  path = workdir_lib.path(source, workdir_lib.VOCABULARY)
+  if not os.path.exists(path):
+    raise FileNotFoundError(
+      f'config.train.init_from = {source!r} is no folder of a run: {path} does '
+      'not exist.'
+    )
+  return vocab_lib.Vocabulary.load(path)
+
+
+def with_weights(config: Any, state: state_lib.TrainState):
+  """The first state with another run's weights, as far as they fit.
+
+  Returns:
+    The state, and lines that say what was taken and what was not.
+
+  Raises:
+    FileNotFoundError: that run has no checkpoint.
+    ValueError: nothing fits.
+  """
+  source = config.train.init_from
+  vocab = _vocabulary_of(source)
+  saved = checkpoints.Checkpoints(
+    workdir_lib.checkpoint_dir(source), vocab.content_hash
+  )
+  found = saved.weights()
+  if found is None:
+    raise FileNotFoundError(
+      f'config.train.init_from = {source!r}: the run has no checkpoint.'
+    )
+  weights, step = found
+  taken, left, missing = [], set(weights), []
+
+  def replaced(path, leaf):
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    # A VAE's decoder is a language model, and the other way round.
+    for candidate in (name, *_aliases(name)):
+      value = weights.get(candidate)
+      if value is not None and value.shape == leaf.shape:
+        taken.append(name)
+        left.discard(candidate)
+        return jnp.asarray(value, leaf.dtype)
+    missing.append(name)
+    return leaf
+
+  params = jax.tree_util.tree_map_with_path(replaced, state.params)
+  if not taken:
+    raise ValueError(
+      f'config.train.init_from = {source!r}: none of its weights has the name '
+      'and the shape of one of this model.'
+    )
+  lines = [
+    f'Taken from {source}, step {step}: {", ".join(taken)}.',
+    f'Begins anew: {", ".join(missing) or "nothing"}.',
+    f'Not used of that run: {", ".join(sorted(left)) or "nothing"}.',
+  ]
+  return state.replace(params=params), lines
+
+
+def _aliases(name: str) -> tuple[str, ...]:
+  parts = name.split('/')
+  if 'decoder' in parts:
+    return ('/'.join(part for part in parts if part != 'decoder'),)
+  return (
+    '/'.join([parts[0], 'decoder', *parts[1:]]),
+    '/'.join(['params', 'decoder', 'recurrent', *parts[2:]]),
+    '/'.join(['params', 'recurrent', *parts[2:]]),
+  )
+
+
+class Feeding(NamedTuple):
+  """How a run's text is cut into batches."""
+
+  buckets: tuple[batches.Bucket, ...]
+  schedule: batches.Schedule | batches.StreamSchedule
+  gather: Callable
+
+
+def feeding(config: Any, split: corpora.Split) -> Feeding:
+  """That of a run's training on this platform."""
+  settings, seed = config.train, config.seed
+  if config.corpus.stream:
+    buckets, weights = batches.windows(settings.unroll, settings.unroll_spread)
+    stream = batches.StreamSchedule(
+      len(split.tokens), buckets, settings.batch_size, seed, weights
+    )
+    return Feeding(buckets, stream, batches.gather_windows)
+  buckets = train_buckets(config, split)
+  schedule = batches.Schedule(split.lengths, buckets, settings.batch_size, seed)
+  return Feeding(buckets, schedule, batches.gather)
+
+
+def train_buckets(
+  config: Any, split: corpora.Split
+) -> tuple[batches.Bucket, ...]:
+  """The shapes of a run's training batches on this platform."""
+  return batches.buckets_for(
+    split.lengths,
+    config.train.batch_size,
+    config.train.num_buckets,
+    jax.default_backend(),
+  )
+
+
+def with_word_vectors(
+  config: Any, state: state_lib.TrainState, corpus: corpora.Corpus
+) -> state_lib.TrainState:
+  """The first state with its pretrained embeddings, if it is to have some.
+
+  Raises:
+    FileNotFoundError, ImportError, ValueError: see `word_vectors.read`; and
+      vectors of another size than the embeddings.
+  """
+  vectors = _word_vectors(config, corpus)
+  if vectors is None:
+    return state
+  logging.info('%s', vectors.report())
+
+  def replaced(path, leaf):
+    if getattr(path[-1], 'key', '') != 'embedding':
+      return leaf
+    return leaf.at[vectors.rows].set(vectors.values)
+
+  params = jax.tree_util.tree_map_with_path(replaced, state.params)
+  return state.replace(params=params)
+
+
+def _word_vectors(config, corpus) -> word_vectors.Vectors | None:
+  source = config.model.get('pretrained_embeddings', '')
+  if not source:
+    return None
+  if corpus.vocab.kind != 'word':
+    raise ValueError(
+      f'config.model.pretrained_embeddings = {source!r} has vectors of words; '
+      f'config.corpus.protocol = {corpus.protocol!r} is about '
+      f"{corpus.vocab.kind}s. Legal: ''."
+    )
+  size = config.model.embedding_size
+  vectors = word_vectors.read(
+    source, corpus.vocab, corpus.splits['train'].tokens
+  )
+  if vectors.values.shape[1] != size:
+    raise ValueError(
+      f'config.model.embedding_size = {size}: the vectors of {source!r} have '
+      f'{vectors.values.shape[1]} numbers.'
+    )
+  return vectors

@@ -1,0 +1,132 @@
+"""The config keys that all trained tasks share."""
+
+from rnnvae_jax.config import schema
+from rnnvae_jax.data import batches, corpora, feed
+from rnnvae_jax.tasks import base
+from rnnvae_jax.training import optimizers
+
+
+@schema.fragment('')
+class RunConfig:
+  """What a run as a whole depends on."""
+
+  seed: int = schema.field(
+    0,
+    'Seed of parameters, data order, dropout and evaluation noise.',
+    low=0,
+    high=2**31 - 1,
+    varies=True,
+  )
+
+
+@schema.fragment('train')
+class TrainConfig:
+  """How long a run trains, in which batches, and when it is validated."""
+
+  num_steps: int = schema.field(
+    10_000,
+    'Updates in all.',
+    low=1,
+    traced=True,
+    tiny=12,
+    free=schema.Free.LONGER,
+  )
+  batch_size: int = schema.field(
+    32,
+    'Sentences of an update; of a stream, rows that are read side by side.',
+    low=1,
+    tiny=8,
+  )
+  num_buckets: int = schema.field(
+    0,
+    'Padded lengths, one compiled branch each; 0: as fits the platform.',
+    low=0,
+    tiny=2,
+    only_if=schema.is_unset('corpus.stream'),
+  )
+  steps_per_call: int = schema.field(
+    10, 'Updates that one call of the compiled program does.', low=1, tiny=3
+  )
+  eval_every: int = schema.field(
+    500, 'Updates between validations, each with a checkpoint.', low=1, tiny=6
+  )
+  patience: int = schema.field(
+    0,
+    'Training stops after so many validations without a new best; 0: never.',
+    low=0,
+    varies=True,
+  )
+  init_from: str = schema.field(
+    '',
+    'Folder of a run whose weights training begins with, as far as they fit.',
+  )
+
+  def check(self) -> None:
+    """Raises ValueError where a call's updates do not divide the run's."""
+    for name, value in (
+      ('num_steps', self.num_steps),
+      ('eval_every', self.eval_every),
+    ):
+      rest = value % self.steps_per_call
+      if rest:
+        raise ValueError(
+          f'config.train.{name}={value} is not a multiple of '
+          f'config.train.steps_per_call={self.steps_per_call}: a call runs '
+          'that many steps. Nearest legal value: '
+          f'{max(value - rest, self.steps_per_call)}.'
+        )
+
+
+@schema.fragment('train', only_if=schema.is_set('corpus.stream'))
+class StreamConfig:
+  """The windows of a text that is read as one stream."""
+
+  unroll: int = schema.field(
+    35, 'Tokens of a window, through which gradients flow.', low=1
+  )
+  unroll_spread: int = schema.field(
+    0,
+    'Standard deviation of windows of random length, in tokens; 0: all equal.',
+    low=0,
+  )
+  validation_rows: int = schema.field(
+    10,
+    'Rows that validation reads the text in, each from a state of zeros.',
+    low=1,
+  )
+
+  def check(self) -> None:
+    """Raises ValueError where the shortest window has no token."""
+    batches.windows(self.unroll, self.unroll_spread)
+
+
+@schema.fragment('evaluate', free=schema.Free.ALWAYS)
+class EvaluateConfig:
+  """Which split is evaluated, in which batches."""
+
+  split: str = schema.field(
+    'test',
+    'The split to evaluate.',
+    choices=('train', 'valid', 'test', 'all', 'none'),
+  )
+  batch_size: int = schema.field(
+    64, 'Sentences evaluated at a time.', low=1, tiny=128
+  )
+  num_buckets: int = schema.field(
+    0,
+    'Padded lengths, one compiled branch each; 0: as fits the platform.',
+    low=0,
+    tiny=2,
+  )
+
+
+# By capability, the keys of tasks that have it.
+SETTINGS = (
+  (base.Task, RunConfig),
+  (base.Task, corpora.CorpusConfig),
+  (base.Task, feed.DataConfig),
+  (base.Task, EvaluateConfig),
+  (base.Trained, TrainConfig),
+  (base.Trained, optimizers.OptimizerConfig),
+  (base.CarriesState, StreamConfig),
+)

@@ -1,0 +1,168 @@
+"""A run's folder: which files it has, whose it is, who may write into it."""
+
+from collections.abc import Iterator, Mapping
+import contextlib
+import json
+import os
+from typing import Any
+
+import ml_collections
+
+from rnnvae_jax.config import build as config_build
+from rnnvae_jax.data import formats
+from rnnvae_jax.tasks import base
+from rnnvae_jax.training import writers
+
+CONFIG, VOCABULARY, TEXT = 'config.json', 'vocab.json', 'text.json'
+
+
+def path(workdir: str, name: str) -> str:
+  return os.path.join(workdir, name)
+
+
+def checkpoint_dir(workdir: str) -> str:
+  return os.path.join(workdir, 'checkpoints')
+
+
+@contextlib.contextmanager
+def locked(workdir: str) -> Iterator[None]:
+  """Keeps other processes from training in the folder; a kill releases it.
+
+  Raises:
+    ValueError: another process trains in it.
+  """
+  try:
+    import fcntl
+  except ImportError:  # Windows has none.
+    yield
+    return
+  folder = os.open(workdir, os.O_RDONLY)
+  try:
+    try:
+      fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise ValueError(
+        f'Another process is training in {workdir}. Wait until it ends, or '
+        'choose another --workdir.'
+      ) from None
+    except OSError:
+      pass  # Some network file systems lock no folders.
+    yield
+  finally:
+    os.close(folder)
+
+
+def is_trained(workdir: str) -> bool:
+  """Whether the folder has what a run of another config would spoil."""
+  if os.path.exists(checkpoint_dir(workdir)):
+    return True
+  config_path = path(workdir, CONFIG)
+  if not os.path.exists(config_path):
+    return False
+  kind = read_json(config_path).get(config_build.KIND)
+  if kind not in config_build.TASKS:
+    return False
+  task = config_build.task(kind)
+  return issubclass(task, base.Fitted) and task.is_fitted(workdir)
+
+
+def check(config: ml_collections.ConfigDict, workdir: str) -> bool:
+  """Checks that `workdir` may hold, or go on with, this run.
+
+  Returns:
+    Whether the folder's run is this one, or there is none; False if it is of
+    another config that never came to a checkpoint and will be overwritten.
+
+  Raises:
+    ValueError: it holds a run with another config; the differing keys are
+      listed. Or a config.json that is no run's.
+  """
+  config_path = path(workdir, CONFIG)
+  if not os.path.exists(config_path):
+    return True
+  theirs = read_json(config_path)
+  if config_build.KIND not in theirs:
+    raise ValueError(
+      f'{config_path} is no config of a run. Choose another --workdir.'
+    )
+  theirs = _completed(theirs)
+  ours = config_build.flatten(config)
+  differing = config_build.differences(ours, theirs)
+  if not differing:
+    return True
+  if not is_trained(workdir):
+    return False
+  is_longer = ours.get('train.num_steps', 0) > theirs.get('train.num_steps', 0)
+  if is_longer and all('config.train.num_steps:' in line for line in differing):
+    return True
+  raise ValueError(
+    f'{workdir} holds a run of another config:\n  '
+    + '\n  '.join(differing)
+    + '\nTo train longer, raise config.train.num_steps. To begin another run '
+    f'with its weights, choose another --workdir and set '
+    f'--config.train.init_from={workdir}. Otherwise choose another --workdir, '
+    'or the config that the run was begun with.'
+  )
+
+
+def goes_further(config: ml_collections.ConfigDict, workdir: str) -> bool:
+  """Whether a config asks for more steps than the folder's run."""
+  config_path = path(workdir, CONFIG)
+  if not os.path.exists(config_path):
+    return True
+  before = read_json(config_path).get('train.num_steps', 0)
+  return config_build.flatten(config).get('train.num_steps', 0) > before
+
+
+def _completed(flat: Mapping[str, Any]) -> dict[str, Any]:
+  """A saved config as this version would save it, where it can be read."""
+  try:
+    return config_build.flatten(config_build.from_flat(flat))
+  except ValueError:
+    return dict(flat)
+
+
+def load_config(workdir: str) -> ml_collections.ConfigDict:
+  """The config that the run in `workdir` was begun with.
+
+  Its protocol has a name, so that another text is read as the run's own was.
+
+  Raises:
+    FileNotFoundError: there is no run.
+    ValueError: the file is damaged, or another version's.
+  """
+  config_path = path(workdir, CONFIG)
+  if not os.path.exists(config_path):
+    raise FileNotFoundError(
+      f'No run in {workdir!r}: {config_path} does not exist. Train one first: '
+      f'python -m rnnvae_jax.main --config=gru_vae --workdir={workdir}'
+    )
+  config = config_build.from_flat(read_json(config_path))
+  config.corpus.protocol = protocol_name(config)
+  return config
+
+
+def protocol_name(config: Any) -> str:
+  """The protocol that a config reads its corpus under."""
+  corpus = config.corpus
+  return corpus.protocol or formats.default_protocol(corpus.name)
+
+
+def save_config(config: ml_collections.ConfigDict, workdir: str) -> None:
+  writers.write_json(path(workdir, CONFIG), config_build.flatten(config))
+
+
+def read_json(file_path: str) -> dict[str, Any]:
+  """The object in a JSON file.
+
+  Raises:
+    ValueError: the file is damaged.
+  """
+  with open(file_path, encoding='utf-8') as file:
+    try:
+      value = json.load(file)
+    except ValueError as error:
+      raise ValueError(f'{file_path} is damaged: {error}.') from error
+  if not isinstance(value, dict):
+    raise ValueError(f'{file_path} is damaged: it holds no JSON object.')
+  return value
