@@ -10,7 +10,7 @@ steps on inputs and outputs (Gal & Ghahramani, arXiv:1512.05287), weight drop
 decoder as a language model, for a fair comparison.
 """
 
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import argument, build
 
 PROTOCOL = (
   'Penn Treebank, protocol `mikolov` (10,000 types; 82,430 test events, eos '
@@ -44,21 +44,21 @@ _EPOCH = 1_320  # Steps, of 32 sentences: 42,068 make 1,315.
 
 
 def get_config(tail: str = ''):
-  arg = config_lib.parse_arg(tail, row='vae', tiny=False)
-  config_lib.check_row(arg.row, ROWS)
-  config = config_lib.default()
+  arg = argument.parse(tail, row='vae', tiny=False)
+  argument.check_row(arg.row, ROWS)
+  is_vae = arg.row != 'lm'
+  config = build.default('sentence_vae' if is_vae else 'language_model')
 
   config.corpus.name = 'ptb'
   config.corpus.protocol = 'mikolov'
   config.corpus.max_length = 100  # The longest has 83 with eos.
 
-  config.model.kind = 'language_model' if arg.row == 'lm' else 'sentence_vae'
   config.model.cell = 'lstm'
   config.model.embedding_size = 512
   config.model.hidden_size = 512
   config.model.tied_embeddings = True
   config.model.precision = 'bfloat16'
-  if config.model.kind == 'sentence_vae':
+  if is_vae:
     config.model.encoder_hidden_size = 256
     config.model.latent_size = 32
     config.model.latent_every_step = True
@@ -77,8 +77,9 @@ def get_config(tail: str = ''):
   config.optimizer.schedule = 'cosine'
   config.train.num_steps = 25 * _EPOCH
   config.train.eval_every = _EPOCH
-  config.evaluate.iw_samples = 500
-  config.evaluate.chunk = 10
+  if is_vae:
+    config.evaluate.iw_samples = 500
+    config.evaluate.chunk = 10
 
-  config_lib.apply(config, arg)
+  argument.apply(config, arg)
   return config

@@ -9,7 +9,7 @@ optimiser, epochs and other dropout are ours. An inputless decoder reads no
 words, so that all it knows of a sentence is z, or nothing.
 """
 
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import argument, build
 
 PROTOCOL = (
   'Penn Treebank, protocol `mikolov` (82,430 test events, eos counted; no '
@@ -49,16 +49,15 @@ _EPOCH = 1_320  # Steps, of 32 sentences: 42,068 make 1,315.
 
 
 def get_config(tail: str = ''):
-  arg = config_lib.parse_arg(tail, row='inputless_vae', tiny=False)
-  config_lib.check_row(arg.row, ROWS)
-  config = config_lib.default()
+  arg = argument.parse(tail, row='inputless_vae', tiny=False)
+  argument.check_row(arg.row, ROWS)
+  embedding_size, hidden_size, latent_size, epochs = _SIZES[arg.row]
+  config = build.default('sentence_vae' if latent_size else 'language_model')
 
   config.corpus.name = 'ptb'
   config.corpus.protocol = 'mikolov'
   config.corpus.max_length = 100  # The longest has 83 with eos.
 
-  embedding_size, hidden_size, latent_size, epochs = _SIZES[arg.row]
-  config.model.kind = 'sentence_vae' if latent_size else 'language_model'
   config.model.cell = 'lstm'
   config.model.embedding_size = embedding_size
   config.model.hidden_size = hidden_size
@@ -79,8 +78,9 @@ def get_config(tail: str = ''):
   config.optimizer.schedule = 'cosine'
   config.train.num_steps = epochs * _EPOCH
   config.train.eval_every = _EPOCH
-  config.evaluate.iw_samples = 50
-  config.evaluate.chunk = 10
+  if latent_size:
+    config.evaluate.iw_samples = 50
+    config.evaluate.chunk = 10
 
-  config_lib.apply(config, arg)
+  argument.apply(config, arg)
   return config

@@ -10,7 +10,7 @@ The state is carried from window to window; line ends are characters. Of a file
 the first 90 % train, the rest validates.
 """
 
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import argument, build
 
 PROTOCOL = (
   'Tiny Shakespeare, 1,115,394 characters of 65 kinds as one stream, the state '
@@ -34,9 +34,10 @@ PLOT = 'minutes', 'valid_nll_per_token'
 
 
 def get_config(tail: str = ''):
-  arg = config_lib.parse_arg(tail, row='lstm', tiny=False)
-  config_lib.check_row(arg.row, ROWS)
-  config = config_lib.default()
+  arg = argument.parse(tail, row='lstm', tiny=False)
+  argument.check_row(arg.row, ROWS)
+  kind, _, order = arg.row.rpartition('_')
+  config = build.default('ngrams' if kind else 'language_model')
 
   config.corpus.name = 'tiny_shakespeare'
   config.corpus.protocol = 'characters'
@@ -45,12 +46,9 @@ def get_config(tail: str = ''):
   config.generate.max_length = 500
   config.generate.num_samples = 3
 
-  kind, _, order = arg.row.rpartition('_')
   if kind:
-    config.model.kind = 'ngrams'
     config.model.ngrams.order = int(order)
   else:
-    config.model.kind = 'language_model'
     config.model.cell = 'lstm'
     config.model.embedding_size = 64
     config.model.hidden_size = 768
@@ -67,5 +65,5 @@ def get_config(tail: str = ''):
     config.train.eval_every = 240
     config.train.validation_rows = 32
 
-  config_lib.apply(config, arg)
+  argument.apply(config, arg)
   return config

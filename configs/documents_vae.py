@@ -17,7 +17,7 @@ with a label and a tab. LSTM 1,024, embeddings 512, z 32, dropout .5.
 import os
 import runpy
 
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import argument
 
 _BASE = runpy.run_path(os.path.join(os.path.dirname(__file__), 'ptb_vae.py'))
 _EPOCH = 3_120  # Steps, of 32 documents: 100,000 make 3,125.
@@ -80,12 +80,12 @@ ROWS = {
 
 
 def get_config(tail: str = ''):
-  name, parts = config_lib.take_row(tail)
+  name, parts = argument.take_row(tail)
   labelled = 'labelled' in parts
   parts = [part for part in parts if part != 'labelled']
   corpus, _, row = name.partition('_')
   if corpus in _CORPORA:
-    config_lib.check_row(name, ROWS)
+    argument.check_row(name, ROWS)
   else:
     row = name
   if row:
@@ -110,8 +110,9 @@ def get_config(tail: str = ''):
   train, objective = config.train, config.objective
   train.eval_every = _EPOCH
   train.num_steps = _longer(train.num_steps)
-  train.pretrain_steps = _longer(train.pretrain_steps)
-  objective.kl_anneal_steps = _longer(objective.kl_anneal_steps)
+  if 'kl_anneal_steps' in objective:
+    train.pretrain_steps = _longer(train.pretrain_steps)
+    objective.kl_anneal_steps = _longer(objective.kl_anneal_steps)
   return config
 
 

@@ -7,16 +7,15 @@ r"""GRU language model.
 Sentence by sentence: the state starts from zeros at every bos.
 """
 
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import argument, build
 
 
 def get_config(tail: str = ''):
-  arg = config_lib.parse_arg(tail, tiny=False)
-  config = config_lib.default()
+  arg = argument.parse(tail, tiny=False)
+  config = build.default('language_model')
 
   config.corpus.vocab_size = 10_000
 
-  config.model.kind = 'language_model'
   config.model.cell = 'gru'
   config.model.embedding_size = 200
   config.model.hidden_size = 256
@@ -40,5 +39,5 @@ def get_config(tail: str = ''):
     config.train.num_steps = 10_560  # Eight epochs.
     config.train.eval_every = 1_320
 
-  config_lib.apply(config, arg)
+  argument.apply(config, arg)
   return config

@@ -8,16 +8,15 @@ The KL term is annealed, and free bits on its batch mean keep z informative
 (Kingma et al., arXiv:1606.04934): what z says below the threshold is free.
 """
 
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import argument, build
 
 
 def get_config(tail: str = ''):
-  arg = config_lib.parse_arg(tail, tiny=False)
-  config = config_lib.default()
+  arg = argument.parse(tail, tiny=False)
+  config = build.default('sentence_vae')
 
   config.corpus.vocab_size = 10_000
 
-  config.model.kind = 'sentence_vae'
   config.model.cell = 'gru'
   config.model.embedding_size = 200
   config.model.hidden_size = 256
@@ -53,5 +52,5 @@ def get_config(tail: str = ''):
     config.train.eval_every = 1_320
     config.evaluate.iw_samples = 500
 
-  config_lib.apply(config, arg)
+  argument.apply(config, arg)
   return config

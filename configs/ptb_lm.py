@@ -12,7 +12,7 @@ of dropout are those of dropping. Epochs are Penn Treebank's: of another text
 the same steps are more or fewer, as the log says.
 """
 
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import argument, build
 
 PROTOCOL = (
   'Penn Treebank, protocol `mikolov` (82,430 test events, eos counted) as one '
@@ -62,15 +62,14 @@ _TOKENS = 929_589
 
 
 def get_config(tail: str = ''):
-  arg = config_lib.parse_arg(tail, row='zaremba_small', epochs=0, tiny=False)
-  config_lib.check_row(arg.row, ROWS)
-  config = config_lib.default()
+  arg = argument.parse(tail, row='zaremba_small', epochs=0, tiny=False)
+  argument.check_row(arg.row, ROWS)
+  config = build.default('language_model')
 
   config.corpus.name = 'ptb'
   config.corpus.protocol = 'mikolov'
   config.corpus.stream = True
 
-  config.model.kind = 'language_model'
   config.model.cell = 'lstm'
   config.model.num_layers = 2
   config.model.precision = 'bfloat16'
@@ -82,7 +81,7 @@ def get_config(tail: str = ''):
   {'awd_lstm': _awd, 'regularised': _regularised}.get(arg.row, _zaremba)(
     config, arg
   )
-  config_lib.apply(config, arg)
+  argument.apply(config, arg)
   return config
 
 

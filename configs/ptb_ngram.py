@@ -7,7 +7,7 @@ r"""Count models of Penn Treebank, or of any text: what neural ones must beat.
 A row's name ends with its order. Rows `..._single` have one discount an order.
 """
 
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import argument, build
 
 PROTOCOL = (
   'Penn Treebank, protocol `mikolov` (82,430 test events, eos counted; no '
@@ -40,15 +40,14 @@ COLUMNS = 'valid_perplexity', 'test_perplexity'
 
 
 def get_config(tail: str = ''):
-  arg = config_lib.parse_arg(tail, row='kneser_ney_5', tiny=False)
-  config_lib.check_row(arg.row, ROWS)
-  config = config_lib.default()
+  arg = argument.parse(tail, row='kneser_ney_5', tiny=False)
+  argument.check_row(arg.row, ROWS)
+  config = build.default('ngrams')
 
   config.corpus.name = 'ptb'
   config.corpus.protocol = 'mikolov'
   config.corpus.max_length = 100  # The longest has 83 with eos.
 
-  config.model.kind = 'ngrams'
   name = arg.row.removesuffix('_single')
   kind, _, order = name.rpartition('_')
   config.model.ngrams.order = int(order)
@@ -57,5 +56,5 @@ def get_config(tail: str = ''):
   elif kind == 'maximum_likelihood':
     config.model.ngrams.smoothing = 'maximum_likelihood'
 
-  config_lib.apply(config, arg)
+  argument.apply(config, arg)
   return config

@@ -24,7 +24,7 @@ The multiplier of `lagrangian` climbs by .01 an update instead of the .001 of
 Pelsmaeker & Aziz (arXiv:1904.08194), and is at most the KL term's weight.
 """
 
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import argument, build
 
 PROTOCOL = (
   'Penn Treebank, protocol `mikolov` (10,000 types; 82,430 test events, eos '
@@ -110,10 +110,10 @@ _STRENGTHS = {
 
 
 def get_config(tail: str = ''):
-  arg = config_lib.parse_arg(
+  arg = argument.parse(
     tail, row='ae_free_bits', strength=_OWN, epochs=0, tiny=False
   )
-  config_lib.check_row(arg.row, ROWS)
+  argument.check_row(arg.row, ROWS)
   is_own = arg.strength == _OWN
   if not is_own and arg.row not in _STRENGTHS:
     raise ValueError(
@@ -121,14 +121,13 @@ def get_config(tail: str = ''):
       f'{", ".join(_STRENGTHS)}.'
     )
   epochs = arg.epochs or _EPOCHS.get(arg.row, 36)
-  config = config_lib.default()
+  is_vae = arg.row != 'lstm_lm'
+  config = build.default('sentence_vae' if is_vae else 'language_model')
 
   config.corpus.name = 'ptb'
   config.corpus.protocol = 'mikolov'
   config.corpus.max_length = 100  # The longest has 83 with eos.
 
-  is_vae = arg.row != 'lstm_lm'
-  config.model.kind = 'sentence_vae' if is_vae else 'language_model'
   config.model.cell = 'lstm'
   config.model.embedding_size = 256
   config.model.hidden_size = 256
@@ -147,10 +146,10 @@ def get_config(tail: str = ''):
   config.optimizer.schedule = 'cosine'
   config.train.num_steps = epochs * _EPOCH
   config.train.eval_every = _EPOCH
-  config.evaluate.iw_samples = 500
-  config.evaluate.chunk = 10
 
   if is_vae:
+    config.evaluate.iw_samples = 500
+    config.evaluate.chunk = 10
     config.model.latent_size = 32
     config.model.latent_every_step = True
     config.objective.kl_schedule = 'linear'
@@ -158,8 +157,8 @@ def get_config(tail: str = ''):
     config.objective.kl_anneal_steps = max(1, min(5, epochs // 2)) * _EPOCH
     own = _STRENGTHS.get(arg.row, 0.0)
     _set_control(config, arg.row, own if is_own else arg.strength)
-  config_lib.apply(config, arg)
-  if arg.tiny and config.train.pretrain_steps:
+  argument.apply(config, arg)
+  if arg.tiny and is_vae and config.train.pretrain_steps:
     config.train.pretrain_steps = config.train.eval_every
   return config
 

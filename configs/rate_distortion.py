@@ -13,7 +13,7 @@ priors and flows, whose rate is that of the free bits they come with.
 import os
 import runpy
 
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import argument
 
 _BASE = runpy.run_path(os.path.join(os.path.dirname(__file__), 'ptb_vae.py'))
 _EPOCHS = 8
@@ -56,9 +56,9 @@ PLOT = 'test_kl', 'test_reconstruction'
 
 
 def get_config(tail: str = ''):
-  name, rest = config_lib.take_row(tail)
+  name, rest = argument.take_row(tail)
   name = name or 'beta_1'
-  config_lib.check_row(name, ROWS)
+  argument.check_row(name, ROWS)
   control, _, strength = name.rpartition('_')
   row = [f'row={control}', f'strength={strength}', f'epochs={_EPOCHS}']
   config = _BASE['get_config'](','.join([*row, *rest]))

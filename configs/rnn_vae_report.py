@@ -9,7 +9,7 @@ layers reshaped so that sentences mix, dropout left on in evaluation, and a loss
 on validation whose KL term is weighted and thresholded.
 """
 
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import argument, build
 
 PROTOCOL = (
   'Penn Treebank, protocol `tweet` (NLTK TweetTokenizer, lower case, words '
@@ -39,26 +39,26 @@ _EPOCH = 1_320  # Steps, of 32 sentences: 42,068 make 1,315.
 
 
 def get_config(tail: str = ''):
-  arg = config_lib.parse_arg(tail, row='vae_gru', tiny=False)
-  config_lib.check_row(arg.row, ROWS)
-  config = config_lib.default()
+  arg = argument.parse(tail, row='vae_gru', tiny=False)
+  argument.check_row(arg.row, ROWS)
+  is_vae = arg.row != 'rnn'
+  config = build.default('sentence_vae' if is_vae else 'language_model')
 
   config.corpus.name = 'ptb'  # Its own protocol is `tweet`.
   config.model.precision = 'bfloat16'
   config.train.num_steps = 10 * _EPOCH
   config.train.eval_every = _EPOCH
-  config.evaluate.iw_samples = 50
-  config.evaluate.chunk = 10
 
   model, dropout, objective = config.model, config.dropout, config.objective
-  if arg.row != 'rnn':
+  if is_vae:
+    config.evaluate.iw_samples = 50
+    config.evaluate.chunk = 10
     model.latent_size = 16
     objective.kl_schedule = 'sigmoid'
     objective.kl_anneal_steps = config.train.num_steps
     objective.free_bits_per = 'batch'
   match arg.row:
     case 'rnn':  # By name; its cell is a GRU.
-      model.kind = 'language_model'
       model.cell = 'gru'
       model.embedding_size, model.hidden_size = 300, 256
       dropout.embedding = 0.5
@@ -74,5 +74,5 @@ def get_config(tail: str = ''):
       dropout.embedding, dropout.word = 0.55, 0.01
       objective.free_bits = 6.0
 
-  config_lib.apply(config, arg)
+  argument.apply(config, arg)
   return config

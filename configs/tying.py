@@ -23,7 +23,7 @@ temperature 10. Its temperature is 20: in runs of five epochs (`epochs=5`)
 `small_re_bias` to 115.4.
 """
 
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import argument, build
 
 PROTOCOL = (
   'Penn Treebank, protocol `mikolov` (82,430 test events, eos counted) as one '
@@ -70,9 +70,9 @@ _EPOCH = 1_330  # Steps, of 20 rows by 35: 929,589 tokens make 1,328.
 
 
 def get_config(tail: str = ''):
-  arg = config_lib.parse_arg(tail, row='small_real', epochs=0, tiny=False)
-  config_lib.check_row(arg.row, ROWS)
-  config = config_lib.default()
+  arg = argument.parse(tail, row='small_real', epochs=0, tiny=False)
+  argument.check_row(arg.row, ROWS)
+  config = build.default('language_model')
 
   config.corpus.name = 'ptb'
   config.corpus.protocol = 'mikolov'
@@ -81,7 +81,6 @@ def get_config(tail: str = ''):
   size, _, loss = arg.row.partition('_')
   units, drop, clip, epochs = _SIZES[size]
   epochs = arg.epochs or epochs
-  config.model.kind = 'language_model'
   config.model.cell = 'lstm'
   config.model.num_layers = 2
   config.model.embedding_size = config.model.hidden_size = units
@@ -108,5 +107,5 @@ def get_config(tail: str = ''):
   config.train.num_steps = epochs * _EPOCH
   config.train.eval_every = _EPOCH
 
-  config_lib.apply(config, arg)
+  argument.apply(config, arg)
   return config

@@ -1,6 +1,6 @@
 """Text out of a trained run: sample, reconstruct, interpolate, score."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 import functools
 import os
 import sys
@@ -20,6 +20,7 @@ from rnnvae_jax.training import validation, writers
 
 # Rows decoded at a time: bounds the memory of their logits.
 _ROWS = 256
+_PREVIEW = 40  # Tokens of a sample that is shown during training.
 
 _NO_LATENTS = (
   'This run is a language model: it has no latents. Reconstruction and '
@@ -122,6 +123,21 @@ def showcase(config: Any, workdir: str) -> None:
   writers.write_text(path, '\n'.join(lines) + '\n')
   print('\n'.join(lines))
   logging.info('Written to %s.', path)
+
+
+def preview(config: Any) -> Callable[[Any, Any, Any], str]:
+  """Returns what writes one sample during training: see `training.loop`."""
+  few = config.copy_and_resolve_references()
+  few.generate.max_length = min(
+    few.generate.max_length or few.corpus.max_length, _PREVIEW
+  )
+
+  def write(task, params, vocab) -> str:
+    run = run_lib.Run(few, vocab, (), task, params, {}, '')
+    (text,) = _spelt(run, prior_samples(run, 1))
+    return f'  a sample: {text}'
+
+  return write
 
 
 def prior_samples(

@@ -1,0 +1,68 @@
+"""Several seeds of one config: means and standard deviations."""
+
+from collections.abc import Mapping, Sequence
+import os
+from typing import Any
+
+import numpy as np
+from rich import console as rich_console
+from rich import table as rich_table
+
+from rnnvae_jax.config import build as config_build
+from rnnvae_jax.training import writers
+
+FILE = 'seeds.json'
+
+
+def report(
+  results: Sequence[Mapping[str, Mapping[str, Any]]], workdir: str, kind: str
+) -> dict[str, Any]:
+  """Writes seeds.json and prints a table of means and standard deviations.
+
+  Args:
+    results: of each seed, by split, the figures of results.json.
+    workdir: the folder above the seeds' own.
+    kind: the task, whose figures are shown.
+
+  Returns:
+    By split and figure: mean, std (of one seed none) and seeds.
+  """
+  spread: dict[str, Any] = {}
+  for split in results[0]:
+    figures = results[0][split]
+    spread[split] = {
+      name: _spread([result[split].get(name) for result in results])
+      for name, value in figures.items()
+      if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+  writers.write_json(os.path.join(workdir, FILE), spread)
+  shown = rich_table.Table(title=f'{len(results)} seeds, mean ± deviation')
+  shown.add_column('')
+  for split in spread:
+    shown.add_column(split, justify='right')
+  for figure in config_build.task(kind).FIGURES:
+    if any(figure.name in values for values in spread.values()):
+      cells = [_cell(values.get(figure.name)) for values in spread.values()]
+      shown.add_row(figure.name.replace('_', ' '), *cells)
+  rich_console.Console().print(shown)
+  return spread
+
+
+def _spread(values: Sequence[float | None]) -> dict[str, float | int | None]:
+  finite = [v for v in values if v is not None and np.isfinite(v)]
+  whole = len(finite) == len(values)
+  several = whole and len(values) > 1
+  return {
+    'mean': float(np.mean(finite)) if whole else None,
+    'std': float(np.std(finite, ddof=1)) if several else None,
+    'seeds': len(values),
+  }
+
+
+def _cell(value: Mapping[str, Any] | None) -> str:
+  if value is None:
+    return '-'
+  if value['mean'] is None:
+    return 'inf'
+  text = f'{value["mean"]:,.4g}'
+  return text if value['std'] is None else f'{text} ± {value["std"]:.2g}'
