@@ -363,7 +363,11 @@ def sentence_vae(
       hyperparameters.kl_weight,
     )
     factor, added = rate_control.penalty(
-      objective.rate_control, state, mean_kl, target
+      objective.rate_control,
+      state,
+      mean_kl,
+      target,
+      hyperparameters.kl_weight,
     )
     penalty = free_bits.penalised_kl(
       kl, hyperparameters.free_bits, objective.free_bits_per, weights
@@ -388,7 +392,9 @@ def sentence_vae(
     sums = {
       'reconstruction': jnp.sum(nll),
       'kl': total_kl,
-      'kl_weight': kl_weight - state.get('multiplier', 0.0),
+      'kl_weight': rate_control.kl_weight(
+        objective.rate_control, state, hyperparameters.kl_weight
+      ),
       **counts,
     }
     return value, (sums, new_extras)
