@@ -4,8 +4,31 @@ import jax
 import jax.numpy as jnp
 
 from rnnvae_jax import errors
+from rnnvae_jax.config import schema
 
 PER = ('batch', 'sentence', 'latent', 'sentence_latent')
+
+
+@schema.fragment('objective')
+class FreeBitsConfig:
+  """Nats of KL that cost nothing.
+
+  `free_bits_per` may be given without a threshold: a sweep over thresholds that
+  begins at 0 sets both.
+  """
+
+  free_bits: float = schema.field(
+    0.0,
+    'Nats of KL that are not penalised; 0: all are.',
+    low=0,
+    traced=True,
+  )
+  free_bits_per: str = schema.field(
+    'sentence',
+    'What the threshold is compared with; per latent it is a threshold of each '
+    'latent.',
+    choices=PER,
+  )
 
 
 def penalised_kl(

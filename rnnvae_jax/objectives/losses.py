@@ -5,6 +5,36 @@ import math
 import jax
 import jax.numpy as jnp
 
+from rnnvae_jax.config import schema
+
+
+@schema.fragment('objective')
+class MMDConfig:
+  """The InfoVAE's divergence; see `maximum_mean_discrepancy`."""
+
+  mmd_weight: float = schema.field(
+    0.0,
+    'Weight of the maximum mean discrepancy between the aggregate posterior of '
+    'a batch and the prior.',
+    low=0,
+    traced=True,
+    off=0.0,
+  )
+
+
+@schema.fragment('objective')
+class LabelSmoothingConfig:
+  """Smoothing of the targets of the training loss."""
+
+  label_smoothing: float = schema.field(
+    0.0,
+    'Probability that training targets give to the uniform distribution.',
+    low=0,
+    high=0.99,
+    traced=True,
+    off=0.0,
+  )
+
 
 def gaussian_kl(mean: jax.Array, log_var: jax.Array) -> jax.Array:
   r"""KL(N(mean, exp(log_var)) || N(0, 1)) of each latent, in nats.

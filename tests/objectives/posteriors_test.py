@@ -294,7 +294,7 @@ class VonMisesFisherTest(parameterized.TestCase):
     np.testing.assert_allclose(got, want, atol=1e-3)
 
   def test_one_latent_has_no_direction(self):
-    with self.assertRaisesRegex(ValueError, 'at least 2 latents, got 1'):
+    with self.assertRaisesRegex(ValueError, 'latent_size >= 2, got 1'):
       build('von_mises_fisher', 1)
 
 

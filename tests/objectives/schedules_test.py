@@ -1,9 +1,13 @@
+import sys
+from unittest import mock
+
 from absl.testing import absltest, parameterized
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax.objectives import schedules
+from rnnvae_jax.config import schema
+from rnnvae_jax.objectives import posteriors, schedules
 
 EPS = np.finfo(np.float32).eps
 
@@ -128,6 +132,166 @@ class AnnealTest(parameterized.TestCase):
       ValueError, "'cosin' is unknown. Did you mean 'cosine'.*Known: const"
     ):
       schedules.anneal('cosin', 0, start=0.0, end=1.0, steps=steps)
+
+
+MODULE = """
+import jax.numpy as jnp
+import math
+
+ANSWER = 42
+
+def square_root(x):
+  return jnp.sqrt(jnp.clip(x, 0.0, 1.0))
+
+def restart(x):
+  return x % 0.5
+
+def half(x):
+  return 0.5
+
+def overshoots(x):
+  return 1.25 * x
+
+def undefined(x):
+  return jnp.log(x - x - 1.0)
+
+def vector(x):
+  return jnp.stack([x, x])
+
+def branches(x):
+  return 1.0 if x > 0.5 else 0.0
+
+def of_math(x):
+  return math.sqrt(x)
+"""
+
+
+class FunctionTest(parameterized.TestCase):
+  """Shapes that a user writes."""
+
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir()
+    self.file = self.folder.create_file('own_shapes.py', MODULE).full_path
+
+  @parameterized.parameters(*schedules.KINDS)
+  def test_a_name_of_a_shape_resolves_to_itself(self, kind):
+    self.assertEqual(schedules.resolve(kind), kind)
+
+  @parameterized.parameters(False, True)
+  def test_a_function_of_a_file_is_followed(self, jit):
+    shape = schedules.resolve(f'{self.file}:square_root')
+    fn = lambda step: schedules.anneal(
+      shape, step, start=0.2, end=1.0, steps=24
+    )
+    if jit:
+      fn = jax.jit(fn)
+    got = [fn(step) for step in STEPS]
+    want = 0.2 + 0.8 * np.sqrt(np.minimum(np.array(STEPS) / 24, 1))
+    np.testing.assert_allclose(got, want, rtol=0, atol=8 * EPS)
+    self.assertEqual({value.dtype for value in got}, {jnp.dtype('float32')})
+
+  def test_one_program_serves_a_population_of_settings(self):
+    shape = schedules.resolve(f'{self.file}:restart')
+    fn = lambda step, end, steps: schedules.anneal(
+      shape, step, start=0.0, end=end, steps=steps
+    )
+    fn = jax.vmap(jax.vmap(fn, (None, 0, 0)), (0, None, None))
+    got = jax.jit(fn)(
+      jnp.arange(8), jnp.float32([1.0, 4.0]), jnp.float32([8, 0])
+    )
+    want = [[step / 8 % 0.5, 4.0] for step in range(8)]  # No steps: the end.
+    np.testing.assert_array_equal(got, want)
+
+  def test_a_constant_of_python_is_a_shape(self):
+    shape = schedules.resolve(f'{self.file}:half')
+    got = schedules.anneal(shape, 3, start=1.0, end=2.0, steps=9)
+    self.assertEqual(float(got), 1.5)
+
+  def test_a_function_of_a_module_on_the_path_is_found(self):
+    with mock.patch.object(sys, 'path', [self.folder.full_path, *sys.path]):
+      shape = schedules.resolve('own_shapes:square_root')
+    self.addCleanup(sys.modules.pop, 'own_shapes')
+    self.assertEqual(float(shape(jnp.float32(0.25))), 0.5)
+
+  @parameterized.parameters(
+    ('nowhere.py:ramp', "no file 'nowhere.py'.*current folder"),
+    ('no_such_module:ramp', 'import failed.*no_such_module'),
+    ('FILE:square_rot', "'square_rot' is unknown. Did you mean 'square_root'"),
+    ('FILE:ANSWER', "function = 'ANSWER' is unknown"),
+    ('FILE:overshoots', r'returns 1.125 at x = 0.9. Legal: 0 to 1'),
+    ('FILE:undefined', 'returns nan at x = 0'),
+    ('FILE:vector', r'array of shape \(2,\)'),
+    ('FILE:branches', 'cannot be traced by JAX.*jnp.where'),
+    ('FILE:of_math', 'cannot be traced by JAX'),
+  )
+  def test_what_cannot_serve_is_refused_with_the_reason(self, name, message):
+    name = name.replace('FILE', self.file)
+    with self.assertRaisesRegex(ValueError, f'(?s)objective.kl.*{message}'):
+      schedules.resolve(name)
+
+  def test_a_file_that_cannot_be_imported_is_named_with_the_error(self):
+    path = self.folder.create_file('broken.py', 'raise ValueError(7)').full_path
+    with self.assertRaisesRegex(ValueError, r'broken.py.*ValueError\(7\)'):
+      schedules.resolve(f'{path}:ramp', 'optimizer.schedule')
+
+
+class ConfigTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.schema = schema.Schema(
+      [schedules.KLScheduleConfig, *posteriors.fragments()]
+    )
+
+  def check(self, given=None, **values):
+    config = self.schema.default()
+    config.update_from_flattened_dict(
+      {key.replace('__', '.'): value for key, value in values.items()}
+    )
+    self.schema.check(config, given)
+
+  @parameterized.parameters(
+    *(kind for kind in schedules.KINDS if kind != 'cyclical'),
+    'package.module:ramp',
+    'no/such/file.py:ramp',
+  )
+  def test_shapes_and_functions_are_accepted(self, name):
+    steps = 0 if name == 'constant' else 5
+    self.check(objective__kl_schedule=name, objective__kl_anneal_steps=steps)
+    schedules.check_learning_rate('optimizer.schedule', name)
+
+  @parameterized.parameters(
+    ('cosin', "Did you mean 'cosine'.*Or a function"),
+    (':ramp', 'names no function'),
+    ('file.py:', 'names no function'),
+    ('file.py:a b', 'names no function'),
+  )
+  def test_other_names_are_refused(self, name, message):
+    with self.assertRaisesRegex(ValueError, message):
+      self.check(objective__kl_schedule=name, objective__kl_anneal_steps=5)
+    with self.assertRaisesRegex(ValueError, message):
+      schedules.check_learning_rate('optimizer.schedule', name)
+
+  def test_a_learning_rate_cannot_be_cyclical(self):
+    self.assertNotIn('cyclical', schedules.LEARNING_RATE_KINDS)
+    with self.assertRaisesRegex(ValueError, 'second half of training'):
+      schedules.check_learning_rate('optimizer.schedule', 'cyclical')
+
+  def test_a_schedule_wants_a_length(self):
+    with self.assertRaisesRegex(ValueError, 'kl_anneal_steps: at least 1'):
+      self.check(objective__kl_schedule='linear')
+
+  @parameterized.parameters(
+    ({'objective__kl_start': 0.5}, 'kl_start = 0.5 would have no effect'),
+    ({'objective__kl_cycles': 2}, 'kl_cycles = 2 would have no effect'),
+    (
+      {'objective__kl_weight': 0.5, 'model__posterior': 'von_mises_fisher'},
+      "no effect: config.model.posterior = 'von_mises_fisher' has a constant",
+    ),
+  )
+  def test_a_key_without_effect_is_refused(self, values, message):
+    with self.assertRaisesRegex(ValueError, message):
+      self.check(**values)
 
 
 if __name__ == '__main__':

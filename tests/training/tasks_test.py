@@ -56,6 +56,10 @@ def log_softmax(logits):
   return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
 
 
+def _multiplier(value):
+  return {'multiplier': value, 'square': 1.0, 'largest_weight': 0.0}
+
+
 class Model:
   """A task, its parameters and a batch, in float64 from its logits on."""
 
@@ -234,8 +238,8 @@ class SentenceVaeTest(parameterized.TestCase):
     np.testing.assert_allclose(sums['reconstruction'], nll.sum(), rtol=32 * EPS)
 
   @parameterized.parameters(
-    ('lagrangian', {'multiplier': 0.1, 'square': 1.0}),
-    ('lagrangian', {'multiplier': 0.3, 'square': 1.0}),
+    ('lagrangian', _multiplier(0.1)),
+    ('lagrangian', _multiplier(0.3)),
     ('soft_free_bits', {'weight': 0.4}),
     ('mmd', {}),
   )
@@ -274,7 +278,11 @@ class SentenceVaeTest(parameterized.TestCase):
     if control == 'lagrangian':  # An ascent by RMSprop.
       square = 0.99 + 0.01 * (9.0 - kl) ** 2
       multiplier = before + 0.01 * (9.0 - kl) / square**0.5
-      state = {'multiplier': multiplier, 'square': square}
+      state = {
+        'multiplier': multiplier,
+        'square': square,
+        'largest_weight': 0.25,
+      }
     elif control == 'soft_free_bits':
       self.assertLess(kl, 9.0)
       state = {'weight': 0.4 * 0.99}
@@ -589,7 +597,7 @@ class GradientsTest(parameterized.TestCase):
   """Nothing that a loss depends on is kept from its gradient."""
 
   @parameterized.parameters(
-    ('lagrangian', {'multiplier': 20.0, 'square': 1.0}),
+    ('lagrangian', _multiplier(20.0)),
     ('soft_free_bits', {'weight': 1.0}),
     ('info_vae', {}),
     ('batch_norm', {}),

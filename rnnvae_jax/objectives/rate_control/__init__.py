@@ -1,0 +1,25 @@
+"""Controls that hold the KL term at a target rate, one file a kind."""
+
+from rnnvae_jax.objectives.rate_control.base import (
+  KINDS,
+  Control,
+  RateControlConfig,
+  bounded,
+  fragments,
+  initial,
+  kl_weight,
+  penalty,
+  update,
+)
+
+__all__ = [
+  'KINDS',
+  'Control',
+  'RateControlConfig',
+  'bounded',
+  'fragments',
+  'initial',
+  'kl_weight',
+  'penalty',
+  'update',
+]
