@@ -29,6 +29,11 @@ class Rates(NamedTuple):
   weight: jax.Array | None = None  # Of the elements of recurrent kernels.
 
 
+def rates(scalars: Any) -> Rates:
+  """Rates from an object that has some of them as attributes, None elsewhere."""
+  return Rates(*(getattr(scalars, name, None) for name in Rates._fields))
+
+
 def row_keys(key: jax.Array, index: jax.Array) -> jax.Array:
   """One key per row from its sentence's index: key[], int[B] -> key[B]."""
   return jax.vmap(jax.random.fold_in, (None, 0))(key, index)

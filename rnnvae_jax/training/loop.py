@@ -129,7 +129,7 @@ def _train(
     task,
     tx,
     feeding.buckets,
-    schedules.resolve(config.optimizer.schedule),
+    schedules.resolve(config.optimizer.schedule, 'optimizer.schedule'),
     feeding.gather,
   )
   validate = validation.make_validation(config, task, corpus.splits['valid'])

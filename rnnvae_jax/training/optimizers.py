@@ -90,7 +90,7 @@ class OptimizerConfig:
 
   def check(self) -> None:
     """Raises ValueError for a schedule that is none of a learning rate."""
-    schedules.check_learning_rate(self.schedule)
+    schedules.check_learning_rate('optimizer.schedule', self.schedule)
 
 
 class Averaging(NamedTuple):

@@ -105,7 +105,7 @@ def train(
     task,
     tx,
     feeding.buckets,
-    schedules.resolve(config.optimizer.schedule),
+    schedules.resolve(config.optimizer.schedule, 'optimizer.schedule'),
     gather=feeding.gather,
   )
   validate = validation.make_validation(config, task, corpus.splits['valid'])

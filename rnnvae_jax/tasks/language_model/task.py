@@ -1,6 +1,6 @@
 """Exact maximum likelihood of recurrent and feed-forward language models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -100,7 +100,7 @@ class LanguageModel(
     rows: int = 0,
     teacher_interval: int = 0,
     through_teacher: bool = False,
-    initialise=lambda params, key: params,
+    initialise: Callable | None = None,
   ):
     """Creates the task.
 
@@ -111,7 +111,8 @@ class LanguageModel(
       teacher_interval: updates that one copy of the teacher serves; 0: the
         teacher is the embedding table itself.
       through_teacher: whether gradients flow into the teacher.
-      initialise: (params, key) -> params, as they begin.
+      initialise: (params, key) -> params, as they begin; None: as the modules
+        say.
     """
     self.model = model
     self.metrics = (

@@ -95,13 +95,13 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
   FRAGMENTS = (
     model_build.RecurrentConfig,
     model_build.LatentConfig,
-    posteriors.PosteriorConfig,
+    *posteriors.fragments(),
     *cells.fragments(recurrent=True),
     model_build.DropoutConfig,
     losses.LabelSmoothingConfig,
     schedules.KLScheduleConfig,
     free_bits.FreeBitsConfig,
-    rate_control.RateControlConfig,
+    *rate_control.fragments(),
     losses.MMDConfig,
     TrainConfig,
     EvaluateConfig,
@@ -116,7 +116,7 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     model: sentence_vae.SentenceVAE,
     family: posteriors.Family,
     choices: Choices = Choices(),
-    initialise: Callable = lambda params, key: params,
+    initialise: Callable | None = None,
   ):
     """Creates the task.
 
@@ -124,7 +124,8 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
       model: its Flax module.
       family: of the posterior.
       choices: the static ones of the loss.
-      initialise: (params, key) -> params, as they begin.
+      initialise: (params, key) -> params, as they begin; None: as the modules
+        say.
     """
     self.model = model
     self.family = family
@@ -190,15 +191,8 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     labels: Sequence[str] = (),
   ) -> 'SentenceVae':
     del labels
-    model, objective = config.model, config.objective
-    family = posteriors.build(
-      model.posterior,
-      model.latent_size,
-      scale=model.posterior_scale,
-      committed_rate=model.committed_rate,
-      flow_layers=model.flow_layers,
-      concentration=model.concentration,
-    )
+    objective = config.objective
+    family = posteriors.from_config(config)
     return cls(
       model_build.sentence_vae(config, len(vocab), family.head_size),
       family,
@@ -238,10 +232,10 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     weight = schedules.anneal(
       self.choices.kl_schedule,
       jnp.maximum(since, 0.0),
-      start=objective.kl_start,
-      end=objective.kl_weight,
-      steps=objective.kl_anneal_steps,
-      cycles=objective.kl_cycles,
+      start=_given(objective.kl_start, 0.0),
+      end=_given(objective.kl_weight, 1.0),
+      steps=_given(objective.kl_anneal_steps, 0.0),
+      cycles=_given(objective.kl_cycles, 1.0),
     )
     scheduled = {'objective.kl_weight': active * weight}
     for name in ('target_rate', 'mmd_weight'):
@@ -283,10 +277,15 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
       objective.kl_weight,
     )
     factor, added = rate_control.penalty(
-      choices.rate_control, state, mean_kl, target
+      choices.rate_control,
+      state,
+      mean_kl,
+      target,
+      objective.kl_weight,
+      objective,
     )
     penalty = free_bits.penalised_kl(
-      kl, objective.free_bits, choices.free_bits_per, weights
+      kl, _given(objective.free_bits, 0.0), choices.free_bits_per, weights
     )
     kl_weight = objective.kl_weight * factor
     value = total / counts['sentences'] + kl_weight * penalty + added
@@ -303,12 +302,15 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
         jax.lax.stop_gradient(mean_kl),
         target,
         objective.rate_control_speed,
+        objective,
       ),
     }
     sums = {
       'reconstruction': jnp.sum(nll),
       'kl': total_kl,
-      'kl_weight': kl_weight - state.get('multiplier', 0.0),
+      'kl_weight': rate_control.kl_weight(
+        choices.rate_control, state, objective.kl_weight
+      ),
       **counts,
     }
     return value, (sums, new_extras)
@@ -470,6 +472,11 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     pick = lambda key: jax.random.categorical(key, log_weights)
     chosen = jax.vmap(pick)(noise.site_keys(keys, f'{site}/component'))
     return losses.reparameterise(draws, mean[chosen], log_var[chosen])
+
+
+def _given(scalar, default):
+  """A scalar, or its default where the config has no use for the key."""
+  return default if scalar is None else scalar
 
 
 def _decode(model, params, batch, latents, **options):
