@@ -1,8 +1,24 @@
 """How much of a sentence its latents hold, over a whole split.
 
-Two estimates of mutual information are in use. They differ in the sentences
-whose posteriors make up the aggregate posterior q(z), hence in the largest
-value that they can return, and must not share a column of a table.
+Which figure answers which question:
+
+  mutual_information, batch_mutual_information: how well can one tell from z
+    which sentence it is of? Two estimates are in use. They differ in the
+    sentences whose posteriors make up the aggregate posterior q(z), hence in
+    the largest value that they can return, and must not share a column of a
+    table.
+  mutual_information_per_latent, informative_units: the same of each latent by
+    itself, for families whose latents are independent given x. It counts what
+    the encoder writes, be it noise that happens to differ between sentences.
+  active_units: does the mean of a latent vary? It says nothing of families that
+    fix that variance: of batch_norm every unit is active, whatever the encoder
+    does, and so is von_mises_fisher's.
+  derangement: what does the decoder read? Reconstruction with the latents of
+    another sentence, minus reconstruction with its own, is the loss in nats
+    when z is shuffled: 0 where the decoder ignores z, even if z tells sentences
+    apart. It applies to every family. Sentences that exchange their latents are
+    those of a batch, which are of nearly one length: what z says of the length
+    alone is not counted.
 """
 
 import functools
@@ -125,6 +141,91 @@ def active_units(
   _check_posteriors('active_units', mean)
   variances = jnp.var(mean, axis=0)
   return jnp.sum(variances > threshold), variances
+
+
+@jax.jit
+def mutual_information_per_latent(
+  mean: jax.Array, log_var: jax.Array, noise: jax.Array
+) -> jax.Array:
+  """Estimates I(x; z_j) under q of each latent by itself, in nats.
+
+  The mean over sentences i of log q(z_ij | x_i) - log (1/N sum_k
+  q(z_ij | x_k)) at one sample of each. The ceiling of each is log N. Their sum
+  is at least I(x; z) if the latents are independent under q(z | x): what
+  several latents say alike counts several times.
+
+  For Gaussians with independent latents alone. A flow mixes latents, and a
+  direction on a sphere has no coordinates of its own: see
+  `posteriors.Family.independent_latents`.
+
+  Time is O(N² Z), memory O(N Z).
+
+  Args:
+    mean: float[N, Z], of the posterior of each sentence.
+    log_var: float[N, Z].
+    noise: float[N, Z], drawn from N(0, 1).
+
+  Returns:
+    float[Z]. Monte-Carlo error may take one below 0.
+
+  Raises:
+    ValueError: the shapes differ, or there is no sentence.
+  """
+  _check_posteriors('mutual_information_per_latent', mean, log_var, noise)
+  count = mean.shape[0]
+  z = mean + jnp.exp(0.5 * log_var) * noise
+  precision_root = jnp.exp(-0.5 * log_var)
+
+  def terms(i):
+    scaled = (z[i][None, :] - mean) * precision_root
+    log_density = -0.5 * (jnp.square(scaled) + log_var)
+    # As in `mutual_information`.
+    relative = jax.nn.logsumexp(log_density - log_density[i][None], axis=0)
+    return math.log(count) - relative
+
+  return jnp.mean(
+    jax.lax.map(terms, jnp.arange(count), batch_size=_ROWS), axis=0
+  )
+
+
+def informative_units(
+  information: jax.Array, threshold: jax.typing.ArrayLike = 0.01
+) -> jax.Array:
+  """Counts the latents that carry more nats than a threshold.
+
+  Args:
+    information: float[Z], of `mutual_information_per_latent`.
+    threshold: float[], nats; may be traced.
+
+  Returns:
+    int[] in [0, Z].
+  """
+  return jnp.sum(information > threshold)
+
+
+def derangement(key: jax.Array, weights: jax.Array) -> jax.Array:
+  """A permutation of a batch's rows that leaves no real row in its place.
+
+  The real rows form one cycle in random order. With z the latents of the rows,
+  `z[derangement(key, weights)]` gives each sentence those of another.
+
+  Args:
+    key: of random numbers.
+    weights: float[B], 1 for real rows, 0 for blank ones, which stay.
+
+  Returns:
+    int[B], for each row the row whose latents it is given. A single real row
+    stays too: there is no other.
+  """
+  size = weights.shape[0]
+  is_real = weights > 0
+  draws = jax.random.uniform(key, (size,))
+  # Real rows first, in random order.
+  order = jnp.argsort(jnp.where(is_real, draws, 2.0))
+  place = jnp.arange(size)
+  real = jnp.sum(is_real)
+  following = jnp.where(place < real, (place + 1) % jnp.maximum(real, 1), place)
+  return jnp.zeros(size, order.dtype).at[order].set(order[following])
 
 
 def _check_posteriors(name: str, *arrays: jax.Array) -> None:

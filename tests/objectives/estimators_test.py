@@ -191,5 +191,89 @@ class ActiveUnitsTest(parameterized.TestCase):
       estimators.active_units(jnp.zeros(3))
 
 
+class MutualInformationPerLatentTest(parameterized.TestCase):
+  @parameterized.product(count=(1, 5, 16, 37), mean_scale=(0.1, 1.0, 30.0))
+  def test_matches_the_brute_force_double_loop(self, count, mean_scale):
+    mean, log_var, noise = posteriors(count, 3, mean_scale)
+    got = estimators.mutual_information_per_latent(mean, log_var, noise)
+    self.assertEqual(got.shape, (3,))
+    for j in range(3):
+      one = slice(j, j + 1)
+      terms, allowed = brute_force(mean[:, one], log_var[:, one], noise[:, one])
+      error = abs(float(got[j]) - terms.mean())
+      # The mean adds a rounding of the largest term for each doubling of N.
+      mean_error = 8 * EPS * np.log(count + 1)
+      self.assertLessEqual(error, allowed.mean() + mean_error)
+
+  def test_tells_latents_that_carry_from_those_that_do_not(self):
+    count = 1_500
+    rng = np.random.default_rng(0)
+    x, other, noise = rng.normal(size=(3, count, 1))
+    # The first carries x, the second is the prior, the third is off it, but
+    # alike for all sentences.
+    mean = np.concatenate([x, 0 * x, 0 * x + 3], axis=1)
+    log_var = np.full((count, 3), [-1.5, 0.0, 0.7])
+    noise = np.concatenate([noise, other, noise[::-1]], axis=1)
+    got = estimators.mutual_information_per_latent(
+      *map(jnp.float32, (mean, log_var, noise))
+    )
+    want = 0.5 * np.log1p(np.exp(1.5))
+    # A term's deviation is below 1 nat: it is half a difference of squares of
+    # which one is of a normal number.
+    self.assertAlmostEqual(float(got[0]), want, delta=5 / np.sqrt(count))
+    np.testing.assert_allclose(got[1:], 0, atol=8 * EPS * np.log(count))
+    self.assertEqual(estimators.informative_units(got), 1)
+
+  def test_means_of_noise_with_a_fixed_spread_carry_what_theory_says(self):
+    # What batch_norm makes of an encoder that only guesses: every unit is
+    # active, and z does tell the sentences apart, if the decoder reads it or
+    # not: at a scale of .6 by log(1.36) / 2 = .154 nats a latent.
+    mean, _, noise = posteriors(1_500, 4)
+    mean = 0.6 * (mean - mean.mean(axis=0)) / mean.std(axis=0)
+    active, _ = estimators.active_units(mean)
+    got = estimators.mutual_information_per_latent(
+      mean, np.zeros_like(mean), noise
+    )
+    np.testing.assert_allclose(got, 0.5 * np.log(1.36), atol=0.08)
+    self.assertEqual((active, estimators.informative_units(got)), (4, 4))
+
+  def test_refuses_shapes_that_differ(self):
+    mean, log_var, noise = posteriors(5, 3)
+    with self.assertRaisesRegex(ValueError, r'\(5, 3\), \(5, 3\), \(1, 3\)'):
+      estimators.mutual_information_per_latent(mean, log_var, noise[:1])
+
+
+class DerangementTest(parameterized.TestCase):
+  @parameterized.product(
+    weights=([1] * 7, [1, 0, 1, 1, 0], [1, 1], [0, 1, 0, 1]),
+    seed=(0, 1, 2),
+  )
+  def test_moves_every_real_row_and_no_blank_one(self, weights, seed):
+    fn = jax.jit(estimators.derangement)
+    got = np.asarray(fn(jax.random.key(seed), jnp.float32(weights)))
+    rows = np.arange(len(weights))
+    real = np.array(weights) > 0
+    np.testing.assert_array_equal(np.sort(got), rows)
+    self.assertFalse(np.any(got[real] == rows[real]))
+    np.testing.assert_array_equal(got[~real], rows[~real])
+
+  def test_every_other_row_is_as_likely(self):
+    draws, weights = 6_000, jnp.float32([1, 1, 0, 1, 1])
+    keys = jax.random.split(jax.random.key(0), draws)
+    got = jax.vmap(estimators.derangement, (0, None))(keys, weights)
+    for row in (0, 1, 3, 4):
+      counts = np.bincount(np.asarray(got[:, row]), minlength=5)
+      others = [other for other in (0, 1, 3, 4) if other != row]
+      # A third each: five standard deviations of a binomial count.
+      np.testing.assert_allclose(
+        counts[others], draws / 3, atol=5 * np.sqrt(draws * 2 / 9)
+      )
+
+  @parameterized.parameters(([0, 1, 0],), ([0, 0, 0],), ([1],))
+  def test_without_another_row_all_stay(self, weights):
+    got = estimators.derangement(jax.random.key(0), jnp.float32(weights))
+    np.testing.assert_array_equal(got, np.arange(len(weights)))
+
+
 if __name__ == '__main__':
   absltest.main()

@@ -4,8 +4,8 @@ A family reads the outputs of the encoder's last layer, float[B, head], as a
 distribution of z for each row, and turns noise into samples of it. A kind is a
 module of this folder with
 
-  Config: the config fragment of its own keys, with prefix 'model'.
-  build(latent_size, Config) -> Family
+  CONFIG: the config fragment of its own keys, with prefix 'model'.
+  build(latent_size, CONFIG) -> Family
 
 and its name is the module's. Nothing else lists it.
 """
@@ -127,7 +127,7 @@ def get(kind: str) -> ModuleType:
 
 def fragments() -> tuple[type, ...]:
   """The config fragments of the posterior and of all its kinds."""
-  return PosteriorConfig, *(get(kind).Config for kind in REGISTRY)
+  return PosteriorConfig, *(get(kind).CONFIG for kind in REGISTRY)
 
 
 def build(
@@ -139,7 +139,7 @@ def build(
     kind: one of KINDS.
     latent_size: Z.
     scale: another name of the option `posterior_scale`.
-    **options: fields of the kinds' `Config`s; a kind reads its own, which
+    **options: fields of the kinds' fragments; a kind reads its own, which
       have defaults, and ignores those of other kinds.
 
   Raises:
@@ -149,14 +149,14 @@ def build(
   module = get(kind)
   if scale is not None:
     options['posterior_scale'] = scale
-  own = [entry.name for entry in dataclasses.fields(module.Config)]
+  own = [entry.name for entry in dataclasses.fields(module.CONFIG)]
   known = {
     entry.name for cls in fragments() for entry in dataclasses.fields(cls)
   }
   strange = sorted(set(options) - known)
   if strange:
     raise TypeError(f'No posterior has the option {", ".join(strange)}.')
-  config = module.Config(**{k: v for k, v in options.items() if k in own})
+  config = module.CONFIG(**{k: v for k, v in options.items() if k in own})
   return module.build(latent_size, config)
 
 
@@ -168,13 +168,13 @@ def from_config(config: Any) -> Family:
   """
   module = get(config.model.posterior)
   return module.build(
-    config.model.latent_size, schema.read(config, module.Config)
+    config.model.latent_size, schema.read(config, module.CONFIG)
   )
 
 
 def option_names(kind: str) -> str:
   """The config keys of a kind, for messages."""
-  names = (entry.name for entry in dataclasses.fields(get(kind).Config))
+  names = (entry.name for entry in dataclasses.fields(get(kind).CONFIG))
   return ' and '.join(f'config.model.{name}' for name in names)
 
 

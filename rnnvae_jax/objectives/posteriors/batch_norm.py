@@ -16,7 +16,7 @@ _VARIANCE_FLOOR = 1e-5
 @schema.fragment(
   'model', only_if=schema.one_of('model.posterior', 'batch_norm')
 )
-class Config:
+class BatchNormConfig:
   """Its keys.
 
   Attributes:
@@ -42,7 +42,10 @@ class Config:
       )
 
 
-def build(latent_size: int, config: Config) -> base.Family:
+CONFIG = BatchNormConfig
+
+
+def build(latent_size: int, config: BatchNormConfig) -> base.Family:
   """The family; see `base`."""
   scale = config.posterior_scale
   return base.gaussian(latent_size)._replace(

@@ -11,7 +11,7 @@ from rnnvae_jax.objectives.posteriors import base
 
 
 @schema.fragment('model', only_if=schema.one_of('model.posterior', 'committed'))
-class Config:
+class CommittedConfig:
   """Its keys.
 
   Attributes:
@@ -24,7 +24,10 @@ class Config:
   )
 
 
-def build(latent_size: int, config: Config) -> base.Family:
+CONFIG = CommittedConfig
+
+
+def build(latent_size: int, config: CommittedConfig) -> base.Family:
   """The family; see `base`."""
   read = functools.partial(_read, config.committed_rate / latent_size)
   return base.gaussian(latent_size)._replace(

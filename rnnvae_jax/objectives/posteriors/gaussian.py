@@ -5,11 +5,14 @@ from rnnvae_jax.objectives.posteriors import base
 
 
 @schema.fragment('model', only_if=schema.one_of('model.posterior', 'gaussian'))
-class Config:
+class GaussianConfig:
   """It has no keys of its own."""
 
 
-def build(latent_size: int, config: Config) -> base.Family:
+CONFIG = GaussianConfig
+
+
+def build(latent_size: int, config: GaussianConfig) -> base.Family:
   """The family; see `base`."""
   del config
   return base.gaussian(latent_size)._replace(learnt_prior=True)

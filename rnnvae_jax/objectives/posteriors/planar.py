@@ -12,7 +12,7 @@ _EPS = 1e-6
 
 
 @schema.fragment('model', only_if=schema.one_of('model.posterior', 'planar'))
-class Config:
+class PlanarConfig:
   """Its keys."""
 
   flow_layers: int = schema.field(
@@ -20,7 +20,10 @@ class Config:
   )
 
 
-def build(latent_size: int, config: Config) -> base.Family:
+CONFIG = PlanarConfig
+
+
+def build(latent_size: int, config: PlanarConfig) -> base.Family:
   """The family; see `base`."""
   size, layers = latent_size, config.flow_layers
   return base.gaussian(size)._replace(

@@ -16,7 +16,7 @@ _ANGLES = 8_192
 @schema.fragment(
   'model', only_if=schema.one_of('model.posterior', 'von_mises_fisher')
 )
-class Config:
+class VonMisesFisherConfig:
   """Its keys."""
 
   concentration: float = schema.field(
@@ -27,7 +27,10 @@ class Config:
   )
 
 
-def build(latent_size: int, config: Config) -> base.Family:
+CONFIG = VonMisesFisherConfig
+
+
+def build(latent_size: int, config: VonMisesFisherConfig) -> base.Family:
   """The family; see `base`.
 
   The prior is uniform on the sphere, so that the KL is a constant of the

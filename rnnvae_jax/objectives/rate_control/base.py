@@ -6,7 +6,7 @@ new state; the state lies in the run's, so that a resumed run goes on bit for
 bit. A kind is a module of this folder that has
 
   CONTROL: its functions, a `Control`.
-  Config: optional, the config fragment of further keys of its own, with prefix
+  CONFIG: optional, the config fragment of further keys of its own, with prefix
     'objective'; traced ones reach its functions as `scalars`.
 
 and its name is the module's. Nothing else lists it.
@@ -92,7 +92,7 @@ class Control(NamedTuple):
 
 def fragments() -> tuple[type, ...]:
   """The config fragments of the control and of all its kinds."""
-  own = (getattr(REGISTRY[kind], 'Config', None) for kind in REGISTRY)
+  own = (getattr(REGISTRY[kind], 'CONFIG', None) for kind in REGISTRY)
   return RateControlConfig, *(cls for cls in own if cls is not None)
 
 
