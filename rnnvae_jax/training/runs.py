@@ -13,8 +13,9 @@ import ml_collections
 
 from rnnvae_jax import config_lib
 from rnnvae_jax.baselines import ngrams
-from rnnvae_jax.data import batches, corpora, formats, protocols, word_vectors
+from rnnvae_jax.data import batches, corpora, protocols, word_vectors
 from rnnvae_jax.data import vocab as vocab_lib
+from rnnvae_jax.data.sources import base
 from rnnvae_jax.training import (
   checkpoints,
   optimizers,
@@ -255,7 +256,7 @@ def protocol(run: Run) -> protocols.Protocol:
 
 def _protocol_name(config) -> str:
   corpus = config.corpus
-  return corpus.protocol or formats.default_protocol(corpus.name)
+  return corpus.protocol or base.default_protocol(corpus.name)
 
 
 def with_word_vectors(
