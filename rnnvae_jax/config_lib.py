@@ -8,7 +8,8 @@ import ml_collections
 
 from rnnvae_jax import errors, models
 from rnnvae_jax.baselines import ngrams
-from rnnvae_jax.data import batches, formats, protocols
+from rnnvae_jax.data import batches, protocols
+from rnnvae_jax.data.sources import base
 from rnnvae_jax.models import cells, sentence_vae
 from rnnvae_jax.objectives import (
   free_bits,
@@ -235,7 +236,7 @@ def parse_arg(tail: str, **defaults: Any) -> ml_collections.ConfigDict:
       values[name] = _typed(name, text, values[name])
     elif not equals and isinstance(values.get(name), bool):
       values[name] = True
-    elif not equals and (name in formats.NAMES or os.path.exists(name)):
+    elif not equals and (name in base.names() or os.path.exists(name)):
       values['corpus'] = name
     elif not equals and (os.sep in name or '.' in name):
       raise ValueError(
@@ -243,7 +244,7 @@ def parse_arg(tail: str, **defaults: Any) -> ml_collections.ConfigDict:
         'holds train.txt, valid.txt and test.txt.'
       )
     else:
-      known = (*values, *formats.NAMES)
+      known = (*values, *base.names())
       raise ValueError(errors.unknown('config argument', name, known))
   return ml_collections.ConfigDict(values)
 
@@ -266,7 +267,7 @@ def apply(
 ) -> None:
   """Sets what every config file's argument may ask for: a corpus, `tiny`."""
   if arg.corpus:
-    is_name = arg.corpus in formats.NAMES
+    is_name = arg.corpus in base.names()
     if is_name and arg.corpus != config.corpus.name and _is_of_words(config):
       config.corpus.protocol = ''  # How words are told is that corpus's own.
     config.corpus.name = arg.corpus if is_name else os.path.abspath(arg.corpus)
@@ -343,7 +344,7 @@ def validate(
   """
   corpus, model, train = config.corpus, config.model, config.train
   if not trained:
-    formats.check_name(corpus.name)
+    base.check_name(corpus.name)
   for key, value, known in (
     ('corpus.protocol', corpus.protocol, ('', *protocols.PROTOCOLS)),
     ('model.kind', model.kind, (*models.KINDS, 'ngrams')),
@@ -433,7 +434,7 @@ def validate(
       'activation_penalty or temporal_penalty: the embedded words that go to '
       'the output beside the features would be held down, too. Set them to 0.'
     )
-  protocol = corpus.protocol or formats.default_protocol(corpus.name)
+  protocol = corpus.protocol or base.default_protocol(corpus.name)
   kind = protocols.PROTOCOLS[protocol].kind
   if model.pretrained_embeddings and kind != 'word':
     raise ValueError(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rnnvae_jax import config_lib, evaluate, train
-from rnnvae_jax.data import grammar
+from rnnvae_jax.data.sources import grammar
 
 
 class GrammarEntropyTest(absltest.TestCase):

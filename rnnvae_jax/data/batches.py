@@ -51,6 +51,8 @@ class DeviceSplit(NamedTuple):
   lengths: jax.Array  # int32[sentences]
   numbers: jax.Array  # int32[sentences], as the whole split counts them.
   bos: jax.Array  # int32[], the input before the first token.
+  # By name, int32[sentences], or int32[total] if `corpora.PER_TOKEN` has it.
+  fields: dict[str, jax.Array] = {}  # noqa: RUF012
 
 
 def put(split: corpora.Split) -> DeviceSplit:
@@ -61,7 +63,23 @@ def put(split: corpora.Split) -> DeviceSplit:
     jnp.asarray(split.lengths),
     jnp.arange(len(split), dtype=jnp.int32),
     jnp.int32(split.bos),
+    {name: jnp.asarray(array) for name, array in split.fields.items()},
   )
+
+
+def pad_rows(rows: Any, size: int) -> Any:
+  """Rows in batches of one size, the last filled up with BLANK.
+
+  Args:
+    rows: int[N], of NumPy or of JAX, traced or not.
+    size: B, of a batch.
+
+  Returns:
+    int32[ceil(N / B), B], of the same library.
+  """
+  xp = jnp if isinstance(rows, jax.Array) else np
+  blanks = xp.full(-len(rows) % size, BLANK, xp.int32)
+  return xp.concatenate([rows.astype(xp.int32), blanks]).reshape(-1, size)
 
 
 def round_up(
@@ -114,7 +132,7 @@ def buckets_for(
   Args:
     lengths: int[N], of all sentences, eos counted.
     batch_size: B, sentences a batch.
-    num_buckets: `config.train.num_buckets`, or that of `config.evaluate`.
+    num_buckets: how many lengths; 0: the platform's own.
     platform: as JAX calls it.
 
   Returns:
@@ -183,11 +201,9 @@ def _bucket_of(lengths, buckets):
 
 
 def _cut(order, bucket_of, batch_size) -> Plan:
-  blanks = -len(order) % batch_size
-  rows = np.concatenate([order, np.full(blanks, BLANK)])
-  rows = rows.reshape(-1, batch_size)
+  rows = pad_rows(order, batch_size)
   bucket = np.where(rows == BLANK, 0, bucket_of[rows]).max(axis=1)
-  return Plan(rows.astype(np.int32), bucket.astype(np.int32))
+  return Plan(rows, bucket.astype(np.int32))
 
 
 class Schedule:
@@ -250,8 +266,8 @@ def windows(
   lengths = sorted(weights)
   if lengths[0] < 1:
     raise ValueError(
-      f'config.train.unroll_spread = {spread} is too much for '
-      f'config.train.unroll = {length}. Legal: up to {(length - 1) // 2}.'
+      f'unroll_spread = {spread} is too much for unroll = {length}. Legal: '
+      f'up to {(length - 1) // 2}.'
     )
   return (
     tuple(Bucket(length) for length in lengths),
@@ -357,8 +373,9 @@ def gather(
   Returns:
     inputs int32[B, T] (bos, words), targets int32[B, T] (words, eos), mask
     bool[B, T], index int32[B] (the sentences' numbers in the whole split) and
-    weights float[B] (1 for a sentence, 0 for a blank row); token_counts, the
-    bucket's, which are no array.
+    weights float[B] (1 for a sentence, 0 for a blank row); the split's fields,
+    label int32[B] or tags int32[B, T] (of the targets), 0 where there is no
+    sentence or token; token_counts, the bucket's, which are no array.
   """
   time = jnp.arange(bucket.length)[None, :]
   lengths = jnp.where(rows == BLANK, 0, split.lengths[rows])
@@ -367,7 +384,13 @@ def gather(
   targets = jnp.where(mask, split.tokens[positions], vocab.PAD)
   bos = jnp.full((len(rows), 1), split.bos)
   inputs = jnp.concatenate([bos, targets[:, :-1]], axis=1)
-  return {
+  fields = {
+    name: jnp.where(mask, array[positions], 0)
+    if name in corpora.PER_TOKEN
+    else jnp.where(rows == BLANK, 0, array[rows])
+    for name, array in split.fields.items()
+  }
+  return fields | {
     'inputs': jnp.where(mask, inputs, vocab.PAD),
     'targets': targets,
     'mask': mask,

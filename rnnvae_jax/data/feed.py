@@ -13,12 +13,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnvae_jax.config import schema
 from rnnvae_jax.data import batches, corpora
 
 Call = tuple[batches.DeviceSplit, jax.Array, jax.Array]
 
 _WORKERS = 2  # Threads; each call's sentences are gathered by NumPy.
 _AHEAD = 4  # Calls prepared in advance.
+
+
+@schema.fragment('data', free=schema.Free.ALWAYS)
+class DataConfig:
+  """Where the text lies, on disks and on the device."""
+
+  dir: str = schema.field(
+    '', 'Folder of the raw files of named corpora; empty: $RNNVAE_DATA_DIR.'
+  )
+  device_share: float = schema.field(
+    0.2,
+    "Share of the device's memory that a corpus of sentences may take; a "
+    'larger one is read from the host, with the same results. What is read as '
+    'one stream is always on the device.',
+    low=0,
+    high=1,
+  )
 
 
 def make(
@@ -40,6 +58,7 @@ def make(
     share: of the device's memory that the corpus may take; else it streams.
   """
   size = split.tokens.nbytes + 3 * split.lengths.nbytes
+  size += sum(array.nbytes for array in split.fields.values())
   if size <= share * device_memory() or not schedule.may_stream:
     return _resident(split, schedule, per_call, first, num_steps)
   return _streamed(split, schedule, per_call, first, num_steps)
@@ -68,7 +87,7 @@ def _streamed(split, schedule, per_call, first, num_steps):
   for arrays, plan in calls:
     # Copies to the device are asynchronous: the next call's begins here.
     yield (
-      batches.DeviceSplit(*map(jnp.asarray, arrays)),
+      batches.DeviceSplit(*jax.tree.map(jnp.asarray, arrays)),
       *map(jnp.asarray, plan),
     )
 
@@ -93,13 +112,28 @@ class _Calls:
     lengths = np.where(real, split.lengths[rows], 0).astype(np.int32)
     ends = np.cumsum(lengths, dtype=np.int32)
     offsets = ends - lengths
-    # The same size for all calls, or each would be another program.
-    tokens = np.zeros(len(rows) * self._schedule.longest, np.int32)
     within = np.arange(ends[-1]) - np.repeat(offsets, lengths)
-    starts = np.repeat(split.offsets[rows], lengths)
-    tokens[: ends[-1]] = split.tokens[starts + within]
+    positions = np.repeat(split.offsets[rows], lengths) + within
+
+    def of_tokens(array):
+      # The same size for all calls, or each would be another program.
+      kept = np.zeros(len(rows) * self._schedule.longest, np.int32)
+      kept[: ends[-1]] = array[positions]
+      return kept
+
+    fields = {
+      name: of_tokens(array) if name in corpora.PER_TOKEN else array[rows]
+      for name, array in split.fields.items()
+    }
     local = np.where(real, np.arange(len(rows)), batches.BLANK)
-    arrays = tokens, offsets, lengths, rows, np.int32(split.bos)
+    arrays = (
+      of_tokens(split.tokens),
+      offsets,
+      lengths,
+      rows,
+      np.int32(split.bos),
+      fields,
+    )
     return arrays, batches.Plan(
       local.reshape(plan.rows.shape).astype(np.int32), plan.bucket
     )

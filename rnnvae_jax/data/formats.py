@@ -1,4 +1,4 @@
-"""Raw text by name or from a folder, as records per split.
+"""Text from a folder or a file, as records per split.
 
 A folder holds `train.txt`, `valid.txt` and `test.txt`, each optionally `.gz`
 and with a name before (`yahoo.train.txt`), in UTF-8. A line is a sentence;
@@ -14,47 +14,11 @@ import os
 import sys
 import zlib
 
-from rnnvae_jax import errors
-from rnnvae_jax.data import grammar
-
 SPLITS = ('train', 'valid', 'test')
-
-# Each with the protocol it is usually read under.
-_PROTOCOLS = {
-  'wikipedia_sample': 'plain',
-  'lee': 'plain',
-  'grammar': 'mikolov',
-  'ptb': 'tweet',
-  'politicians': 'tweet',
-  'tiny_shakespeare': 'characters',
-}
-NAMES = tuple(_PROTOCOLS)
-
-
-def check_name(name_or_folder: str) -> None:
-  """Raises ValueError for what is neither a corpus nor a folder."""
-  if not name_or_folder:
-    raise ValueError(
-      'This config wants a corpus, after its colon or as config.corpus.name: a '
-      'folder with train.txt, valid.txt and test.txt, a text file, or one of '
-      f'{", ".join(NAMES)}.'
-    )
-  if name_or_folder not in NAMES and not os.path.exists(name_or_folder):
-    raise ValueError(
-      errors.unknown('config.corpus.name', name_or_folder, NAMES)
-      + ' A folder with train.txt, valid.txt and test.txt would do as well, or '
-      'a text file, but there is neither at that path.'
-    )
-
-
-def default_protocol(name_or_folder: str) -> str:
-  """The protocol that a corpus is read under unless the config names one."""
-  return _PROTOCOLS.get(name_or_folder, 'plain')
 
 
 def read(
-  name_or_folder: str,
-  data_dir: str | None = None,
+  path: str,
   labelled: bool = False,
   valid_share: float = 0.1,
   test_share: float = 0.0,
@@ -62,35 +26,25 @@ def read(
   """The records of each split.
 
   Args:
-    name_or_folder: one of `NAMES`, a folder or a file; a name comes first.
-    data_dir: where raw files of named corpora lie; $RNNVAE_DATA_DIR if None.
+    path: of a folder or a file.
     labelled: lines of a folder begin with a label and a tab.
     valid_share: of a file's characters, that validate.
     test_share: of its characters, the last ones, that test; 0: there is no
       such split.
 
   Returns:
-    By split, records with the key 'text' and the corpus' labels, if any.
+    By split, records with the key 'text' and their labels, if any.
 
   Raises:
     FileNotFoundError: a file is missing.
-    PermissionError: a corpus cannot be prepared where it should.
-    ValueError: an unknown name, or a file that is not the expected text.
+    ValueError: a file is not the expected text.
   """
-  check_name(name_or_folder)
-  if labelled and not os.path.isdir(name_or_folder):
-    raise ValueError(
-      f'config.corpus.labelled is for folders; {name_or_folder!r} has labels '
-      'of its own, or none.'
-    )
-  if name_or_folder == 'grammar':
-    return grammar.splits()
-  if name_or_folder in NAMES:
-    from rnnvae_jax.data import builders  # TFDS is needed for nothing else.
-
-    return builders.load(name_or_folder, data_dir)
-  if os.path.isfile(name_or_folder):
-    text = '\n'.join(read_lines(name_or_folder)) + '\n'
+  if os.path.isfile(path):
+    if labelled:
+      raise ValueError(
+        f'labelled = True is for folders, {path!r} is a file. Legal: False.'
+      )
+    text = '\n'.join(read_lines(path)) + '\n'
     parts = cut(text, valid_share, test_share)
     return {
       split: [{'text': line} for line in part.split('\n')]
@@ -99,10 +53,10 @@ def read(
   as_record = _labelled if labelled else lambda line, where: {'text': line}
   return {
     split: [
-      as_record(line, f'{path}, line {number}')
-      for number, line in enumerate(read_lines(path), 1)
+      as_record(line, f'{file}, line {number}')
+      for number, line in enumerate(read_lines(file), 1)
     ]
-    for split, path in _split_paths(name_or_folder).items()
+    for split, file in _split_paths(path).items()
   }
 
 
@@ -120,7 +74,7 @@ def cut(text: str, valid_share: float, test_share: float) -> dict[str, str]:
   for split, part in parts.items():
     if not part.strip():
       raise ValueError(
-        f'config.corpus.valid_share = {valid_share} and test_share = '
+        f'valid_share = {valid_share} and test_share = '
         f'{test_share} of {len(text)} characters leave none for {split}.'
       )
   return parts
@@ -131,7 +85,7 @@ def _labelled(line: str, where: str) -> dict[str, str]:
   if line.strip() and not tab:
     raise ValueError(
       f'{where} has no tab after a label. Lines without labels want '
-      'config.corpus.labelled = False.'
+      'labelled = False.'
     )
   return {'text': text, 'label': label}
 

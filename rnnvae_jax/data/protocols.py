@@ -11,12 +11,10 @@ tokens of a sentence and one end mark, which is counted.
   bytes       the bytes of the UTF-8 text
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 import re
-
-import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,81 +215,3 @@ PROTOCOLS = {
     Protocol('bytes', 'byte', 1, _one_sentence, _tokenise_bytes, _join_bytes),
   )
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Counts:
-  """What a corpus must hold under a protocol for its figures to compare.
-
-  Attributes:
-    vocabulary: length of the vocabulary, the 4 marks counted.
-    splits: (sentences, predicted tokens, sentences cut) of each split. The end
-      mark is a predicted token.
-  """
-
-  vocabulary: int
-  splits: dict[str, tuple[int, int, int]]
-
-
-# By corpus, protocol and max_length; max_length 0 is the uncut text.
-EXPECTED = {
-  # Mikolov et al. 2010: 887,521 / 70,390 / 78,669 words, 10,000 types with
-  # `</s>`; ours counts `<pad>` and `<s>` as well.
-  ('ptb', 'mikolov', 0): Counts(
-    10_002,
-    {
-      'train': (42_068, 929_589, 0),
-      'valid': (3_370, 73_760, 0),
-      'test': (3_761, 82_430, 0),
-    },
-  ),
-  # timbmg/Sentence-VAE: 22.831 / 22.616 / 22.696 predicted tokens a sentence.
-  ('ptb', 'tweet', 60): Counts(
-    9_877,
-    {
-      'train': (42_068, 960_446, 123),
-      'valid': (3_370, 76_215, 8),
-      'test': (3_761, 85_358, 6),
-    },
-  ),
-}
-
-
-def check_counts(
-  corpus: str,
-  protocol: str,
-  max_length: int,
-  lengths: Mapping[str, np.ndarray],
-  vocabulary: int | None,
-) -> None:
-  """Compares a corpus with what `EXPECTED` knows of it.
-
-  Args:
-    corpus: its name.
-    protocol: its name.
-    max_length: where sentences are cut, end mark counted; 0 is nowhere.
-    lengths: int[N] of each split, before the cut, end marks counted.
-    vocabulary: its length, None if it is not the protocol's own.
-
-  Raises:
-    ValueError: a count differs.
-  """
-  for cut in sorted({0, max_length}):
-    expected = EXPECTED.get((corpus, protocol, cut))
-    if expected is None:
-      continue
-    where = f'{corpus} under {protocol}' + (f' cut at {cut}' if cut else '')
-    for split, counts in expected.splits.items():
-      n = lengths[split]
-      kept = np.minimum(n, cut) if cut else n
-      got = (len(n), int(kept.sum()), int((n > kept).sum()))
-      if got != counts:
-        raise ValueError(
-          f'{where}: {split} should have {counts} sentences, tokens and '
-          f'sentences cut, got {got}. Figures would compare with no others.'
-        )
-    if vocabulary not in (None, expected.vocabulary):
-      raise ValueError(
-        f'{where}: the vocabulary should have {expected.vocabulary} entries, '
-        f'got {vocabulary}. Figures would compare with no others.'
-      )

@@ -1,6 +1,7 @@
 """Batches: which sentences, in what order, and how they are laid out."""
 
 import collections
+import dataclasses
 import itertools
 
 from absl.testing import absltest, parameterized
@@ -289,6 +290,21 @@ class ScheduleTest(parameterized.TestCase):
     np.testing.assert_array_equal(bucket, whole.bucket[9:])
 
 
+class PadRowsTest(parameterized.TestCase):
+  @parameterized.product(count=(0, 1, 4, 6), module=('numpy', 'jax', 'traced'))
+  def test_fills_the_last_batch_with_blanks(self, count, module):
+    rows = np.arange(count)
+    pad = lambda rows: batches.pad_rows(rows, 4)
+    if module == 'traced':
+      pad = jax.jit(pad)
+    got = pad(rows if module == 'numpy' else jnp.asarray(rows))
+    want = [*range(count), *[batches.BLANK] * (-count % 4)]
+    self.assertEqual(got.dtype, np.int32)
+    self.assertIs(isinstance(got, np.ndarray), module == 'numpy')
+    self.assertEqual(got.shape, (-(-count // 4), 4))
+    np.testing.assert_array_equal(got.ravel(), want)
+
+
 class GatherTest(parameterized.TestCase):
   @parameterized.product(jit=(False, True), extra=(0, 3))
   def test_matches_a_loop(self, jit, extra):
@@ -317,6 +333,27 @@ class GatherTest(parameterized.TestCase):
     self.assertEqual(set(got), set(want))
     for name, value in want.items():
       np.testing.assert_array_equal(got[name], value, name)
+
+  @parameterized.parameters(False, True)
+  def test_fields_go_with_their_sentences_and_tokens(self, jit):
+    split = make_split(make_lengths(19))
+    rng = np.random.default_rng(3)
+    label = rng.integers(1, 9, 19).astype('i4')
+    tags = rng.integers(1, 9, len(split.tokens)).astype('i4')
+    split = dataclasses.replace(split, fields={'label': label, 'tags': tags})
+    rows = np.int32([4, batches.BLANK, 18, 0, 4])
+    want_label, want_tags = np.zeros(5), np.zeros((5, 17))
+    for b, row in enumerate(rows):
+      if row != batches.BLANK:
+        want_label[b] = label[row]
+        for t in range(split.lengths[row]):
+          want_tags[b, t] = tags[split.offsets[row] + t]
+    gather = (
+      jax.jit(batches.gather, static_argnums=2) if jit else batches.gather
+    )
+    got = gather(batches.put(split), jnp.asarray(rows), batches.Bucket(17))
+    np.testing.assert_array_equal(got['label'], want_label)
+    np.testing.assert_array_equal(got['tags'], want_tags)
 
   def test_closes_every_sentence_with_eos(self):
     lengths = make_lengths(19)

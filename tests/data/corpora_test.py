@@ -1,5 +1,6 @@
 """Corpora as arrays."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from absl.testing import absltest, parameterized
 import numpy as np
 import pytest
 
-from rnnvae_jax.data import corpora, formats, protocols
+from rnnvae_jax.data import corpora, protocols
 from rnnvae_jax.data import vocab as vocab_lib
 
 
@@ -110,6 +111,11 @@ class FolderTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       corpora.build(self.folder(), **arguments)
 
+  def test_a_name_comes_before_a_folder_of_that_name(self):
+    self.enter_context(contextlib.chdir(self.create_tempdir().full_path))
+    os.mkdir('grammar')
+    self.assertLen(corpora.read('grammar')['train'], 20_000)
+
   def test_needs_no_tfds_for_a_folder(self):
     code = (
       'import sys; from rnnvae_jax.data import corpora;'
@@ -118,6 +124,111 @@ class FolderTest(parameterized.TestCase):
       'sys.exit(str(heavy) if heavy else 0)'
     )
     subprocess.run([sys.executable, '-c', code], check=True)
+
+
+class FieldsTest(parameterized.TestCase):
+  def labelled(self, train='b\tx y z\na\ty\n\nb\tz\n', test='a\tx\n'):
+    folder = self.create_tempdir()
+    for split, text in (('train', train), ('valid', 'b\tz\n'), ('test', test)):
+      folder.create_file(f'{split}.txt', text)
+    return folder.full_path
+
+  def build(self, folder, **kwargs):
+    kwargs = {'labelled': True, 'fields': ['label'], **kwargs}
+    return corpora.build(folder, 'mikolov', **kwargs)
+
+  def test_labels_are_ids_of_sorted_names(self):
+    corpus = self.build(self.labelled())
+    self.assertEqual(corpus.labels, ('a', 'b'))
+    want = {'train': [1, 0, 1], 'valid': [1], 'test': [0]}
+    for name, split in corpus.splits.items():
+      self.assertEqual(set(split.fields), {'label'})
+      self.assertEqual(split.fields['label'].dtype, np.int32)
+      np.testing.assert_array_equal(split.fields['label'], want[name])
+    self.assertEqual(corpus.splits['train'].labels['label'], ('b', 'a', 'b'))
+
+  def test_the_text_is_the_same_with_and_without(self):
+    folder = self.labelled()
+    ours, theirs = self.build(folder), self.build(folder, fields=())
+    self.assertEqual(theirs.labels, ())
+    for name, split in theirs.splits.items():
+      self.assertEmpty(split.fields)
+      np.testing.assert_array_equal(split.tokens, ours.splits[name].tokens)
+
+  def test_all_sentences_of_a_paragraph_have_its_label(self):
+    folder = self.labelled('b\tIt is. It was.\na\tIt is.\n')
+    corpus = corpora.build(
+      folder, 'plain', min_count=1, labelled=True, fields=['label']
+    )
+    label = corpus.splits['train'].fields['label']
+    np.testing.assert_array_equal(label, [1, 1, 0])
+
+  def test_names_may_be_given(self):
+    corpus = self.build(self.labelled(), labels=('c', 'b', 'a'))
+    self.assertEqual(corpus.labels, ('c', 'b', 'a'))
+    label = corpus.splits['train'].fields['label']
+    np.testing.assert_array_equal(label, [1, 2, 1])
+
+  def test_another_column_may_be_the_label(self):
+    corpus = corpora.build('grammar', fields=['label'], label_column='tense')
+    self.assertEqual(corpus.labels, ('future', 'past', 'present'))
+    split = corpus.splits['test']
+    names = [corpus.labels[i] for i in split.fields['label']]
+    self.assertSequenceEqual(names, split.labels['tense'])
+
+  def test_a_label_that_is_never_trained_is_refused(self):
+    folder = self.labelled(test='a\tx\nc\tx\n')
+    message = "test: 1 values of 'label' never occur in the training text: 'c'"
+    with self.assertRaisesRegex(ValueError, message):
+      self.build(folder)
+
+  def test_a_corpus_without_labels_is_refused(self):
+    with self.assertRaisesRegex(ValueError, "no 'label'; there are no others"):
+      self.build(self.labelled(), labelled=False)
+    with self.assertRaisesRegex(ValueError, "no 'label'; there are topic, num"):
+      corpora.build('grammar', fields=['label'])
+
+  @parameterized.parameters(
+    ({'fields': ['lable']}, "Did you mean 'label'"),
+    ({'fields': ['label', 'tags']}, 'one list of label names'),
+    ({'stream': True}, 'a stream has no sentences'),
+  )
+  def test_illegal_arguments_are_refused(self, arguments, message):
+    with self.assertRaisesRegex(ValueError, message):
+      self.build(self.labelled(), **arguments)
+
+
+class SplitTest(absltest.TestCase):
+  def split(self, tokens=(4, 2, 3, 3, 2), lengths=(2, 3), **fields):
+    lengths = np.int32(lengths)
+    return corpora.Split(
+      np.int32(tokens),
+      np.cumsum(lengths) - lengths,
+      lengths,
+      0,
+      0,
+      {},
+      fields=fields,
+    )
+
+  def test_unknown_tokens_are_a_share_of_all(self):
+    self.assertEqual(self.split().unknown_share, 2 / 5)
+    vocab = vocab_lib.Vocabulary.build('word', [['a']])
+    split = corpora.encode_lines(['a b', 'c c'], 'mikolov', vocab)
+    self.assertEqual(split.unknown_share, 3 / 6)
+
+  def test_a_hash_is_that_of_the_content(self):
+    split = self.split()
+    self.assertEqual(split.content_hash, self.split().content_hash)
+    self.assertIs(split.content_hash, split.content_hash)  # Kept.
+    others = (
+      self.split(tokens=(4, 2, 3, 4, 2)),
+      self.split(lengths=(3, 2)),
+      self.split(label=np.int32([0, 1])),
+      self.split(label=np.int32([1, 1])),
+    )
+    hashes = {split.content_hash, *(other.content_hash for other in others)}
+    self.assertLen(hashes, 5)
 
 
 class EncodeLinesTest(parameterized.TestCase):
@@ -185,7 +296,7 @@ class PtbTest(absltest.TestCase):
 
   def test_every_word_decodes_to_what_was_read(self):
     corpus = build('ptb', 'mikolov')
-    records = formats.read('ptb', os.environ['RNNVAE_DATA_DIR'])
+    records = corpora.read('ptb', os.environ['RNNVAE_DATA_DIR'])
     join = protocols.PROTOCOLS['mikolov'].join
     for split in ('valid', 'test'):
       for i in (0, 17, 3_000):

@@ -19,6 +19,10 @@ def make_split(lengths, seed=0):
     num_truncated=0,
     num_empty=0,
     labels={},
+    fields={
+      'label': rng.integers(1, 9, len(lengths)).astype(np.int32),
+      'tags': rng.integers(1, 9, lengths.sum()).astype(np.int32),
+    },
   )
 
 
@@ -56,19 +60,30 @@ class FeedTest(parameterized.TestCase):
     self.assertLen(streamed, 21 - first)
     for ours, theirs in zip(streamed, resident, strict=True):
       self.assertCountEqual(ours, theirs)
+      self.assertContainsSubset(('label', 'tags'), ours)
       for name in theirs:
         np.testing.assert_array_equal(ours[name], theirs[name], name)
 
   def test_a_stream_holds_no_more_than_its_calls_sentences(self):
     shapes = {
-      tuple(array.shape for array in corpus)
+      tuple(array.shape for array in jax.tree.leaves(corpus))
       for corpus, _, _ in self.calls(0, 21, share=0.0)
     }
     rows = PER_CALL * BATCH
     longest = int(self.split.lengths.max())
     # One shape, hence one program.
     self.assertEqual(
-      shapes, {((rows * longest,), (rows,), (rows,), (rows,), ())}
+      shapes,
+      {
+        (
+          (rows * longest,),
+          *[(rows,)] * 3,
+          (),
+          # The fields: labels, then tags.
+          (rows,),
+          (rows * longest,),
+        )
+      },
     )
 
   def test_a_small_corpus_stays_on_the_device(self):

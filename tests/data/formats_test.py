@@ -1,6 +1,5 @@
 """Text files and folders."""
 
-import contextlib
 import gzip
 import io
 import os
@@ -100,31 +99,6 @@ class ReadTest(parameterized.TestCase):
     message = r'valid\.txt is missing.*holds test\.txt, train\.txt, val\.txt'
     with self.assertRaisesRegex(FileNotFoundError, message):
       formats.read(folder)
-
-  def test_an_unknown_name_offers_the_nearest_and_a_folder(self):
-    message = "'wikipedia_smaple' is unknown. Did you mean 'wikipedia_sample'?"
-    with self.assertRaisesRegex(ValueError, message + '.*A folder with'):
-      formats.read('wikipedia_smaple')
-    with self.assertRaisesRegex(ValueError, 'Known: wikipedia_sample, lee'):
-      formats.read('no/such/folder')
-
-  def test_every_corpus_has_its_protocol_and_a_folder_is_plain(self):
-    got = {name: formats.default_protocol(name) for name in formats.NAMES}
-    want = {
-      'wikipedia_sample': 'plain',
-      'lee': 'plain',
-      'grammar': 'mikolov',
-      'ptb': 'tweet',
-      'politicians': 'tweet',
-      'tiny_shakespeare': 'characters',
-    }
-    self.assertEqual(got, want)
-    self.assertEqual(formats.default_protocol(self.folder()), 'plain')
-
-  def test_a_name_comes_before_a_folder_of_that_name(self):
-    self.enter_context(contextlib.chdir(self.folder()))
-    os.mkdir('grammar')
-    self.assertLen(formats.read('grammar')['train'], 20_000)
 
 
 class LabelledTest(absltest.TestCase):

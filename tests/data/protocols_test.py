@@ -1,11 +1,7 @@
 """Tokenisation protocols."""
 
-from unittest import mock
-
 from absl.testing import absltest, parameterized
-import numpy as np
 
-from rnnvae_jax.data import protocols
 from rnnvae_jax.data.protocols import PROTOCOLS
 
 PLAIN = PROTOCOLS['plain']
@@ -117,38 +113,6 @@ class ProtocolsTest(parameterized.TestCase):
     counts = {name: p.min_count for name, p in PROTOCOLS.items()}
     want = {'mikolov': 1, 'tweet': 2, 'plain': 2, 'characters': 1, 'bytes': 1}
     self.assertEqual(counts, want)
-
-
-class CheckCountsTest(parameterized.TestCase):
-  def setUp(self):
-    super().setUp()
-    expected = {
-      ('c', 'p', 0): protocols.Counts(7, {'train': (3, 12, 0)}),
-      ('c', 'p', 5): protocols.Counts(7, {'train': (3, 11, 1)}),
-    }
-    self.enter_context(mock.patch.object(protocols, 'EXPECTED', expected))
-
-  def check(self, lengths=(2, 4, 6), vocabulary=7, max_length=5, name='c'):
-    lengths = {'train': np.array(lengths)}
-    protocols.check_counts(name, 'p', max_length, lengths, vocabulary)
-
-  def test_accepts_the_known_counts(self):
-    self.check()
-    self.check(max_length=0)
-    self.check(vocabulary=None)
-
-  def test_knows_nothing_of_other_corpora(self):
-    self.check(lengths=(1,), vocabulary=1, name='other')
-
-  @parameterized.parameters(
-    ({'lengths': (2, 4, 7)}, r'train should have \(3, 12, 0\).*\(3, 13, 0\)'),
-    ({'lengths': (5, 5, 2)}, r'cut at 5: .* \(3, 11, 1\).*\(3, 12, 0\)'),
-    ({'lengths': (12,)}, r'\(3, 12, 0\).*got \(1, 12, 0\)'),
-    ({'vocabulary': 8}, 'should have 7 entries, got 8'),
-  )
-  def test_a_mismatch_says_expected_and_got(self, arguments, message):
-    with self.assertRaisesRegex(ValueError, message):
-      self.check(**arguments)
 
 
 if __name__ == '__main__':

@@ -6,7 +6,7 @@ import math
 from absl.testing import absltest
 import numpy as np
 
-from rnnvae_jax.data import grammar
+from rnnvae_jax.data.sources import grammar
 
 
 def _ambiguous() -> bool:

@@ -19,6 +19,8 @@ import math
 
 import numpy as np
 
+from rnnvae_jax.data.sources import base
+
 FACTORS: dict[str, dict[str, float]] = {
   'topic': {'sea': 0.3, 'kitchen': 0.3, 'school': 0.2, 'garden': 0.2},
   'number': {'singular': 0.6, 'plural': 0.4},
@@ -199,3 +201,20 @@ def splits() -> dict[str, list[dict[str, str]]]:
   records = iter(sample(24_000, seed=0))
   sizes = {'train': 20_000, 'valid': 2_000, 'test': 2_000}
   return {s: list(itertools.islice(records, n)) for s, n in sizes.items()}
+
+
+class _Grammar(base.Source):
+  """Drawn on each reading: nothing lies on a disk."""
+
+  def read(self, data_dir: str | None = None) -> base.Records:
+    """The same draws always; `data_dir` is unused."""
+    del data_dir
+    return splits()
+
+
+SOURCE = _Grammar(
+  name='grammar',
+  summary='synthetic; entropy and latent factors are known',
+  protocol='mikolov',
+  labels=tuple(FACTORS),
+)

@@ -1,0 +1,1 @@
+"""Named corpora, a file each; `base` has their contract."""

@@ -1,0 +1,228 @@
+"""The contract of a named corpus, and the registry of all of them.
+
+A module of this folder exports `SOURCE`; its file name is the corpus' name. To
+add a corpus is to add its module and a test: nothing else names it.
+"""
+
+import abc
+from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+import hashlib
+import os
+
+import numpy as np
+
+from rnnvae_jax import errors, registry
+from rnnvae_jax.data import formats
+
+SPLITS = formats.SPLITS
+DEFAULT_PROTOCOL = 'plain'  # Of folders and files.
+
+# 'text', and what else is known of it: a label, an author; 'tags' are one per
+# word, separated by spaces.
+Record = dict[str, str]
+Records = dict[str, list[Record]]  # By split.
+
+REGISTRY = registry.Registry('rnnvae_jax.data.sources', 'corpus')
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+  """What a corpus must hold under a protocol for its figures to compare.
+
+  Attributes:
+    vocabulary: length of the vocabulary, the 4 marks counted.
+    splits: (sentences, predicted tokens, sentences cut) of each split. The end
+      mark is a predicted token.
+  """
+
+  vocabulary: int
+  splits: Mapping[str, tuple[int, int, int]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source(abc.ABC):
+  """A named corpus.
+
+  Attributes:
+    name: of the corpus and of its module.
+    summary: what it is and where its text comes from, in a line.
+    protocol: the one it is read under unless another one is asked for.
+    splits: names of its splits.
+    labels: what its records hold beside 'text'.
+    evaluation_split: the one whose figures are reported.
+    counts: by protocol and maximal length, what it must hold; a length of 0 is
+      the whole text.
+  """
+
+  name: str
+  summary: str
+  protocol: str = DEFAULT_PROTOCOL
+  splits: tuple[str, ...] = SPLITS
+  labels: tuple[str, ...] = ()
+  evaluation_split: str = 'test'
+  counts: Mapping[tuple[str, int], Counts] = dataclasses.field(
+    default_factory=dict
+  )
+
+  @abc.abstractmethod
+  def read(self, data_dir: str | None = None) -> Records:
+    """The records of each split.
+
+    Args:
+      data_dir: where raw files lie; $RNNVAE_DATA_DIR if None.
+
+    Raises:
+      FileNotFoundError: raw files are not there, and cannot be downloaded.
+      ImportError: the package that ships the corpus is not installed.
+      PermissionError: the corpus cannot be prepared where it should.
+      ValueError: a file is not the known one.
+    """
+
+
+@dataclasses.dataclass(frozen=True)
+class RawFile:
+  """A file that a corpus is made from.
+
+  Attributes:
+    places: where it may lie below the data folder, the usual place first; for a
+      corpus of an installed package, below that package.
+    sha256: of its bytes.
+    size: its length in bytes.
+    url: where it is served in public, if it is.
+  """
+
+  places: tuple[str, ...]
+  sha256: str
+  size: int
+  url: str = ''
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FileSource(Source):
+  """A corpus that is prepared once from known raw files.
+
+  Attributes:
+    raw: the files.
+    records: paths of the raw files -> (split, record) of every sentence.
+    version: of what `records` yields: whoever changes that raises it, and no
+      older preparation is read again.
+    package: the installed package that ships the files; '' if none does.
+    obtain: how a user gets them, where they are not downloaded from `raw`.
+  """
+
+  raw: tuple[RawFile, ...]
+  records: Callable[..., Iterator[tuple[str, Record]]]
+  version: str = '1.0.0'
+  package: str = ''
+  obtain: str = ''
+
+  def read(self, data_dir: str | None = None) -> Records:
+    """See `Source.read`; raw files are verified, then prepared if need be."""
+    from rnnvae_jax.data import prepared  # TFDS is needed for nothing else.
+
+    return prepared.load(self, data_dir)
+
+
+def get(name: str) -> Source:
+  """The corpus of that name.
+
+  Raises:
+    ValueError: there is none; the message lists the known names.
+  """
+  try:
+    return REGISTRY[name].SOURCE
+  except KeyError as error:
+    raise ValueError(error.args[0]) from None
+
+
+def names() -> tuple[str, ...]:
+  """The named corpora, without importing any of them."""
+  return tuple(REGISTRY)
+
+
+def check_name(name_or_path: str) -> None:
+  """Raises ValueError for what is neither a corpus nor a folder or file."""
+  if not name_or_path:
+    raise ValueError(
+      'No corpus is named. Legal: a folder with train.txt, valid.txt and '
+      f'test.txt, a text file, or one of {", ".join(names())}.'
+    )
+  if name_or_path in REGISTRY or os.path.exists(name_or_path):
+    return
+  if os.sep in name_or_path:
+    raise ValueError(
+      f'There is no folder or file {name_or_path!r}. A corpus folder holds '
+      f'train.txt, valid.txt and test.txt; named corpora: {", ".join(names())}.'
+    )
+  raise ValueError(
+    errors.unknown('corpus', name_or_path, names())
+    + ' A folder with train.txt, valid.txt and test.txt or a text file can be '
+    'given as well, but there is neither at that path.'
+  )
+
+
+def default_protocol(name_or_path: str) -> str:
+  """The protocol that a corpus is read under unless the config names one."""
+  if name_or_path in REGISTRY:
+    return get(name_or_path).protocol
+  return DEFAULT_PROTOCOL
+
+
+def evaluation_split(name_or_path: str) -> str:
+  """The split whose figures are reported unless the config names one."""
+  if name_or_path in REGISTRY:
+    return get(name_or_path).evaluation_split
+  return 'test' if os.path.isdir(name_or_path) else 'valid'
+
+
+def split_of(text: str, salt: str = '') -> str:
+  """The split of a text: about 90, 5 and 5 % go to train, valid and test.
+
+  Where texts are few and long, a salt is chosen that gives these shares of the
+  sentences, too.
+  """
+  digest = hashlib.sha256((salt + text).encode()).digest()
+  share = int.from_bytes(digest[:8], 'big') / 2**64
+  return 'train' if share < 0.9 else 'valid' if share < 0.95 else 'test'
+
+
+def check_counts(
+  source: Source,
+  protocol: str,
+  max_length: int,
+  lengths: Mapping[str, np.ndarray],
+  vocabulary: int | None,
+) -> None:
+  """Compares a corpus with what its source knows of it.
+
+  Args:
+    source: of the corpus.
+    protocol: that it was read under.
+    max_length: where sentences are cut, end mark counted; 0 is nowhere.
+    lengths: int[N] of each split, before the cut, end marks counted.
+    vocabulary: its length, None if it is not the protocol's own.
+
+  Raises:
+    ValueError: a count differs.
+  """
+  for cut in sorted({0, max_length}):
+    expected = source.counts.get((protocol, cut))
+    if expected is None:
+      continue
+    where = f'{source.name} under {protocol}'
+    where += f' cut at {cut}' if cut else ''
+    for split, counts in expected.splits.items():
+      n = lengths[split]
+      kept = np.minimum(n, cut) if cut else n
+      got = (len(n), int(kept.sum()), int((n > kept).sum()))
+      if got != counts:
+        raise ValueError(
+          f'{where}: {split} should have {counts} sentences, tokens and '
+          f'sentences cut, got {got}. Figures would compare with no others.'
+        )
+    if vocabulary not in (None, expected.vocabulary):
+      raise ValueError(
+        f'{where}: the vocabulary should have {expected.vocabulary} entries, '
+        f'got {vocabulary}. Figures would compare with no others.'
+      )
