@@ -1,0 +1,65 @@
+"""Bounds for tests that hold on every CPU, whatever its order of summation.
+
+A sum of n terms may be computed in any order, in parts and with fused
+multiplications; each of these is the exact sum of terms that are off by less
+than n roundings each. So there are two ways to a bound: for a single sum, n
+roundings of the sum of its terms' magnitudes (`of_sum`); for a network, how far
+its results move when its parameters are off by as many roundings (`spread`),
+which includes what an ill-conditioned function makes of them.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+EPS = float(np.finfo(np.float32).eps)
+
+
+def of_sum(terms: np.ndarray, axis: Any = None) -> np.ndarray:
+  """What two orders of summing float32 terms over `axis` may differ by."""
+  magnitudes = np.sum(np.abs(terms), axis=axis, dtype=np.float64)
+  count = np.size(terms) // np.size(magnitudes)
+  return 2 * count * EPS * magnitudes
+
+
+def spread(
+  function: Callable[[Any], Any], parameters: Any, terms: int, draws: int = 4
+) -> Any:
+  """What two ways to round float32 products and sums may change a result by.
+
+  The largest change of any element, over some random relative errors of the
+  parameters.
+
+  Args:
+    function: parameters -> a tree of arrays.
+    parameters: a tree of float32 arrays.
+    terms: of the longest sum, n: a product of matrices is then exact for
+      operands that are off by up to n roundings, on each side of a comparison.
+    draws: of the errors.
+
+  Returns:
+    A float for each array of the result.
+  """
+  exact = function(parameters)
+  widest = jax.tree.map(lambda x: 0.0, exact)
+  for seed in range(draws):
+    rng = np.random.default_rng(seed)
+    moved = function(
+      jax.tree.map(
+        lambda x, rng=rng: np.float32(
+          x * (1 + 2 * terms * EPS * rng.uniform(-1, 1, np.shape(x)))
+        ),
+        parameters,
+      )
+    )
+    widest = jax.tree.map(
+      lambda most, x, y: max(
+        most, float(np.max(np.abs(np.float64(x) - np.float64(y)), initial=0))
+      ),
+      widest,
+      exact,
+      moved,
+    )
+  return widest
