@@ -30,7 +30,8 @@ def spread(
   """What two ways to round float32 products and sums may change a result by.
 
   The largest change of any element, over some random relative errors of the
-  parameters.
+  parameters, and as many roundings of the largest element, for what is computed
+  without them.
 
   Args:
     function: parameters -> a tree of arrays.
@@ -43,13 +44,16 @@ def spread(
     A float for each array of the result.
   """
   exact = function(parameters)
-  widest = jax.tree.map(lambda x: 0.0, exact)
+  relative = 2 * terms * EPS
+  widest = jax.tree.map(
+    lambda x: relative * float(np.max(np.abs(x), initial=0)), exact
+  )
   for seed in range(draws):
     rng = np.random.default_rng(seed)
     moved = function(
       jax.tree.map(
         lambda x, rng=rng: np.float32(
-          x * (1 + 2 * terms * EPS * rng.uniform(-1, 1, np.shape(x)))
+          x * (1 + relative * rng.uniform(-1, 1, np.shape(x)))
         ),
         parameters,
       )
