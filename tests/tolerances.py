@@ -2,10 +2,11 @@
 
 A sum of n terms may be computed in any order, in parts and with fused
 multiplications; each of these is the exact sum of terms that are off by less
-than n roundings each. So there are two ways to a bound: for a single sum, n
-roundings of the sum of its terms' magnitudes (`of_sum`); for a network, how far
-its results move when its parameters are off by as many roundings (`spread`),
-which includes what an ill-conditioned function makes of them.
+than n roundings each. Hence three bounds: for one sum, n roundings of the sum
+of its terms' magnitudes (`one_sum`); for sums that feed other sums and lose
+nothing by cancellation, the roundings of all of them (`chain`); for any other
+function, how far its results move when its parameters are off by as many
+roundings (`spread`).
 """
 
 from collections.abc import Callable
@@ -17,7 +18,15 @@ import numpy as np
 EPS = float(np.finfo(np.float32).eps)
 
 
-def of_sum(terms: np.ndarray, axis: Any = None) -> np.ndarray:
+def chain(*terms: int) -> float:
+  """A relative tolerance for sums of so many terms, each read by the next.
+
+  It is that of the last sum's magnitudes, not of what cancellation leaves.
+  """
+  return EPS * sum(terms)
+
+
+def one_sum(terms: np.ndarray, axis: Any = None) -> np.ndarray:
   """What two orders of summing float32 terms over `axis` may differ by."""
   magnitudes = np.sum(np.abs(terms), axis=axis, dtype=np.float64)
   count = np.size(terms) // np.size(magnitudes)
