@@ -63,7 +63,7 @@ def get_config(tail: str = ''):
     config.evaluate.iw_samples = 500
   elif not arg.tiny:
     # The output layer is most of the arithmetic, so words and embeddings are
-    # few. In less than two epochs nothing overfits: little dropout, a high rate.
+    # few. Less than two epochs do not overfit: little dropout, a high rate.
     config.corpus.vocab_size = 8_000
     config.model.embedding_size = 128
     # Saved with the run: on a CPU of another kind, resume it with this key set.
