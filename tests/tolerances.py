@@ -76,3 +76,13 @@ def spread(
       moved,
     )
   return widest
+
+
+def assert_close(got: Any, want: Any, allowed: Any) -> None:
+  """Compares trees of arrays, whose bounds are a tree of floats (`spread`)."""
+  jax.tree.map(
+    lambda x, y, bound: np.testing.assert_allclose(x, y, rtol=0, atol=bound),
+    got,
+    want,
+    allowed,
+  )
