@@ -22,9 +22,9 @@ from rnnvae_jax import (
   evaluate,
   generate,
   judge,
-  reproduce,
   train,
 )
+from rnnvae_jax.results import reproduce
 from rnnvae_jax.training import environment, runs
 
 MODES = {
