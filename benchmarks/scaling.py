@@ -3,13 +3,14 @@ r"""How the time of an update grows with batch, length, width, words and trials.
   python -m benchmarks.scaling --json=scaling.json --plot=scaling.png
 
 One update of the GRU sentence VAE of `recipe` on synthetic sentences, all of
-length T, with one of the sizes varied and the others at their base. The
-exponent is the slope of log time over log size, fitted to the two largest
-sizes' half of the points: 0 where overhead rules, 1 where work does (2 for H
-alone, in the recurrence).
+length T, with one of the sizes varied and the others at their base. An exponent
+is the slope of log time over log size, fitted to all sizes from one on: 0 where
+overhead dominates, 1 where work does (2 for H alone, in the recurrence). The
+JSON has it from every size on that leaves three points; `exponent`, which the
+plot shows, is that of the larger half of the sizes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import functools
 from typing import Any
 
@@ -102,13 +103,38 @@ def measure(axis: str) -> dict[str, Any]:
     float(np.median(1e3 * timings[str(size)].turns) / _UPDATES.value)
     for size in sizes
   ]
-  half = len(sizes) // 2
-  slope, _ = np.polyfit(np.log(sizes[half:]), np.log(milliseconds[half:]), 1)
   return {
     'sizes': sizes,
     'milliseconds_per_step': milliseconds,
-    'exponent': float(slope),
+    'exponent': exponent(sizes, milliseconds, sizes[len(sizes) // 2]),
+    'exponents': exponents(sizes, milliseconds),
   }
+
+
+def exponent(
+  sizes: Sequence[float], milliseconds: Sequence[float], smallest: float
+) -> float:
+  """The slope of log time over log size, by least squares.
+
+  Args:
+    sizes: in increasing order.
+    milliseconds: the time of each.
+    smallest: the first size that the fit uses.
+  """
+  points = [
+    (size, time)
+    for size, time in zip(sizes, milliseconds, strict=True)
+    if size >= smallest
+  ]
+  slope, _ = np.polyfit(*np.log(points).T, 1)
+  return float(slope)
+
+
+def exponents(
+  sizes: Sequence[float], milliseconds: Sequence[float]
+) -> dict[str, float]:
+  """The exponent from each size on that leaves at least three points."""
+  return {str(size): exponent(sizes, milliseconds, size) for size in sizes[:-2]}
 
 
 def draw(figures: dict[str, dict[str, Any]], path: str) -> None:

@@ -36,7 +36,7 @@ LAYERS = {
   'analysis': {'models'},
   'analyse': {'analysis', 'data', 'training'},
   'judge': {'analysis', 'config_lib', 'data', 'generate', 'training'},
-  'reproduce': {
+  'results': {
     'analysis',
     'config_lib',
     'data',
@@ -51,7 +51,7 @@ LAYERS = {
     'evaluate',
     'generate',
     'judge',
-    'reproduce',
+    'results',
     'train',
     'training',
   },

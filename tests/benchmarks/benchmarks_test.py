@@ -243,6 +243,17 @@ class ScalingTest(absltest.TestCase):
     self.assertEqual(before.shape[0], 2)
     self.assertLess(np.mean(after), np.mean(before))
 
+  def test_exponents_are_slopes_from_a_size_on(self):
+    sizes = [1, 2, 4, 8, 16]
+    milliseconds = [7.0, 7.0, 8.0, 32.0, 128.0]  # The square, from 4 on.
+    exponents = scaling.exponents(sizes, milliseconds)
+    self.assertEqual(list(exponents), ['1', '2', '4'])
+    self.assertAlmostEqual(exponents['4'], 2.0)
+    # Least squares in closed form.
+    x, y = np.log2(sizes[1:]), np.log2(milliseconds[1:])
+    slope = np.sum((x - x.mean()) * y) / np.sum((x - x.mean()) ** 2)
+    self.assertAlmostEqual(exponents['2'], slope)
+
 
 class HarnessTest(absltest.TestCase):
   def test_contestants_take_turns_after_a_pass_of_their_own(self):

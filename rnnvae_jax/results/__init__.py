@@ -1,0 +1,1 @@
+"""Tables of papers: their rows are trained, recorded, rendered and drawn."""

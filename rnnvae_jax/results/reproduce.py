@@ -1,0 +1,92 @@
+"""Reproduces tables of papers: rows are trained, evaluated and rendered."""
+
+from collections.abc import Sequence
+import time
+
+from absl import logging
+
+from rnnvae_jax import errors
+from rnnvae_jax.results import records, render, tables
+from rnnvae_jax.results import rows as rows_lib
+
+
+def reproduce(
+  table: str,
+  workdir: str,
+  rows: Sequence[str] = (),
+  seeds: int = 1,
+  budget: float = 0.0,
+) -> tables.Store:
+  """Trains and evaluates rows of a table, and renders RESULTS.md.
+
+  Args:
+    table: its name, that of its config file.
+    workdir: holds the runs: TABLE/ROW/seed_N.
+    rows: their names; all of the table if there is none.
+    seeds: runs of each row, with seeds 0, 1 and so on.
+    budget: seconds after which training stops, at a checkpoint, and no
+      evaluation and no run is begun; 0: no limit.
+
+  Returns:
+    Where the figures are.
+
+  Raises:
+    ValueError: an unknown table or row, a config that cannot run, or a folder
+      that holds another run: all before the first row begins.
+  """
+  defined = tables.load(table)
+  for row in rows:
+    if row not in defined.rows:
+      raise ValueError(errors.unknown('--rows', row, defined.rows))
+  where = tables.store(defined, workdir)
+  logging.info('Figures: %s, %s.', where.folder, where.document)
+  by_row = {
+    row: rows_lib.configs(defined, row, workdir, seeds)
+    for row in rows or defined.rows
+  }
+  _publish(tables.read(defined, where, rows_lib.JUDGED_AS), where)
+  deadline = time.time() + budget if budget else float('inf')
+  for row, configs in by_row.items():
+    if time.time() > deadline:
+      logging.info('The budget is spent; %s is left for the next time.', row)
+      break
+    _reproduce_row(defined, row, configs, deadline, where)
+  return where
+
+
+def _reproduce_row(
+  defined: tables.Table,
+  row: str,
+  configs: dict,
+  deadline: float,
+  where: tables.Store,
+) -> None:
+  rows_lib.train_together(configs, deadline)
+  results, diverged, curve = [], [], []
+  for seed, (folder, config) in enumerate(configs.items()):
+    if time.time() > deadline:
+      break
+    try:
+      result = rows_lib.run(config, folder, deadline, defined.judged)
+    except FloatingPointError as error:  # The other rows may do better.
+      logging.error('Row %s, seed %d: %s', row, seed, error)
+      diverged.append(seed)
+      continue
+    if result is None:
+      break
+    results.append(result)
+    if defined.plot[:1] == ('minutes',):
+      curve = records.curve(folder, defined.plot[1])
+  figures = tables.read(defined, where, rows_lib.JUDGED_AS)
+  if results:
+    is_new = tables.add(figures, defined, row, results, diverged, curve)
+  else:
+    is_new = bool(diverged)
+    figures['rows'][row]['diverged_seeds'] = diverged
+  if is_new:
+    _publish(figures, where)
+
+
+def _publish(figures, where: tables.Store) -> None:
+  tables.write(figures, where)
+  render.document(where)

@@ -1,0 +1,259 @@
+"""A row's runs: trained, evaluated, judged and recorded, a folder each.
+
+The record of a run, `reproduced.json` in its folder, says which commits and
+places it was made in, how long it took, and what was measured with which
+settings. A run that is finished is skipped, one that was stopped resumes. The
+seeds of a row train one after another or, where that is faster, as a
+population, each into its own folder.
+"""
+
+from collections.abc import Mapping
+import contextlib
+import functools
+import os
+import time
+from typing import Any
+
+from absl import logging
+import jax
+
+# What trains, evaluates and judges a run is imported here and nowhere else in
+# this package.
+from rnnvae_jax import config_lib, evaluate, judge, train
+from rnnvae_jax.data import corpora
+from rnnvae_jax.results import records, settings, tables
+from rnnvae_jax.training import (
+  checkpoints,
+  environment,
+  population,
+  runs,
+  writers,
+)
+
+RECORD = 'reproduced.json'
+# How figures of `judge` were made, for the protocol of a table.
+JUDGED_AS = (
+  ' BLEU is of greedy reconstructions from posterior means, self-BLEU of '
+  f'{judge.SELF_BLEU} samples.'
+)
+
+# Where N small products take less time as one; on a CPU they take more.
+_BATCHING = ('gpu', 'tpu')
+# Entries of results.json that are no figures of the model.
+_NOT_OF_THE_MODEL = ('seconds', 'seed', 'sentences', 'tokens', 'truncated')
+_SPLITS = ('valid', 'test')
+# Of the validation split; the test split has as many as the config says.
+_VALID_SAMPLES = 20
+
+
+def configs(
+  table: tables.Table, row: str, workdir: str, seeds: int
+) -> dict[str, Any]:
+  """The configs of a row's runs, with seeds 0, 1 and so on, by folder.
+
+  Args:
+    table: that has the row.
+    row: its name.
+    workdir: holds the runs: TABLE/ROW/seed_N.
+    seeds: how many.
+
+  Raises:
+    ValueError: a config that cannot run, or a folder that holds a run with
+      other settings.
+  """
+  found: dict[str, Any] = {}
+  for seed in range(seeds):
+    config = table.get_config(f'row={row}')
+    config.seed = seed
+    folder = os.path.join(workdir, table.name, row, f'seed_{seed}')
+    config_lib.validate(config)
+    runs.check_folder(config, folder)
+    found[folder] = config
+  return found
+
+
+def run(
+  config: Any,
+  workdir: str,
+  deadline: float = float('inf'),
+  judged: bool = False,
+) -> dict[str, Any] | None:
+  """Trains, evaluates and judges a run, as far as that is not done yet.
+
+  Args:
+    config: of the run.
+    workdir: its folder.
+    deadline: seconds since 1970 after which no further part is begun.
+    judged: whether what the run writes is judged, too.
+
+  Returns:
+    The run's record: 'metrics', by SPLIT_NAME, where `samples` stands for a
+    split, too; 'wall_seconds' of training, evaluation and judging;
+    'environment', as it was at the start of the run; 'commits' and 'places',
+    all that the run was made with. None if the deadline came first.
+
+  Raises:
+    ValueError: a config that cannot run, or the folder of another run.
+    FloatingPointError: training diverged.
+  """
+  config_lib.validate(config)
+  described, judging = settings.described(config), settings.judging(config)
+  record = read_record(config, workdir)
+  is_evaluated = 'metrics' in record and record.get('config') == described
+  if is_evaluated and (not judged or record.get('judged_by') == judging):
+    return record
+  if is_evaluated and not runs.is_trained(workdir):
+    logging.warning('%s: no checkpoint is left to be judged.', workdir)
+    return record
+  record = begin_record(config, workdir)
+  start = time.time()
+  try:
+    corpus = train.train(config, workdir, deadline)
+    if corpus is None or time.time() > deadline:
+      return None
+    if not is_evaluated:
+      record.pop('judged_by', None)  # Those figures are replaced, too.
+      metrics = _evaluate(config, workdir, corpus)
+      record |= {'metrics': metrics, 'config': described}
+    if judged:
+      if time.time() > deadline:
+        return None
+      record['metrics'] |= _judge(config, workdir, corpus)
+      record['judged_by'] = judging
+    return record
+  finally:  # The time until an interruption counts, too.
+    record['wall_seconds'] += time.time() - start
+    _write_record(workdir, record)
+
+
+def begin_record(config: Any, workdir: str) -> dict[str, Any]:
+  """Writes a run's record before there are figures, and returns it.
+
+  So a run that is killed leaves what it was begun with. Figures of an earlier
+  evaluation stay, with the config that they belong to, until they are replaced.
+
+  Args:
+    config: of the run.
+    workdir: its folder.
+  """
+  now = environment.describe()
+  first: dict[str, Any] = {
+    'environment': now,
+    'wall_seconds': 0.0,
+    'commits': [],
+    'places': [],
+  }
+  record = first | read_record(config, workdir)
+  for names, name in (
+    ('commits', now['commit']),
+    ('places', tables.device(now)),
+  ):
+    if name not in record[names]:
+      record[names].append(name)
+  if runs.check_folder(config, workdir):
+    # Only the metrics know how long a killed run had taken.
+    spent = sum(seconds for _, seconds in records.calls(workdir))
+    record['wall_seconds'] = max(record['wall_seconds'], spent)
+  _write_record(workdir, record)
+  return record
+
+
+def read_record(config: Any, workdir: str) -> dict[str, Any]:
+  """The record of this config's run; empty if the folder holds none."""
+  path = os.path.join(workdir, RECORD)
+  is_ours = runs.check_folder(config, workdir) and os.path.exists(path)
+  return runs.read_json(path) if is_ours else {}
+
+
+def _write_record(workdir: str, record: Mapping[str, Any]) -> None:
+  os.makedirs(workdir, exist_ok=True)
+  writers.write_json(os.path.join(workdir, RECORD), record)
+
+
+def train_together(by_folder: Mapping[str, Any], deadline: float) -> None:
+  """Trains the runs without a checkpoint as a population, where it is faster.
+
+  Each folder is left as `train` would have left it, except that metrics are of
+  validations only, and that each run is charged its share of the time. A run
+  that is stopped resumes alone, from its last validation.
+
+  Args:
+    by_folder: configs of a row's seeds.
+    deadline: seconds since 1970 at which training stops.
+  """
+  fresh = {
+    folder: config
+    for folder, config in by_folder.items()
+    if not os.path.exists(runs.checkpoint_dir(folder))
+    # A finished run whose checkpoints were removed is not fresh.
+    and 'metrics' not in read_record(config, folder)
+  }
+  if len(fresh) < 2 or jax.default_backend() not in _BATCHING:
+    return
+  reason = population.refusal([*fresh.values()])
+  if reason:
+    logging.info('One seed after the other: %s', reason)
+    return
+  start, folders = time.time(), [*fresh]
+  begun = [begin_record(config, folder) for folder, config in fresh.items()]
+  for folder, config in fresh.items():
+    corpus = runs.prepare(config, folder)
+  saved = [
+    checkpoints.Checkpoints(
+      runs.checkpoint_dir(folder), corpus.vocab.content_hash
+    )
+    for folder in folders
+  ]
+  with contextlib.ExitStack() as stack:
+    for folder in folders:
+      stack.enter_context(runs.held(folder))
+    writing = [
+      stack.enter_context(writers.Writer(folder)) for folder in folders
+    ]
+
+    def keep(number, state, summary):
+      config = fresh[folders[number]]
+      log = functools.partial(logging.info, 'Seed %d: %s', config.seed)
+      train.record(config, state, summary, saved[number], writing[number], log)
+
+    for writer in writing:  # Lines of a run that reached no checkpoint.
+      writer.truncate(0)
+    try:
+      population.train([*fresh.values()], corpus, keep=keep, deadline=deadline)
+    finally:
+      for folder, record in zip(folders, begun, strict=True):
+        record['wall_seconds'] += (time.time() - start) / len(fresh)
+        _write_record(folder, record)
+
+
+def _evaluate(config, workdir: str, corpus: corpora.Corpus) -> dict[str, Any]:
+  metrics: dict[str, float] = {}
+  samples = config.evaluate.get('iw_samples')  # Of tasks with latents.
+  for split in filter(corpus.splits.get, _SPLITS):
+    config.evaluate.split = split
+    if samples is not None:
+      few = min(samples, _VALID_SAMPLES)
+      config.evaluate.iw_samples = few if split == 'valid' else samples
+    values = evaluate.evaluate(config, workdir, corpus)[split]
+    metrics |= {
+      f'{split}_{name}': value
+      for name, value in values.items()
+      if isinstance(value, int | float) and name not in _NOT_OF_THE_MODEL
+    }
+  return metrics
+
+
+def _judge(config, workdir: str, corpus: corpora.Corpus) -> dict[str, float]:
+  """Figures of the samples, and of the reconstructions of a split."""
+  split = 'test' if 'test' in corpus.splits else 'valid'
+  config.evaluate.split = split
+  try:
+    judged = judge.judge(config, workdir, corpus)
+  except FloatingPointError as error:  # A critic diverged, not the run.
+    logging.error('%s: %s', workdir, error)
+    judged = runs.read_json(os.path.join(workdir, judge.FILE))
+  return {
+    f'{split if name == "reconstruction_bleu" else "samples"}_{name}': value
+    for name, value in judged.items()
+    if isinstance(value, float) and name != 'length_penalty'
+  }
