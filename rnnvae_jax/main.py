@@ -7,7 +7,6 @@ Modes that read a run need only its --workdir: the config and vocabulary saved
 there are used. --config.KEY=VALUE overrides a key; docs/config.md lists them.
 """
 
-
 from absl import app, flags
 from ml_collections import config_flags
 

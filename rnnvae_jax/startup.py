@@ -69,8 +69,6 @@ def errors_as_messages() -> Iterator[None]:
       f'{str(error).splitlines()[0]}'
     ) from error
   except KeyboardInterrupt:
-    print(
-      'Stopped; the same command goes on.', file=sys.stderr, flush=True
-    )
+    print('Stopped; the same command goes on.', file=sys.stderr, flush=True)
     # Python's own exit would wait for XLA's threads, or crash in them.
     os._exit(130)

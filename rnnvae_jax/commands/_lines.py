@@ -10,9 +10,7 @@ class LinesConfig:
   input: str = schema.field(
     '-', "File of the lines to read; '-': standard input."
   )
-  output: str = schema.field(
-    '-', "File to write to; '-': standard output."
-  )
+  output: str = schema.field('-', "File to write to; '-': standard output.")
   format: str = schema.field(
     'text',
     'Plain text, or a JSON object a line for programs.',

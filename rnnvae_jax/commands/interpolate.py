@@ -3,7 +3,7 @@
 from rnnvae_jax.commands import base
 from rnnvae_jax.tasks import base as tasks_base
 
-HELP = "between pairs of lines, or of prior samples"
+HELP = 'between pairs of lines, or of prior samples'
 NEEDS = 'run'
 CAPABILITY = tasks_base.HasLatents
 

@@ -16,7 +16,7 @@ class ReconstructConfig:
     high=1e3,
   )
   posterior_sample: bool = schema.field(
-    False, "Whether z is drawn from the posterior; else it is its mean."
+    False, 'Whether z is drawn from the posterior; else it is its mean.'
   )
   interpolation_steps: int = schema.field(
     7, 'Sentences of an interpolation, both ends counted.', low=2

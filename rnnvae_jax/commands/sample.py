@@ -17,9 +17,7 @@ _DRAWS = schema.Condition(
 class GenerateConfig:
   """How text is written."""
 
-  num_samples: int = schema.field(
-    20, 'Sentences to write.', low=1, tiny=5
-  )
+  num_samples: int = schema.field(20, 'Sentences to write.', low=1, tiny=5)
   prime: str = schema.field('', 'Text that samples continue.')
   max_length: int = schema.field(
     0,
@@ -27,9 +25,7 @@ class GenerateConfig:
     low=0,
     tiny=13,
   )
-  seed: int = schema.field(
-    0, 'Seed of what is drawn.', low=0, high=2**31 - 1
-  )
+  seed: int = schema.field(0, 'Seed of what is drawn.', low=0, high=2**31 - 1)
   temperature: float = schema.field(
     1.0, 'Of samples; 0: the most likely token.', low=0, high=1e3
   )
@@ -51,7 +47,7 @@ class GenerateConfig:
   )
   length_penalty: float = schema.field(
     0.0,
-    'Exponent of the length that a beam search divides by; see ops/sampling.py.',
+    'Exponent of the length that a beam search divides by.',
     low=0,
     only_if=schema.none_of('generate.beam_size', 1),
   )

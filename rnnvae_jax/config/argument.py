@@ -8,7 +8,8 @@ import ml_collections
 
 from rnnvae_jax import errors
 from rnnvae_jax.config import build
-from rnnvae_jax.data import formats, protocols
+from rnnvae_jax.data import protocols
+from rnnvae_jax.data.sources import base as sources
 
 
 def parse(tail: str, **defaults: Any) -> ml_collections.ConfigDict:
@@ -33,7 +34,9 @@ def parse(tail: str, **defaults: Any) -> ml_collections.ConfigDict:
     name, equals, text = part.partition('=')
     if equals and name in values:
       values[name] = _typed(name, text, values[name])
-    elif part not in values and (part in formats.NAMES or os.path.exists(part)):
+    elif part not in values and (
+      part in sources.names() or os.path.exists(part)
+    ):
       values['corpus'] = part
     elif not equals and isinstance(values.get(name), bool):
       values[name] = True
@@ -49,7 +52,7 @@ def parse(tail: str, **defaults: Any) -> ml_collections.ConfigDict:
         f'of its own: --config.{key}=' + (text or 'True')
       )
     else:
-      known = (*values, *formats.NAMES)
+      known = (*values, *sources.names())
       raise ValueError(errors.unknown('config argument', name, known))
   return ml_collections.ConfigDict(values)
 
@@ -97,11 +100,11 @@ def apply(
 ) -> None:
   """Sets what every config file's argument may ask for: a corpus, `tiny`."""
   if arg.corpus:
-    is_name = arg.corpus in formats.NAMES
+    is_name = arg.corpus in sources.names()
     if is_name and arg.corpus != config.corpus.name and _reads_words(config):
       config.corpus.protocol = ''  # Each corpus has a protocol of its own.
     config.corpus.name = arg.corpus if is_name else os.path.abspath(arg.corpus)
-    config.evaluate.split = formats.default_split(config.corpus.name)
+    config.evaluate.split = sources.evaluation_split(config.corpus.name)
   if arg.tiny:
     if not arg.corpus:
       config.corpus.name = build.task(config.model.kind).TINY_CORPUS

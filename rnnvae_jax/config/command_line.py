@@ -81,7 +81,8 @@ def config_for(
   overrides = config_flags.get_override_values(flag)
   if needs == 'workdir':
     if is_given or overrides:
-      what = f'--config={path}' if is_given else f'--config.{[*overrides][0]}'
+      first = next(iter(overrides), '')
+      what = f'--config={path}' if is_given else f'--config.{first}'
       raise ValueError(
         f'{what} would not be read: --mode={mode} has configs of its own.'
       )

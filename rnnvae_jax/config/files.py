@@ -1,27 +1,17 @@
 """Where config files lie: in the source tree, or with the installed package."""
 
-import importlib.metadata
 import os
 import pathlib
 
 from rnnvae_jax import errors
 
-_ROOT = pathlib.Path(__file__).parent.parent.parent
+# A link to the source tree's configs/, of which a wheel has a copy.
+_FOLDER = pathlib.Path(__file__).parent.parent / '_configs'
 
 
 def folder() -> pathlib.Path | None:
   """The folder of the project's own config files; None if there is none."""
-  beside = _ROOT / 'configs'
-  if beside.is_dir():
-    return beside
-  try:
-    installed = importlib.metadata.files('rnnvae_jax') or []
-  except importlib.metadata.PackageNotFoundError:
-    return None
-  for file in installed:
-    if file.parts[-3:-1] == ('rnnvae_jax', 'configs') and file.suffix == '.py':
-      return pathlib.Path(os.fspath(file.locate())).parent.resolve()
-  return None
+  return _FOLDER.resolve() if _FOLDER.is_dir() else None
 
 
 def find(name: str) -> str:

@@ -33,7 +33,9 @@ def markdown() -> str:
   parts = [_HEADER]
   for prefix, keys in _sections().items():
     parts.append(f'## {prefix}\n')
-    parts.append('| key | default | legal | meaning | read if | tasks | changes |')
+    parts.append(
+      '| key | default | legal | meaning | read if | tasks | changes |'
+    )
     parts.append('|---|---|---|---|---|---|---|')
     parts += [_row(key) for key in keys]
     parts.append('')
@@ -57,7 +59,9 @@ def _sections() -> Mapping[str, list[schema.Key]]:
 
 
 def _row(key: schema.Key) -> str:
-  kinds = [kind for kind in build.TASKS if key.name in build.schema_for(kind).keys]
+  kinds = [
+    kind for kind in build.TASKS if key.name in build.schema_for(kind).keys
+  ]
   tasks = 'all' if len(kinds) == len(build.TASKS) else ', '.join(kinds)
   changes = [_FREE[key.free]] if _FREE[key.free] else []
   changes += ['**traced**'] if key.traced else []
@@ -77,7 +81,9 @@ def _row(key: schema.Key) -> str:
 def _legal(key: schema.Key) -> str:
   listed = key.legal()
   if listed is not None:
-    return ', '.join(f'`{value}`' if value != '' else 'empty' for value in listed)
+    return ', '.join(
+      f'`{value}`' if value != '' else 'empty' for value in listed
+    )
   if key.low is not None and key.high is not None:
     return f'{key.low:,} to {key.high:,}'
   if key.low is not None:

@@ -10,7 +10,8 @@ import jax
 from rich import console as rich_console
 from rich import table as rich_table
 
-from rnnvae_jax.data import corpora, formats
+from rnnvae_jax.data import corpora
+from rnnvae_jax.data.sources import base as sources
 from rnnvae_jax.inference import run as run_lib
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import preparation, progress, validation, writers
@@ -46,7 +47,7 @@ def evaluate(
   is_own = os.path.realpath(own) == os.path.realpath(config.corpus.name)
   keys = {
     name: name if is_own else f'{name} of {config.corpus.name}'
-    for name in formats.SPLITS
+    for name in sources.SPLITS
   }
   for name in names:
     results[keys[name]] = evaluate_split(run, corpus, name)
@@ -102,9 +103,7 @@ def make_evaluator(
   is given all of the text before it.
   """
   if validation.carries_state(run.config, run.task):
-    return validation.make_stream_evaluator(
-      run.config, run.task, split, rows=1
-    )
+    return validation.make_stream_evaluator(run.config, run.task, split, rows=1)
   return validation.make_sentence_evaluator(
     run.config, run.task, split, run.task.samples(run.config)
   )

@@ -13,8 +13,8 @@ import numpy as np
 
 from rnnvae_jax.data import batches, corpora
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.ops import noise, sampling
 from rnnvae_jax.inference import run as run_lib
+from rnnvae_jax.ops import noise, sampling
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import validation, writers
 

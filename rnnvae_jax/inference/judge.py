@@ -9,8 +9,8 @@ import numpy as np
 from rich import console as rich_console
 from rich import table as rich_table
 
-from rnnvae_jax.config import build as config_build
 from rnnvae_jax.analysis import overlap
+from rnnvae_jax.config import build as config_build
 from rnnvae_jax.data import corpora
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.inference import generate

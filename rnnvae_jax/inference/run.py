@@ -94,9 +94,7 @@ def _weights(
   an earlier version, hold all of the state.
   """
   if name == 'best' and not saved.holds_all(name):
-    wanted = state_lib.Weights(
-      abstract.step, abstract.params, abstract.extras
-    )
+    wanted = state_lib.Weights(abstract.step, abstract.params, abstract.extras)
     restored = saved.restore(wanted, name)
     return None if restored is None else restored[0]
   restored = saved.restore(abstract, name)

@@ -30,7 +30,7 @@ class Rates(NamedTuple):
 
 
 def rates(scalars: Any) -> Rates:
-  """Rates from an object that has some of them as attributes, None elsewhere."""
+  """Rates from an object that has some of them as attributes."""
   return Rates(*(getattr(scalars, name, None) for name in Rates._fields))
 
 

@@ -5,7 +5,8 @@ import os
 from typing import Any
 
 from rnnvae_jax.results import plots, tables
-from rnnvae_jax.training import runs, writers
+from rnnvae_jax.training import workdir as workdir_lib
+from rnnvae_jax.training import writers
 
 _HEADER = """# Results
 
@@ -62,7 +63,7 @@ def document(where: tables.Store) -> None:
   relative = lambda path: os.path.relpath(path, root).replace(os.sep, '/')
   parts = [_HEADER.format(folder=relative(where.folder))]
   for path in sorted(where.folder.glob('*.json')):
-    table = runs.read_json(str(path))
+    table = workdir_lib.read_json(str(path))
     parts.append(section(table))
     picture = path.with_suffix('.png')
     if 'plot' in table and plots.draw(table, picture, title):

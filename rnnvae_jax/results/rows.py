@@ -19,16 +19,19 @@ import jax
 
 # What trains, evaluates and judges a run is imported here and nowhere else in
 # this package.
-from rnnvae_jax import config_lib, evaluate, judge, train
+from rnnvae_jax.config import build as config_build
 from rnnvae_jax.data import corpora
+from rnnvae_jax.inference import evaluate, judge
 from rnnvae_jax.results import records, settings, tables
 from rnnvae_jax.training import (
   checkpoints,
   environment,
+  loop,
   population,
-  runs,
+  preparation,
   writers,
 )
+from rnnvae_jax.training import workdir as workdir_lib
 
 RECORD = 'reproduced.json'
 # How figures of `judge` were made, for the protocol of a table.
@@ -66,8 +69,8 @@ def configs(
     config = table.get_config(f'row={row}')
     config.seed = seed
     folder = os.path.join(workdir, table.name, row, f'seed_{seed}')
-    config_lib.validate(config)
-    runs.check_folder(config, folder)
+    config_build.validate(config)
+    workdir_lib.check(config, folder)
     found[folder] = config
   return found
 
@@ -96,19 +99,19 @@ def run(
     ValueError: a config that cannot run, or the folder of another run.
     FloatingPointError: training diverged.
   """
-  config_lib.validate(config)
+  config_build.validate(config)
   described, judging = settings.described(config), settings.judging(config)
   record = read_record(config, workdir)
   is_evaluated = 'metrics' in record and record.get('config') == described
   if is_evaluated and (not judged or record.get('judged_by') == judging):
     return record
-  if is_evaluated and not runs.is_trained(workdir):
+  if is_evaluated and not workdir_lib.is_trained(workdir):
     logging.warning('%s: no checkpoint is left to be judged.', workdir)
     return record
   record = begin_record(config, workdir)
   start = time.time()
   try:
-    corpus = train.train(config, workdir, deadline)
+    corpus = loop.train(config, workdir, deadline)
     if corpus is None or time.time() > deadline:
       return None
     if not is_evaluated:
@@ -150,7 +153,7 @@ def begin_record(config: Any, workdir: str) -> dict[str, Any]:
   ):
     if name not in record[names]:
       record[names].append(name)
-  if runs.check_folder(config, workdir):
+  if workdir_lib.check(config, workdir):
     # Only the metrics know how long a killed run had taken.
     spent = sum(seconds for _, seconds in records.calls(workdir))
     record['wall_seconds'] = max(record['wall_seconds'], spent)
@@ -161,8 +164,8 @@ def begin_record(config: Any, workdir: str) -> dict[str, Any]:
 def read_record(config: Any, workdir: str) -> dict[str, Any]:
   """The record of this config's run; empty if the folder holds none."""
   path = os.path.join(workdir, RECORD)
-  is_ours = runs.check_folder(config, workdir) and os.path.exists(path)
-  return runs.read_json(path) if is_ours else {}
+  is_ours = workdir_lib.check(config, workdir) and os.path.exists(path)
+  return workdir_lib.read_json(path) if is_ours else {}
 
 
 def _write_record(workdir: str, record: Mapping[str, Any]) -> None:
@@ -184,7 +187,7 @@ def train_together(by_folder: Mapping[str, Any], deadline: float) -> None:
   fresh = {
     folder: config
     for folder, config in by_folder.items()
-    if not os.path.exists(runs.checkpoint_dir(folder))
+    if not os.path.exists(workdir_lib.checkpoint_dir(folder))
     # A finished run whose checkpoints were removed is not fresh.
     and 'metrics' not in read_record(config, folder)
   }
@@ -197,24 +200,27 @@ def train_together(by_folder: Mapping[str, Any], deadline: float) -> None:
   start, folders = time.time(), [*fresh]
   begun = [begin_record(config, folder) for folder, config in fresh.items()]
   for folder, config in fresh.items():
-    corpus = runs.prepare(config, folder)
+    corpus = preparation.prepare(config, folder)
   saved = [
     checkpoints.Checkpoints(
-      runs.checkpoint_dir(folder), corpus.vocab.content_hash
+      workdir_lib.checkpoint_dir(folder), corpus.vocab.content_hash
     )
     for folder in folders
   ]
   with contextlib.ExitStack() as stack:
     for folder in folders:
-      stack.enter_context(runs.held(folder))
+      stack.enter_context(workdir_lib.locked(folder))
     writing = [
       stack.enter_context(writers.Writer(folder)) for folder in folders
     ]
 
+    kind = config_build.task(next(iter(fresh.values())).model.kind)
+    task = kind.build(next(iter(fresh.values())), corpus.vocab, corpus.labels)
+
     def keep(number, state, summary):
       config = fresh[folders[number]]
       log = functools.partial(logging.info, 'Seed %d: %s', config.seed)
-      train.record(config, state, summary, saved[number], writing[number], log)
+      loop.record(task, state, summary, saved[number], writing[number], log)
 
     for writer in writing:  # Lines of a run that reached no checkpoint.
       writer.truncate(0)
@@ -251,7 +257,7 @@ def _judge(config, workdir: str, corpus: corpora.Corpus) -> dict[str, float]:
     judged = judge.judge(config, workdir, corpus)
   except FloatingPointError as error:  # A critic diverged, not the run.
     logging.error('%s: %s', workdir, error)
-    judged = runs.read_json(os.path.join(workdir, judge.FILE))
+    judged = workdir_lib.read_json(os.path.join(workdir, judge.FILE))
   return {
     f'{split if name == "reconstruction_bleu" else "samples"}_{name}': value
     for name, value in judged.items()

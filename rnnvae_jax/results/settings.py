@@ -13,7 +13,7 @@ import hashlib
 import json
 from typing import Any
 
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import build as config_build
 from rnnvae_jax.results import first_defaults
 
 # Sections that change no figure of an evaluation.
@@ -34,7 +34,7 @@ def described(config: Any) -> dict[str, Any]:
   """The settings that a run's figures depend on, by dotted name."""
   return {
     key: value
-    for key, value in config_lib.flatten(config).items()
+    for key, value in config_build.flatten(config).items()
     if not key.startswith(_WITHOUT_EFFECT)
   }
 
@@ -43,7 +43,7 @@ def judging(config: Any) -> dict[str, Any]:
   """The settings that the figures of mode `judge` depend on besides the run."""
   return {
     key: value
-    for key, value in config_lib.flatten(config).items()
+    for key, value in config_build.flatten(config).items()
     if key.startswith(_JUDGING)
   }
 
@@ -116,4 +116,4 @@ def _default(key: str) -> Any:
 
 @functools.cache
 def _defaults_today() -> dict[str, Any]:
-  return config_lib.flatten(config_lib.default())
+  return {name: key.default for name, key in config_build.all_keys().items()}

@@ -18,7 +18,8 @@ import numpy as np
 
 from rnnvae_jax import errors
 from rnnvae_jax.results import settings
-from rnnvae_jax.training import runs, writers
+from rnnvae_jax.training import workdir as workdir_lib
+from rnnvae_jax.training import writers
 
 _PACKAGE = pathlib.Path(__file__).parent.parent
 _JUDGED_COLUMNS = 'test_reconstruction_bleu', 'samples_self_bleu'
@@ -147,7 +148,9 @@ def read(table: Table, where: Store, judged_as: str = '') -> dict[str, Any]:
     measured row that have changed since.
   """
   path = where.folder / f'{table.name}.json'
-  kept: dict[str, Any] = runs.read_json(str(path)) if path.exists() else {}
+  kept: dict[str, Any] = (
+    workdir_lib.read_json(str(path)) if path.exists() else {}
+  )
   before = kept.get('rows', {})
   kept |= {
     'table': table.name,

@@ -1,7 +1,6 @@
 """What the tasks that give text a likelihood have in common."""
 
 from collections.abc import Mapping
-import math
 from typing import Any
 
 import jax
@@ -11,6 +10,7 @@ import numpy as np
 from rnnvae_jax.config import schema
 from rnnvae_jax.data import corpora
 from rnnvae_jax.data import vocab as vocab_lib
+from rnnvae_jax.objectives import likelihoods
 from rnnvae_jax.tasks import base
 
 
@@ -38,21 +38,15 @@ FIGURES = (
   base.Figure('sentences', 'sentences', '{:,}'),
   base.Figure('tokens', 'tokens', '{:,}'),
   base.Figure('unknown_share', 'unknown tokens', '{:.2%}'),
-  base.Figure(
-    'nll_per_sentence', lambda f: f'nll{_bound(f)}', '{:.3f}', 'NLL'
-  ),
+  base.Figure('nll_per_sentence', lambda f: f'nll{_bound(f)}', '{:.3f}', 'NLL'),
   base.Figure('perplexity', _perplexity_label, '{:.2f}', 'perplexity'),
   base.Figure(
     'perplexity_without_eos',
     lambda f: f'perplexity, words only{_bound(f)}',
     '{:.2f}',
   ),
-  base.Figure(
-    'backward_nll_per_sentence', 'nll, words in reverse', '{:.3f}'
-  ),
-  base.Figure(
-    'backward_perplexity', 'perplexity, words in reverse', '{:.2f}'
-  ),
+  base.Figure('backward_nll_per_sentence', 'nll, words in reverse', '{:.3f}'),
+  base.Figure('backward_perplexity', 'perplexity, words in reverse', '{:.2f}'),
   base.Figure(
     'reset_nll_per_sentence', 'nll, state reset at each sentence', '{:.3f}'
   ),
@@ -97,59 +91,45 @@ def report(figures: Mapping[str, Any]) -> str:
   return f'{line}, perplexity {figures["perplexity"]:.2f}'
 
 
-def figures(
-  nll: float,
+def unknown_share(split: corpora.Split) -> float:
+  """The share of a split's tokens that its vocabulary does not know."""
+  return likelihoods.unknown_share(split.tokens, vocab_lib.UNK)
+
+
+def exact_figures(
+  values: base.Values,
   split: corpora.Split,
   vocab: vocab_lib.Vocabulary | None = None,
-  estimator: str = 'exact',
 ) -> dict[str, Any]:
-  """The likelihood of a split.
+  """The exact likelihood of a split.
 
   Args:
-    nll: mean over its sentences, nats, exact or a bound.
+    values: 'nll' of each sentence, nats, and 'backward_nll' where a second
+      model reads in reverse.
     split: that was evaluated.
     vocab: its characters are counted where tokens are characters or bytes.
-    estimator: 'exact', or 'elbo' for a bound.
 
   Returns:
-    sentences, tokens, unknown_share (of the tokens), nll_per_sentence (nats),
-    perplexity = exp(nats / tokens), eos counted, perplexity_without_eos, which
-    divides the same nats by the words alone, nll_per_token (nats),
-    bits_per_token, bits_per_character of a stream of characters or bytes, and
-    the estimator.
+    Those of `likelihoods.likelihood_figures` and `backward_figures`;
+    bits_per_character of a stream of characters or bytes.
   """
-  sentences = len(split)
-  tokens = int(np.sum(split.lengths, dtype=np.int64))
-  summary: dict[str, Any] = {
-    'sentences': sentences,
-    'tokens': tokens,
-    'unknown_share': float(np.mean(split.tokens == vocab_lib.UNK)),
-  }
-  if split.ends:
-    words = max(tokens - sentences, 1)
-    summary['perplexity_without_eos'] = perplexity(nll, sentences, words)
-  bits = nll * sentences / tokens / math.log(2)
+  figures = likelihoods.likelihood_figures(
+    values['nll'],
+    split.lengths,
+    split.ends,
+    unknown_share=unknown_share(split),
+  )
+  if 'backward_nll' in values:
+    figures |= likelihoods.backward_figures(
+      values['backward_nll'], split.lengths
+    )
   if not split.ends and vocab is not None and vocab.kind != 'word':
-    characters = _count_characters(vocab, split)
-    summary['bits_per_character'] = bits * tokens / characters
-  return summary | {
-    'nll_per_sentence': nll,
-    'perplexity': perplexity(nll, sentences, tokens),
-    'nll_per_token': nll * sentences / tokens,
-    'bits_per_token': bits,
-    'estimator': estimator,
-  }
+    bits = figures['bits_per_token'] * figures['tokens']
+    figures['bits_per_character'] = bits / _count_characters(vocab, split)
+  return figures
 
 
-def perplexity(nll_per_sentence: float, sentences: int, events: int) -> float:
-  """exp(sum of nats / sum of events); inf where that overflows."""
-  with np.errstate(over='ignore'):
-    return float(np.exp(np.float64(nll_per_sentence) * sentences / events))
-
-
-def _count_characters(
-  vocab: vocab_lib.Vocabulary, split: corpora.Split
-) -> int:
+def _count_characters(vocab: vocab_lib.Vocabulary, split: corpora.Split) -> int:
   """Characters of a text of characters, or of bytes, several of which may make
   one character."""
   if vocab.kind == 'character':

@@ -61,6 +61,9 @@ class Samples(NamedTuple):
   shuffled: bool = False
 
 
+ONE_SAMPLE = Samples()
+
+
 class Task(abc.ABC):
   """What every task has.
 
@@ -85,10 +88,12 @@ class Task(abc.ABC):
     Raises:
       ValueError: the config cannot run.
     """
+    del config
 
   @classmethod
   def shrink(cls, config: Any) -> None:
     """What `:tiny` changes beside the sizes that fragments declare."""
+    del config
 
   @abc.abstractmethod
   def evaluate(
@@ -97,7 +102,7 @@ class Task(abc.ABC):
     batch: Batch,
     key: jax.Array,
     extras: Any,
-    samples: Samples = Samples(),
+    samples: Samples = ONE_SAMPLE,
   ) -> dict[str, jax.Array]:
     """Values of each row of a batch, [B, ...] each, without dropout."""
 
@@ -191,6 +196,7 @@ class Trained(Task):
   @classmethod
   def for_population(cls, config: Any) -> None:
     """Changes the config so that its program can be mapped over trials."""
+    del config
 
   @classmethod
   def population_refusal(cls, config: Any) -> str:
@@ -293,7 +299,7 @@ class CarriesState(abc.ABC):
     """(params, batch, carry) -> a `models.language_model.Reading`."""
 
 
-class Scores(abc.ABC):
+class Scores:
   """Gives a sentence a likelihood.
 
   Attributes:

@@ -20,7 +20,7 @@ def make_evaluator(
   *,
   batch_size: int,
   num_buckets: int,
-  samples: base.Samples = base.Samples(),
+  samples: base.Samples = base.ONE_SAMPLE,
 ) -> Callable[..., Values]:
   """Returns `evaluate(params, extras, key, report=None)` over a whole split.
 

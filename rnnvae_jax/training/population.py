@@ -39,6 +39,7 @@ from rnnvae_jax.training import (
 )
 from rnnvae_jax.training import state as state_lib
 
+
 class Result(NamedTuple):
   """What became of a trial."""
 

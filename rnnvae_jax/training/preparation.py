@@ -1,5 +1,4 @@
-"""What stands before training: a run's corpus, its batches, its first weights.
-"""
+"""What precedes training: a run's corpus, its batches, its first weights."""
 
 from collections.abc import Callable
 import os
@@ -19,9 +18,7 @@ from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import workdir as workdir_lib
 
 
-def prepare(
-  config: ml_collections.ConfigDict, workdir: str
-) -> corpora.Corpus:
+def prepare(config: ml_collections.ConfigDict, workdir: str) -> corpora.Corpus:
   """Begins a run in `workdir`, or checks that it is this run's.
 
   Nothing is written before the corpus has been read without an error. A run
@@ -127,14 +124,16 @@ def build_corpus(
   source = config.get('train', {}).get('init_from', '')
   if vocab is None and source:
     vocab = _vocabulary_of(source)
-  corpus = corpora.build_from(
-    config.corpus,
+  settings = dict(config.corpus)
+  corpus = corpora.build(
+    settings.pop('name'),
+    **settings,
     data_dir=config.data.dir or None,
     vocab=vocab,
     fields=config_build.task(config.model.kind).FIELDS,
     labels=labels,
   )
-  for warning in corpus.warnings():
+  for warning in getattr(corpus, 'warnings', tuple)():
     logging.warning('%s', warning)
   wanted = config.evaluate.split
   if wanted not in (*corpus.splits, 'all', 'none'):

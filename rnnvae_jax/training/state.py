@@ -9,7 +9,6 @@ import numpy as np
 import optax
 
 
-
 class Selection(flax.struct.PyTreeNode):
   """What validation has said so far: best checkpoint, decay, stopping."""
 

@@ -57,7 +57,7 @@ def make_sentence_evaluator(
   config: Any,
   task: base.Task,
   split: corpora.Split,
-  samples: base.Samples = base.Samples(),
+  samples: base.Samples = base.ONE_SAMPLE,
 ) -> Callable[..., base.Values]:
   """The evaluator of a split, each sentence by itself."""
   return evaluation.make_evaluator(

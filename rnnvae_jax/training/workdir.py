@@ -9,7 +9,7 @@ from typing import Any
 import ml_collections
 
 from rnnvae_jax.config import build as config_build
-from rnnvae_jax.data import formats
+from rnnvae_jax.data.sources import base as sources
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import writers
 
@@ -145,7 +145,7 @@ def load_config(workdir: str) -> ml_collections.ConfigDict:
 def protocol_name(config: Any) -> str:
   """The protocol that a config reads its corpus under."""
   corpus = config.corpus
-  return corpus.protocol or formats.default_protocol(corpus.name)
+  return corpus.protocol or sources.default_protocol(corpus.name)
 
 
 def save_config(config: ml_collections.ConfigDict, workdir: str) -> None:

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from rnnvae_jax.baselines import ngrams
+
 from rnnvae_jax.data import corpora, vocab
 from rnnvae_jax.training import tasks
 

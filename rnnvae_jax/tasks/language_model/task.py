@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rnnvae_jax.config import schema
 from rnnvae_jax.data import vocab as vocab_lib
@@ -180,8 +179,10 @@ class LanguageModel(
 
   def init(self, key: jax.Array) -> Any:
     return model_build.init(
-      self.model, _likelihood.arrays(_likelihood.tiny_batch()),
-      self._initialise, key,
+      self.model,
+      _likelihood.arrays(_likelihood.tiny_batch()),
+      self._initialise,
+      key,
     )
 
   def initial_extras(self) -> dict[str, Any]:
@@ -244,7 +245,7 @@ class LanguageModel(
     return value / sums['sentences'], (sums, extras | changed)
 
   def evaluate(
-    self, params, batch, key, extras, samples: base.Samples = base.Samples()
+    self, params, batch, key, extras, samples: base.Samples = base.ONE_SAMPLE
   ):
     """nll float[B], nats, and backward_nll of a second model in reverse."""
     del key, extras, samples  # The likelihood is exact.
@@ -256,18 +257,7 @@ class LanguageModel(
 
   def summarise(self, values, split, config, final=False):
     del config, final
-    nll = float(np.mean(values['nll']))
-    figures = _likelihood.figures(nll, split, self._vocab)
-    if 'backward_nll' in values:
-      backward = float(np.mean(values['backward_nll']))
-      sentences, tokens = figures['sentences'], figures['tokens']
-      figures |= {
-        'backward_nll_per_sentence': backward,
-        'backward_perplexity': _likelihood.perplexity(
-          backward, sentences, tokens
-        ),
-      }
-    return figures
+    return _likelihood.exact_figures(values, split, self._vocab)
 
   def warnings(self, figures: Mapping[str, Any]) -> list[str]:
     return _likelihood.unknown_warnings(figures)

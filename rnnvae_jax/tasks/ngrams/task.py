@@ -105,7 +105,7 @@ class NGrams(base.Fitted, base.Scores, base.Generates):
     return f'distinct n-grams of each order: {counted}'
 
   def evaluate(
-    self, params, batch, key, extras, samples: base.Samples = base.Samples()
+    self, params, batch, key, extras, samples: base.Samples = base.ONE_SAMPLE
   ):
     """nll float[B], nats."""
     del params, key, extras, samples
@@ -115,8 +115,7 @@ class NGrams(base.Fitted, base.Scores, base.Generates):
 
   def summarise(self, values, split, config, final=False):
     del config, final
-    nll = float(np.mean(values['nll']))
-    return _likelihood.figures(nll, split, self._vocab)
+    return _likelihood.exact_figures(values, split, self._vocab)
 
   def warnings(self, figures: Mapping[str, Any]) -> list[str]:
     return _likelihood.unknown_warnings(figures)

@@ -15,6 +15,7 @@ from rnnvae_jax.models import cells, sentence_vae
 from rnnvae_jax.objectives import (
   controls,
   free_bits,
+  likelihoods,
   losses,
   posteriors,
   rate_control,
@@ -89,20 +90,19 @@ class Choices(NamedTuple):
   inner_steps: int = 0
 
 
+_PLAIN = Choices()
+
+
 class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
   """q(z | sentence) and p(sentence | z), trained by the ELBO."""
 
   FRAGMENTS = (
     model_build.RecurrentConfig,
     model_build.LatentConfig,
-    *posteriors.fragments(),
     *cells.fragments(recurrent=True),
     model_build.DropoutConfig,
     losses.LabelSmoothingConfig,
-    schedules.KLScheduleConfig,
-    free_bits.FreeBitsConfig,
-    *rate_control.fragments(),
-    losses.MMDConfig,
+    *controls.fragments(),
     TrainConfig,
     EvaluateConfig,
   )
@@ -115,7 +115,7 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     self,
     model: sentence_vae.SentenceVAE,
     family: posteriors.Family,
-    choices: Choices = Choices(),
+    choices: Choices = _PLAIN,
     initialise: Callable | None = None,
   ):
     """Creates the task.
@@ -147,7 +147,7 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
 
   @classmethod
   def check(cls, config: Any) -> None:
-    train, objective = config.train, config.objective
+    train = config.train
     if config.corpus.stream:
       raise ValueError(
         'config.corpus.stream = True is for language models: a VAE encodes '
@@ -171,15 +171,6 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
         f'multiple of config.train.eval_every={train.eval_every}: the '
         'autoencoder ends with a validation. Nearest legal value: '
         f'{train.pretrain_steps - rest}.'
-      )
-    if (
-      train.pretrain_steps > 0
-      and not (objective.kl_weight or objective.kl_start)
-      and not objective.mmd_weight
-    ):
-      raise ValueError(
-        'config.objective.kl_weight = 0 trains an autoencoder to the end: set '
-        'it above 0, or config.train.pretrain_steps to 0.'
       )
     controls.check(config)
 
@@ -316,7 +307,7 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     return value, (sums, new_extras)
 
   def evaluate(
-    self, params, batch, key, extras, samples: base.Samples = base.Samples()
+    self, params, batch, key, extras, samples: base.Samples = base.ONE_SAMPLE
   ):
     """Values of each row from some posterior samples.
 
@@ -328,9 +319,10 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
       the family's `center`, in units of the deviation of its own prior,
       whichever prior is learnt; where mutual information can be estimated
       mean, log_var and noise float[B, Z] for it, of the first sample.
-      Of several samples iwae_variance float[B], over draws of them; where the
-      KL is their mean kl_variance float[B], that of this mean, inf of one.
-      With shuffled latents shuffled_reconstruction float[B], nats given a
+      Of several samples iwae_variance and iwae_bias float[B] and iwae_doubling
+      float[B, D], see `objectives.losses`; where the KL
+      is their mean kl_variance float[B], that of this mean, inf of one.
+      With shuffled latents reconstruction_shuffled float[B], nats given a
       sample of another sentence's posterior.
     """
     family = self.family
@@ -357,7 +349,11 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     else:
       values['kl'] = jnp.mean(divergence, axis=0)
     if samples.count > 1:  # One sample says nothing about its own error.
-      values['iwae_variance'] = losses.importance_weighted_variance(log_weights)
+      values |= {
+        'iwae_variance': losses.importance_weighted_variance(log_weights),
+        'iwae_bias': losses.importance_weighted_bias(log_weights),
+        'iwae_doubling': losses.importance_weighted_doubling(log_weights),
+      }
     if self._exact_kl is None:
       variance = (
         jnp.var(divergence, axis=0, ddof=1) if samples.count > 1 else jnp.inf
@@ -373,16 +369,22 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
       other = self._encode(params, batch['partners'], extras)
       latents, _ = family.draw(draws[0], other)
       _, shuffled = _decode(self._mapped, params, batch, latents)
-      values['shuffled_reconstruction'] = shuffled
+      values['reconstruction_shuffled'] = shuffled
     return values
 
   def summarise(self, values, split, config, final=False):
-    group = config.evaluate.mutual_information_group if final else _GROUP
-    figures = figures_lib.bound(values, split)
+    lengths, settings = split.lengths, config.evaluate
+    figures = likelihoods.elbo_figures(
+      values, lengths, split.ends, _likelihood.unknown_share(split)
+    )
+    group = settings.mutual_information_group if final else _GROUP
+    per_latent = final and self.family.independent_latents
+    figures |= likelihoods.latent_figures(values, group, per_latent)
     if final:
-      samples = config.evaluate.iw_samples
-      figures |= figures_lib.importance_weighted(values, split, samples)
-    return figures | figures_lib.latents(values, group)
+      figures |= likelihoods.importance_figures(
+        values, lengths, settings.iw_samples
+      )
+    return figures
 
   def samples(self, config: Any) -> base.Samples:
     settings = config.evaluate
