@@ -22,7 +22,7 @@ CELLS = ('elman', 'gru', 'lstm', 'mlstm', 'feed_forward')
 Model = language_model.LanguageModel | sentence_vae.SentenceVAE
 
 
-def build_model(config: Any, vocab_size: int, head_size: int = 0) -> Model:
+def build(config: Any, vocab_size: int, head_size: int = 0) -> Model:
   """The model that `config.model` and `config.dropout` describe.
 
   Args:
