@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax.data import corpora, vocab
+from rnnvae_jax.data import corpora, labels, vocab
 
 _WASTE = 0.05  # Of work on padding that more static shapes would save.
 BLANK = -1  # A row that holds no sentence: the mask is False throughout.
@@ -51,7 +51,7 @@ class DeviceSplit(NamedTuple):
   lengths: jax.Array  # int32[sentences]
   numbers: jax.Array  # int32[sentences], as the whole split counts them.
   bos: jax.Array  # int32[], the input before the first token.
-  # By name, int32[sentences], or int32[total] if `corpora.PER_TOKEN` has it.
+  # By name, int32[sentences], or int32[total] if `labels.PER_TOKEN` has it.
   fields: dict[str, jax.Array] = {}  # noqa: RUF012
 
 
@@ -386,7 +386,7 @@ def gather(
   inputs = jnp.concatenate([bos, targets[:, :-1]], axis=1)
   fields = {
     name: jnp.where(mask, array[positions], 0)
-    if name in corpora.PER_TOKEN
+    if name in labels.PER_TOKEN
     else jnp.where(rows == BLANK, 0, array[rows])
     for name, array in split.fields.items()
   }

@@ -3,7 +3,7 @@
 text --sources, formats--> records --protocols--> tokens --vocab--> ids
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
 import hashlib
@@ -13,12 +13,15 @@ import numpy as np
 
 from rnnvae_jax import errors
 from rnnvae_jax.config import schema
-from rnnvae_jax.data import formats, protocols
+from rnnvae_jax.data import formats, protocols, texts
+from rnnvae_jax.data import labels as labels_lib
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.data.sources import base
 
-FIELDS = ('label', 'tags')  # What a batch may hold beside tokens.
-PER_TOKEN = frozenset({'tags'})  # Those with an entry for each token.
+BLANK_LINES = ('skip', 'sentence')
+# From these shares of a split's tokens on, `Corpus.warnings` speaks of them.
+_MUCH_CUT = 0.05
+_MUCH_UNKNOWN = 0.2
 
 read_lines = formats.read_lines
 
@@ -58,6 +61,13 @@ class CorpusConfig:
     'Whether each line of a folder is a label, a tab and the text.',
     free=schema.Free.OTHER_TEXT,
   )
+  columns: bool = schema.field(
+    False,
+    'Whether each line of a folder is a token and its tag, in columns, with '
+    'blank lines between sentences.',
+    only_if=schema.is_unset('corpus.labelled'),
+    free=schema.Free.OTHER_TEXT,
+  )
   protocol: str = schema.field(
     '',
     "Tokenisation; '': the corpus' own.",
@@ -81,6 +91,17 @@ class CorpusConfig:
     'own.',
     low=0,
   )
+  blank_lines: str = schema.field(
+    'skip',
+    "What a blank line is: 'skip': nothing; 'sentence': a sentence of an end "
+    'mark alone, as scripts count it that read words line by line.',
+    choices=BLANK_LINES,
+  )
+  unknown_token: str = schema.field(
+    '',
+    'The word of the text that stands for unknown ones and becomes <unk>; '
+    f"'': each of {', '.join(protocols.UNKNOWN_MARKERS)}.",
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,13 +115,13 @@ class Split:
     offsets: int32[N], where each sentence starts.
     lengths: int32[N], its number of tokens, EOS counted.
     num_truncated: sentences that were cut to the maximal length.
-    num_empty: blank lines, which are no sentences.
+    num_empty: blank lines, which are no sentences, or end marks alone.
     labels: what is known of each sentence besides its text, such as its author:
       N values each.
     bos: the id that is read before the first token; see `begin_mark`.
     truncated_tokens: tokens that were cut off.
-    fields: by name in `FIELDS`, ids in `Corpus.labels`: int32[N], or for those
-      in `PER_TOKEN` int32[sum(lengths)], which are 0 at EOS.
+    fields: by name in `labels.FIELDS`, ids in `Corpus.labels`: int32[N], or for
+      those in `labels.PER_TOKEN` int32[sum(lengths)], which are 0 at EOS.
   """
 
   tokens: np.ndarray
@@ -160,6 +181,8 @@ class Corpus:
     splits: 'train', 'valid' and mostly 'test'.
     labels: names of the classes or tags, in the order of the ids in
       `Split.fields`.
+    blank_lines: what they are, of `BLANK_LINES`.
+    remarks: sentences on the text, as it was read.
   """
 
   name: str
@@ -167,21 +190,48 @@ class Corpus:
   vocab: vocab_lib.Vocabulary
   splits: dict[str, Split]
   labels: tuple[str, ...] = ()
+  blank_lines: str = 'skip'
+  remarks: tuple[str, ...] = ()
 
   def summary(self) -> str:
-    """A line on the corpus and one on each split."""
+    """A line on the corpus and one on each split.
+
+    Tokens are counted with the end mark of each sentence.
+    """
     lines = [
       f'{self.name} ({self.protocol}): {len(self.vocab):,} {self.vocab.kind}s '
       'in the vocabulary'
     ]
+    blank = 'blank' if self.blank_lines == 'skip' else 'blank, an end mark each'
     for name, split in self.splits.items():
+      cut = f'{split.num_truncated:,} cut'
+      if split.truncated_tokens:
+        cut += f' ({split.truncated_share:.2%} of the tokens)'
+      ends = 'end marks counted' if split.ends else 'without end marks'
       lines.append(
-        f'  {name:5} {len(split):7,} sentences {len(split.tokens):10,} tokens '
-        f'({len(split.tokens) / len(split):.3f} a sentence, '
-        f'{split.unknown_share:.2%} unknown), {split.num_truncated:,} cut, '
-        f'{split.num_empty:,} blank'
+        f'  {name:5} {len(split):7,} sentences {len(split.tokens):10,} tokens, '
+        f'{ends} ({len(split.tokens) / len(split):.3f} a sentence, '
+        f'{split.unknown_share:.2%} unknown), {cut}, {split.num_empty:,} '
+        f'{blank}'
       )
     return '\n'.join(lines)
+
+  def warnings(self) -> list[str]:
+    """Sentences on what may be other than its user thinks."""
+    found = list(self.remarks)
+    for name, split in self.splits.items():
+      if split.truncated_share > _MUCH_CUT:
+        found.append(
+          f'{self.name}, {name}: {split.truncated_share:.1%} of the tokens are '
+          f'cut off, in {split.num_truncated:,} of {len(split):,} sentences. '
+          'Raise max_length, or read the text as a stream.'
+        )
+      if split.unknown_share > _MUCH_UNKNOWN:
+        found.append(
+          f'{self.name}, {name}: {split.unknown_share:.1%} of the tokens are '
+          'unknown words, which are easy to predict: perplexities say little.'
+        )
+    return found
 
 
 def read(
@@ -190,15 +240,20 @@ def read(
   labelled: bool = False,
   valid_share: float = 0.1,
   test_share: float = 0.0,
+  *,
+  columns: bool = False,
+  as_given: bool = False,
 ) -> base.Records:
   """The records of each split of a corpus, a name before a folder or file.
 
   Args:
     corpus_name: a named corpus, a folder or a file.
     data_dir: where raw files of named corpora lie; $RNNVAE_DATA_DIR if None.
-    labelled: see `formats.read`.
-    valid_share: likewise.
-    test_share: likewise.
+    labelled: see `formats.read`, as for the others.
+    valid_share: of a file.
+    test_share: of a file.
+    columns: of a folder.
+    as_given: of a folder or file.
 
   Raises:
     FileNotFoundError, ImportError, PermissionError: see `sources.base.Source`.
@@ -206,11 +261,18 @@ def read(
   """
   base.check_name(corpus_name)
   if corpus_name not in base.REGISTRY:
-    return formats.read(corpus_name, labelled, valid_share, test_share)
-  if labelled:
+    return formats.read(
+      corpus_name,
+      labelled,
+      valid_share,
+      test_share,
+      columns=columns,
+      as_given=as_given,
+    )
+  if labelled or columns:
     raise ValueError(
-      f'labelled = True is for folders; {corpus_name!r} has labels of its own, '
-      'or none. Legal: False.'
+      f'{"labelled" if labelled else "columns"} = True is for folders; '
+      f'{corpus_name!r} has labels of its own, or none. Legal: False.'
     )
   return base.get(corpus_name).read(data_dir)
 
@@ -231,6 +293,9 @@ def build(
   fields: Sequence[str] = (),
   label_column: str = 'label',
   labels: Sequence[str] = (),
+  columns: bool = False,
+  blank_lines: str = 'skip',
+  unknown_token: str = '',
 ) -> Corpus:
   """Reads, tokenises and encodes a corpus.
 
@@ -249,10 +314,14 @@ def build(
       characters or bytes the line ends are tokens and nothing ends.
     valid_share: see `formats.read`.
     test_share: likewise.
-    fields: of `FIELDS`, at most one: what is encoded beside the text.
+    fields: of `labels.FIELDS`, at most one: what is encoded beside the text.
     label_column: what of a record 'label' is: 'author', 'topic', ...
     labels: names of the classes or tags, in the order of their ids; those of
       the training split, sorted, if empty.
+    columns: see `formats.read`.
+    blank_lines: 'skip', or 'sentence': each is a sentence of an EOS alone.
+    unknown_token: what becomes UNK, a word of its own in the raw text; '' is
+      all of `protocols.UNKNOWN_MARKERS` that a given vocabulary has not.
 
   Raises:
     FileNotFoundError, PermissionError: see `read`.
@@ -264,45 +333,74 @@ def build(
   rules = _rules(protocol or base.default_protocol(corpus_name))
   max_length = 0 if stream else max_length
   _check(rules, max_length, vocab)
-  _check_fields(fields, stream)
-  records = read(corpus_name, data_dir, labelled, valid_share, test_share)
+  labels_lib.check_fields(fields, stream)
+  by_characters = stream and rules.kind != 'word'
+  _check_blank_lines(blank_lines, by_characters, labelled)
+  records = read(
+    corpus_name,
+    data_dir,
+    labelled,
+    valid_share,
+    test_share,
+    columns=columns,
+    as_given=by_characters,
+  )
+  remarks = texts.forgotten_labels(corpus_name, records['train'], labelled)
+  if rules.kind == 'word':
+    records, counts = texts.mark_unknown(records, unknown_token, vocab)
+    if counts and not unknown_token:
+      listed = ', '.join(f'{n:,} {mark}' for mark, n in sorted(counts.items()))
+      remarks.append(f'In {corpus_name}, {listed} are read as <unk>.')
+  elif unknown_token:
+    raise ValueError(
+      f'unknown_token = {unknown_token!r} is a word, the protocol '
+      f"{rules.name!r} is about {rules.kind}s. Legal: ''."
+    )
   column = 'tags' if 'tags' in fields else label_column
   if fields:
-    _check_column(corpus_name, records, column)
-  if stream and rules.kind != 'word':
-    texts = {s: _one_text(r, rules) for s, r in records.items()}
+    labels_lib.check_column(corpus_name, records, column)
+  if by_characters:
+    of_split = {s: texts.one_text(r, rules) for s, r in records.items()}
   else:
-    texts = {
-      s: _tokenise(f'{corpus_name}, {s}', r, rules, 'tags' in fields)
+    of_split = {
+      s: texts.tokenise(f'{corpus_name}, {s}', r, rules, fields, blank_lines)
       for s, r in records.items()
     }
   is_protocols_own = vocab is None and not (vocab_size or min_count)
   if vocab is None:
-    vocab = vocab_lib.Vocabulary.build(
-      rules.kind,
-      texts['train'].sentences,
-      min_count or rules.min_count,
-      vocab_size,
-    )
+    train = of_split['train'].sentences
+    least = min_count or rules.min_count
+    vocab = vocab_lib.Vocabulary.build(rules.kind, train, least, vocab_size)
+    _check_vocabulary(corpus_name, vocab, train, least)
   if corpus_name in base.REGISTRY:
     base.check_counts(
       base.get(corpus_name),
       rules.name,
       max_length,
-      {s: text.lengths() for s, text in texts.items()},
+      {s: text.lengths() for s, text in of_split.items()},
       len(vocab) if is_protocols_own else None,
     )
   if fields and not labels:
-    values = _values(texts['train'], column)
-    labels = sorted(set(itertools.chain.from_iterable(values)))
+    labels = labels_lib.names_of(of_split['train'].values(column))
   splits = {}
-  for name, text in texts.items():
+  for name, text in of_split.items():
     splits[name] = split = _encode(text, vocab, max_length, stream)
     if fields:
-      where = f'{corpus_name}, {name}'
-      array = _encode_values(where, text, split, column, labels)
-      splits[name] = dataclasses.replace(split, fields={fields[0]: array})
-  return Corpus(corpus_name, rules.name, vocab, splits, tuple(labels))
+      ids = labels_lib.encode(
+        f'{corpus_name}, {name}', column, text.values(column), labels
+      )
+      array = _aligned(ids, split.lengths) if 'tags' in fields else ids
+      arrays = {fields[0]: np.concatenate(array, dtype=np.int32)}
+      splits[name] = dataclasses.replace(split, fields=arrays)
+  return Corpus(
+    corpus_name,
+    rules.name,
+    vocab,
+    splits,
+    tuple(labels),
+    blank_lines,
+    tuple(remarks),
+  )
 
 
 def encode_lines(
@@ -310,23 +408,30 @@ def encode_lines(
   protocol: str,
   vocab: vocab_lib.Vocabulary,
   stream: bool = False,
+  unknown_token: str = '',
 ) -> Split:
   """Encodes a user's lines: one entry for each that is not blank, in order.
 
   A line is one sentence, under `plain` as well, so that answers can be matched
   with questions. Those of a stream of characters or bytes have no end mark.
+  White space at its ends is text to characters and bytes, a line end is not.
+  For `unknown_token` see `build`.
 
   Raises:
     ValueError: an illegal argument, or all lines are blank.
   """
   rules = _rules(protocol)
   _check(rules, 0, vocab)
-  stripped = [line.strip() for line in lines]
-  sentences = [rules.tokenise(line) for line in stripped if line]
+  if rules.kind == 'word':
+    pattern = texts.unknown_pattern(unknown_token, vocab)
+    stripped = [pattern.sub('<unk>', line.strip()) for line in lines]
+  else:
+    stripped = [line.removesuffix('\n').removesuffix('\r') for line in lines]
+  sentences = [rules.tokenise(line) for line in stripped if line.strip()]
   if not sentences:
     raise ValueError(f'None of the {len(lines)} lines holds a sentence.')
   ends = not stream or rules.kind == 'word'
-  text = _Text(sentences, len(lines) - len(sentences), {}, ends=ends)
+  text = texts.Text(sentences, len(lines) - len(sentences), {}, ends=ends)
   return _encode(text, vocab, 0, stream)
 
 
@@ -357,29 +462,6 @@ def split_of(
   return Split(tokens, ends - lengths, lengths, 0, 0, {}, bos)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Text:
-  """The tokenised sentences of a split.
-
-  Attributes:
-    sentences: their tokens.
-    num_empty: blank lines.
-    labels: by column, the value of each sentence.
-    tags: those of each sentence's tokens; () if they are not asked for.
-    ends: whether EOS is behind each sentence.
-  """
-
-  sentences: list[list[str]]
-  num_empty: int
-  labels: dict[str, tuple[str, ...]]
-  tags: Sequence[list[str]] = ()
-  ends: bool = True
-
-  def lengths(self) -> np.ndarray:
-    """int32[N], EOS counted, before any cut."""
-    return np.fromiter((len(s) + self.ends for s in self.sentences), np.int32)
-
-
 def _rules(protocol: str) -> protocols.Protocol:
   if protocol not in protocols.PROTOCOLS:
     raise ValueError(errors.unknown('protocol', protocol, protocols.PROTOCOLS))
@@ -403,159 +485,75 @@ def _check(
     )
 
 
-def _check_fields(fields: Sequence[str], stream: bool) -> None:
-  for name in fields:
-    if name not in FIELDS:
-      raise ValueError(errors.unknown('field', name, FIELDS))
-  if len(fields) > 1:
-    raise ValueError(
-      f'fields = {tuple(fields)}: a corpus has one list of label names. Legal: '
-      f'one of {", ".join(FIELDS)}.'
+def _check_blank_lines(
+  blank_lines: str, by_characters: bool, labelled: bool
+) -> None:
+  if blank_lines not in BLANK_LINES:
+    raise ValueError(errors.unknown('blank_lines', blank_lines, BLANK_LINES))
+  because = ''
+  if by_characters:
+    because = 'in a stream of characters or bytes every line end is a token'
+  elif labelled:
+    because = 'a blank line has no label'
+  if blank_lines == 'sentence' and because:
+    raise ValueError(f"blank_lines = 'sentence': {because}. Legal: 'skip'.")
+
+
+def _check_vocabulary(
+  name: str,
+  vocab: vocab_lib.Vocabulary,
+  sentences: Sequence[Sequence[str]],
+  least: int,
+) -> None:
+  """Raises ValueError for a vocabulary of marks alone."""
+  if len(vocab) > len(vocab_lib.SPECIALS):
+    return
+  words = set(itertools.chain.from_iterable(sentences))
+  words -= set(vocab_lib.SPECIALS)
+  if words:
+    because = (
+      f'the training text has {len(words):,} different ones, none of them '
+      f'{least} times. Nearest legal value of min_count: 1'
     )
-  if fields and stream:
-    raise ValueError(
-      f'fields = {tuple(fields)}: a stream has no sentences to be labelled. '
-      'Legal: none.'
-    )
-
-
-def _check_column(name: str, records: base.Records, column: str) -> None:
-  """Raises ValueError unless the records of each split have this column."""
-  for split, of_split in records.items():
-    known = [key for key in of_split[0] if key != 'text']
-    if column not in known:
-      has = f'there are {", ".join(known)}' if known else 'there are no others'
-      raise ValueError(
-        f'{name}, {split}: beside the text there is no {column!r}; {has}. In a '
-        'labelled folder each line is a label, a tab and the text.'
-      )
-
-
-def _tokenise(
-  where: str,
-  records: Sequence[base.Record],
-  rules: protocols.Protocol,
-  with_tags: bool = False,
-) -> _Text:
-  """Splits records into sentences and these into tokens.
-
-  Raises:
-    ValueError: there is no sentence, or tags do not fit to tokens.
-  """
-  sentences: list[list[str]] = []
-  sources: list[base.Record] = []  # The record of each sentence.
-  tags: list[list[str]] = []
-  num_empty = 0
-  for record in records:
-    found = [rules.tokenise(s) for s in rules.split(record['text'])]
-    found = [tokens for tokens in found if tokens]
-    num_empty += not found
-    sentences.extend(found)
-    sources.extend([record] * len(found))
-    if with_tags and found:
-      of_record = record['tags'].split()
-      if list(map(len, found)) != [len(of_record)]:
-        raise ValueError(
-          f'{where}: {record["text"]!r} has {len(of_record)} tags, but the '
-          f'protocol {rules.name!r} makes {sum(map(len, found))} tokens of it. '
-          "Legal protocol: 'mikolov', which leaves tokens as they are."
-        )
-      tags.append(of_record)
-  if not sentences:
-    raise ValueError(
-      f'{where}: no sentence is left of {len(records)} lines under the '
-      f'protocol {rules.name!r}.'
-    )
-  names = [name for name in records[0] if name not in ('text', *PER_TOKEN)]
-  labels = {name: tuple(r[name] for r in sources) for name in names}
-  return _Text(sentences, num_empty, labels, tags)
-
-
-def _one_text(
-  records: Sequence[base.Record], rules: protocols.Protocol
-) -> _Text:
-  """All lines as one sentence without an end, line ends included."""
-  text = '\n'.join(record['text'] for record in records)
-  return _Text([rules.tokenise(text)], 0, {}, ends=False)
+  else:
+    because = 'the training text holds nothing but marks such as <unk>'
+  raise ValueError(
+    f'{name}: the vocabulary is without any {vocab.kind}: {because}.'
+  )
 
 
 def _encode(
-  text: _Text, vocab: vocab_lib.Vocabulary, max_length: int, stream: bool
+  text: texts.Text, vocab: vocab_lib.Vocabulary, max_length: int, stream: bool
 ) -> Split:
   uncut = text.lengths()
   lengths = np.minimum(uncut, max_length) if max_length else uncut
+  words = itertools.chain.from_iterable(
+    s[: n - text.ends]
+    for s, n in zip(text.sentences, lengths.tolist(), strict=True)
+  )
   ends = np.cumsum(lengths, dtype=np.int32)
+  starts = ends - lengths
+  ids = vocab.encode(words)
+  if text.ends:
+    # EOS goes behind the words of each sentence: `ends` without earlier EOS.
+    ids = np.insert(ids, ends - np.arange(1, len(ends) + 1), vocab_lib.EOS)
   return Split(
-    tokens=_flat(
-      text.sentences, lengths, text.ends, vocab.encode, vocab_lib.EOS
-    ),
-    offsets=ends - lengths,
+    tokens=ids,
+    offsets=starts,
     lengths=lengths,
     num_truncated=int((uncut > lengths).sum()),
     num_empty=text.num_empty,
-    labels=text.labels,
+    labels=text.columns,
     bos=begin_mark(vocab, stream),
     truncated_tokens=int((uncut - lengths).sum()),
   )
 
 
-def _flat(
-  rows: Sequence[Sequence[str]],
-  lengths: np.ndarray,
-  ends: bool,
-  encode: Callable[[Iterable[str]], np.ndarray],
-  mark: int,
-) -> np.ndarray:
-  """Rows cut to their lengths, one after the other, as ids.
-
-  Args:
-    rows: of each sentence, tokens or what is aligned with them.
-    lengths: int32[N], EOS counted.
-    ends: whether EOS is behind each sentence.
-    encode: spellings -> ids.
-    mark: the id at EOS.
-
-  Returns:
-    int32[sum(lengths)].
-  """
-  kept = itertools.chain.from_iterable(
-    row[: n - ends] for row, n in zip(rows, lengths.tolist(), strict=True)
-  )
-  ids = encode(kept)
-  if not ends:
-    return ids
-  # The mark goes behind the words of each sentence: behind all words before
-  # its end, earlier marks not counted.
-  where = np.cumsum(lengths, dtype=np.int32) - np.arange(1, len(lengths) + 1)
-  return np.insert(ids, where, mark)
-
-
-def _values(text: _Text, column: str) -> Sequence[Sequence[str]]:
-  """Of each sentence, its tags or its one label."""
-  if column in PER_TOKEN:
-    return text.tags
-  return [(label,) for label in text.labels[column]]
-
-
-def _encode_values(
-  where: str, text: _Text, split: Split, column: str, labels: Sequence[str]
-) -> np.ndarray:
-  """Labels int32[N], or tags int32[sum(lengths)], 0 at EOS, as ids.
-
-  Raises:
-    ValueError: there is one that is not among `labels`.
-  """
-  ids = {label: i for i, label in enumerate(labels)}
-  values = _values(text, column)
-  strange = set(itertools.chain.from_iterable(values)) - set(ids)
-  if strange:
-    listed = ', '.join(map(repr, sorted(strange)[:5]))
-    known = ', '.join(map(repr, labels[:20]))
-    raise ValueError(
-      f'{where}: {len(strange)} values of {column!r} never occur in the '
-      f'training text: {listed}. Known: {known}.'
-    )
-  encode = lambda values: np.fromiter((ids[v] for v in values), np.int32)
-  if column in PER_TOKEN:
-    return _flat(values, split.lengths, text.ends, encode, 0)
-  return encode(itertools.chain.from_iterable(values))
+def _aligned(
+  tags: Sequence[np.ndarray], lengths: np.ndarray
+) -> list[np.ndarray]:
+  """Tags cut as their sentences are, with 0 at EOS: int32[length] each."""
+  return [
+    np.append(of_sentence[: n - 1], 0)
+    for of_sentence, n in zip(tags, lengths.tolist(), strict=True)
+  ]

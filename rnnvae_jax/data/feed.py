@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnvae_jax.config import schema
-from rnnvae_jax.data import batches, corpora
+from rnnvae_jax.data import batches, corpora, labels
 
 Call = tuple[batches.DeviceSplit, jax.Array, jax.Array]
 
@@ -122,7 +122,7 @@ class _Calls:
       return kept
 
     fields = {
-      name: of_tokens(array) if name in corpora.PER_TOKEN else array[rows]
+      name: of_tokens(array) if name in labels.PER_TOKEN else array[rows]
       for name, array in split.fields.items()
     }
     local = np.where(real, np.arange(len(rows)), batches.BLANK)

@@ -1,20 +1,51 @@
 """Text from a folder or a file, as records per split.
 
-A folder holds `train.txt`, `valid.txt` and `test.txt`, each optionally `.gz`
-and with a name before (`yahoo.train.txt`), in UTF-8. A line is a sentence;
-under the protocol `plain` it may be a whole paragraph, which is then split into
-sentences. In a labelled folder a label and a tab come first. A single text file
-is cut into splits: its first part trains. What is not text is refused with the
-path and, where there is one, the line.
+A folder holds a file for each of train, valid and test: `train.txt`,
+`train.tokens` or `train.raw`, each optionally `.gz` and with a name before
+(`yahoo.train.txt`, `wiki.train.tokens`), in UTF-8. A line is a sentence; under
+the protocol `plain` it may be a whole paragraph, which is then split into
+sentences. In a labelled folder a label and a tab come first.
+
+A folder of columns (`train.txt` or `train.conll`) has a token a line, its tag
+in the last column, and blank lines between sentences, as CoNLL's shared tasks
+have. A `.csv` file is a table: its column `text` is the text, the others are
+labels. A single file is cut into splits, at a line end unless it is read as a
+stream of characters: its first part trains.
+
+Lines end with a line feed, with a carriage return before or without; in a file
+without any line feed, with a carriage return. A file may be a pipe, which can
+be read once. A byte order mark at its beginning is not text. What is not text
+is refused with the path and, where there is one, the line.
 """
 
 import codecs
+from collections.abc import Sequence
+import csv
 import gzip
+import io
 import os
+import re
 import sys
 import zlib
 
+import numpy as np
+
+from rnnvae_jax.data import encodings
+
 SPLITS = ('train', 'valid', 'test')
+# Of the files of a folder; an earlier one comes first.
+_ENDINGS = ('.txt', '.tokens', '.raw', '.csv', '.conll')
+# Names of columns: two of them, separated by a comma, are no sentence.
+_COLUMNS = frozenset(
+  (
+    *('author', 'category', 'class', 'comment', 'content', 'created_at'),
+    *('date', 'id', 'index', 'label', 'language', 'rating', 'review', 'score'),
+    *('sentence', 'sentiment', 'source', 'tag', 'target', 'text', 'timestamp'),
+    *('title', 'topic', 'tweet', 'url', 'user'),
+  )
+)
+
+Record = dict[str, str]
 
 
 def read(
@@ -22,7 +53,10 @@ def read(
   labelled: bool = False,
   valid_share: float = 0.1,
   test_share: float = 0.0,
-) -> dict[str, list[dict[str, str]]]:
+  *,
+  columns: bool = False,
+  as_given: bool = False,
+) -> dict[str, list[Record]]:
   """The records of each split.
 
   Args:
@@ -31,32 +65,35 @@ def read(
     valid_share: of a file's characters, that validate.
     test_share: of its characters, the last ones, that test; 0: there is no
       such split.
+    columns: files of a folder hold a token and its tag a line.
+    as_given: the text is a stream of characters: carriage returns are kept, and
+      a file is cut anywhere.
 
   Returns:
-    By split, records with the key 'text' and their labels, if any.
+    By split, records with the key 'text' and their labels, if any; of columns
+    with 'tags', one for each word of the text.
 
   Raises:
     FileNotFoundError: a file is missing.
     ValueError: a file is not the expected text.
   """
-  if os.path.isfile(path):
-    if labelled:
-      raise ValueError(
-        f'labelled = True is for folders, {path!r} is a file. Legal: False.'
-      )
-    text = '\n'.join(read_lines(path)) + '\n'
-    parts = cut(text, valid_share, test_share)
+  if os.path.isdir(path):
     return {
-      split: [{'text': line} for line in part.split('\n')]
-      for split, part in parts.items()
+      split: _read_file(file, labelled, columns, as_given)
+      for split, file in _split_paths(path).items()
     }
-  as_record = _labelled if labelled else lambda line, where: {'text': line}
+  if labelled or columns:
+    name = 'labelled' if labelled else 'columns'
+    raise ValueError(
+      f'{name} = True is for folders, {path!r} is a file. Legal: False.'
+    )
+  records = _read_file(path, as_given=as_given)
+  if not as_given:
+    return _cut_records(path, records, valid_share, test_share)
+  text = ''.join(record['text'] + '\n' for record in records)
   return {
-    split: [
-      as_record(line, f'{file}, line {number}')
-      for number, line in enumerate(read_lines(file), 1)
-    ]
-    for split, file in _split_paths(path).items()
+    split: [{'text': line} for line in part.split('\n')]
+    for split, part in cut(text, valid_share, test_share).items()
   }
 
 
@@ -73,14 +110,97 @@ def cut(text: str, valid_share: float, test_share: float) -> dict[str, str]:
     parts['test'] = text[test:]
   for split, part in parts.items():
     if not part.strip():
-      raise ValueError(
-        f'valid_share = {valid_share} and test_share = '
-        f'{test_share} of {len(text)} characters leave none for {split}.'
-      )
+      raise _none_left(split, len(text), valid_share, test_share)
   return parts
 
 
-def _labelled(line: str, where: str) -> dict[str, str]:
+def _cut_records(
+  path: str,
+  records: list[Record],
+  valid_share: float,
+  test_share: float,
+) -> dict[str, list[Record]]:
+  """Splits by `cut`'s shares, at the nearest line end; none is without a line.
+
+  Raises:
+    ValueError: there are too few lines, or all those of a split are blank.
+  """
+  sizes = np.array([len(record['text']) + 1 for record in records])
+  starts, total = np.cumsum(sizes) - sizes, int(sizes.sum())
+  if not valid_share:
+    raise _none_left('valid', total, valid_share, test_share)
+  shares = [valid_share + test_share, *[test_share][: test_share > 0]]
+  bounds = [0]
+  for number, share in enumerate(shares):
+    last = len(records) - len(shares) + number
+    if last <= bounds[-1]:
+      raise ValueError(
+        f'{path} has too few lines to be cut into {len(shares) + 1} splits at '
+        f'line ends: {len(records)}. Make a folder of one file each, or read '
+        'it as a stream of characters: stream = True and protocol = '
+        "'characters' or 'bytes'."
+      )
+    nearest = int(np.argmin(np.abs(starts - total * (1 - share))))
+    bounds.append(min(max(nearest, bounds[-1] + 1), last))
+  bounds.append(len(records))
+  parts = {
+    split: records[begin:end]
+    for split, begin, end in zip(SPLITS, bounds, bounds[1:], strict=False)
+  }
+  for split, part in parts.items():
+    if not any(record['text'].strip() for record in part):
+      raise _none_left(split, total, valid_share, test_share)
+  return parts
+
+
+def _none_left(split, total, valid_share, test_share) -> ValueError:
+  return ValueError(
+    f'valid_share = {valid_share} and test_share = {test_share} of {total} '
+    f'characters leave none for {split}.'
+  )
+
+
+def prefixes(records: Sequence[Record]) -> int:
+  """How many labels there seem to be in lines that are read without labels.
+
+  Returns:
+    The number of different texts before the tab, if each line that is not blank
+    has one tab and few differ before it; else 0.
+  """
+  lines = [r['text'] for r in records if r['text'].strip()]
+  if not lines or any(line.count('\t') != 1 for line in lines):
+    return 0
+  found = len({line.partition('\t')[0] for line in lines})
+  return found if 2 * found <= len(lines) and found <= 100 else 0
+
+
+def _read_file(
+  path: str,
+  labelled: bool = False,
+  columns: bool = False,
+  as_given: bool = False,
+) -> list[Record]:
+  """The records of one file."""
+  if path.removesuffix('.gz').endswith('.csv'):
+    if labelled or columns:
+      raise ValueError(
+        f'{path} is a table, whose columns are its labels. Legal: labelled = '
+        'False and columns = False.'
+      )
+    return _read_table(path)
+  lines = read_lines(path, as_given)
+  if columns:
+    return _read_columns(path, lines)
+  _check_no_table(path, lines)
+  if labelled:
+    return [
+      _labelled(line, f'{path}, line {number}')
+      for number, line in enumerate(lines, 1)
+    ]
+  return [{'text': line} for line in lines]
+
+
+def _labelled(line: str, where: str) -> Record:
   label, tab, text = line.partition('\t')
   if line.strip() and not tab:
     raise ValueError(
@@ -90,54 +210,153 @@ def _labelled(line: str, where: str) -> dict[str, str]:
   return {'text': text, 'label': label}
 
 
+def _read_columns(path: str, lines: Sequence[str]) -> list[Record]:
+  """A record for each sentence: its tokens and as many tags, by spaces.
+
+  Columns are separated by tabs, or by spaces where there is no tab. Lines that
+  begin with `-DOCSTART-` separate documents; they are no sentences.
+  """
+  records: list[Record] = []
+  sentence: list[tuple[str, str]] = []
+  for number, line in enumerate((*lines, ''), 1):
+    fields = line.split('\t') if '\t' in line else line.split()
+    fields = [field.strip() for field in fields]
+    if not any(fields):
+      if sentence:
+        tokens, tags = zip(*sentence, strict=True)
+        records.append({'text': ' '.join(tokens), 'tags': ' '.join(tags)})
+        sentence = []
+      continue
+    if fields[0] == '-DOCSTART-':
+      continue
+    token, tag = fields[0], fields[-1]
+    if len(fields) < 2 or len(token.split()) != 1 or len(tag.split()) != 1:
+      raise ValueError(
+        f'{path}, line {number}: {line!r} is not a token and its tag, in '
+        'columns separated by tabs or spaces.'
+      )
+    sentence.append((token, tag))
+  if not records:
+    raise ValueError(f'{path} holds no token.')
+  return records
+
+
+def _read_table(path: str) -> list[Record]:
+  """A record for each row of a CSV table, whose first line names columns."""
+  text = _read_text(path)
+  rows = csv.reader(io.StringIO(text, newline=''), strict=True)
+  records = []
+  try:
+    names = [name.strip() for name in next(rows)]
+    if 'text' not in names:
+      raise ValueError(
+        f'{path} is a table with the columns {", ".join(names)}: one of them '
+        "must be named 'text'. A file of sentences alone is a .txt file."
+      )
+    for row in rows:
+      if row and len(row) != len(names):
+        raise ValueError(
+          f'{path}, line {rows.line_num}: the row has {len(row)} columns, the '
+          f'header {len(names)}.'
+        )
+      if row:
+        records.append(dict(zip(names, row, strict=True)))
+  except csv.Error as error:
+    raise ValueError(
+      f'{path}, line {rows.line_num}: no row of a table: {error}.'
+    ) from error
+  if not records:
+    raise ValueError(f'{path} has no row below its header.')
+  return records
+
+
+def _check_no_table(path: str, lines: Sequence[str]) -> None:
+  """Raises ValueError where the first line is the header of a CSV table."""
+  names = [name.strip(' "\'').lower() for name in lines[0].split(',')]
+  is_header = (
+    len(lines) > 1
+    and sum(name in _COLUMNS for name in names) >= 2
+    and all(re.fullmatch(r'\w{0,30}', name) for name in names)
+  )
+  if is_header:
+    raise ValueError(
+      f'{path} is a table, and its header, commas and quotes would become '
+      f'words: its first line is {lines[0]!r}. Name it .csv, and its column '
+      "'text' is read; or leave nothing but sentences in it."
+    )
+
+
 def _split_paths(folder: str) -> dict[str, str]:
   """The file of each split; an uncompressed one comes before its `.gz`."""
+  there = sorted(os.listdir(folder))
   paths = {}
   for split in SPLITS:
-    plain = os.path.join(folder, f'{split}.txt')
-    found = [p for p in (plain, f'{plain}.gz') if os.path.isfile(p)]
+    names = [f'{split}{end}{gz}' for end in _ENDINGS for gz in ('', '.gz')]
+    found = [name for name in names if name in there][:1]
     if not found:
-      named = (f'.{split}.txt', f'.{split}.txt.gz')
-      found = [
-        os.path.join(folder, name)
-        for name in sorted(os.listdir(folder))
-        if name.endswith(named)
-      ]
-      if len(found) > 1:
-        names = ', '.join(map(os.path.basename, found))
-        raise ValueError(
-          f'{folder} holds more than one {split} split: {names}.'
-        )
-    if not found:
-      there = ', '.join(sorted(os.listdir(folder))[:10]) or 'nothing'
-      raise FileNotFoundError(
-        f'{plain} is missing, and so is {split}.txt.gz: a corpus folder holds '
-        f'train.txt, valid.txt and test.txt. This one holds {there}.'
+      ends = tuple(f'.{name}' for name in names)
+      found = [name for name in there if name.endswith(ends)]
+    if len(found) > 1:
+      raise ValueError(
+        f'{folder} holds more than one {split} split: {", ".join(found)}.'
       )
-    paths[split] = found[0]
+    if not found:
+      listed = ', '.join(there[:10]) or 'nothing'
+      raise FileNotFoundError(
+        f'{os.path.join(folder, split)}.txt is missing, and so is '
+        f'{split}.txt.gz: a corpus folder holds train.txt, valid.txt and '
+        f'test.txt. This one holds {listed}.'
+      )
+    paths[split] = os.path.join(folder, found[0])
   return paths
 
 
-def read_lines(path: str) -> list[str]:
+def read_lines(path: str, as_given: bool = False) -> list[str]:
   """The lines of a UTF-8 text file, '-' being standard input.
+
+  Args:
+    path: of a file or a named pipe; gzip is told by the name or the content.
+    as_given: only line feeds end lines, carriage returns are text.
 
   Raises:
     FileNotFoundError: there is no such file.
     ValueError: the file is empty, binary, not UTF-8 or a damaged `.gz`.
   """
+  text = _read_text(path)
+  if not as_given:
+    if '\n' in text:
+      text = text.replace('\r\n', '\n')
+    else:
+      text = text.replace('\r', '\n')
+  # Not splitlines(), to which form feeds and the like end lines as well.
+  return text.removesuffix('\n').split('\n')
+
+
+def _read_text(path: str) -> str:
   if path == '-':
     return _decode(sys.stdin.buffer.read(), 'standard input')
-  if not os.path.isfile(path):
+  if not os.path.exists(path) or os.path.isdir(path):
     raise FileNotFoundError(f'{path} is no file.')
-  try:
-    with (gzip.open if path.endswith('.gz') else open)(path, 'rb') as f:
-      data = f.read()
-  except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-    raise ValueError(f'{path} is no intact gzip file: {error}.') from error
+  with open(path, 'rb') as f:
+    data = f.read()
+  if path.endswith('.gz') or data.startswith(b'\x1f\x8b'):
+    try:
+      data = gzip.decompress(data)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+      raise ValueError(f'{path} is no intact gzip file: {error}.') from error
+  if not data and not os.path.isfile(path):
+    raise ValueError(
+      f'{path} is empty; a pipe can be read only once, by one process.'
+    )
   return _decode(data, path)
 
 
-def _decode(data: bytes, source: str) -> list[str]:
+def _decode(data: bytes, source: str) -> str:
+  if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    raise ValueError(
+      f'{source} is UTF-16. Text is wanted in UTF-8: convert it with '
+      f'{encodings.conversion("UTF-16")}.'
+    )
   data = data.removeprefix(codecs.BOM_UTF8)  # Some editors put it first.
   if not data.strip():
     raise ValueError(f'{source} is empty.')
@@ -148,12 +367,10 @@ def _decode(data: bytes, source: str) -> list[str]:
       'in UTF-8; UTF-16 has to be converted.'
     )
   try:
-    text = data.decode()
+    return data.decode()
   except UnicodeDecodeError as error:
     line = data.count(b'\n', 0, error.start) + 1
     raise ValueError(
       f'{source}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8. '
-      'Convert the file first, as with `iconv -f latin1 -t utf-8`.'
+      f'{encodings.advice(data, error.start)}'
     ) from error
-  # Not splitlines(), to which form feeds and the like end lines as well.
-  return text.removesuffix('\n').split('\n')

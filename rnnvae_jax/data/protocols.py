@@ -1,12 +1,14 @@
 r"""Tokenisation protocols: what counts as a token, hence what a figure means.
 
 Likelihoods are comparable only within one protocol. Every protocol predicts the
-tokens of a sentence and one end mark, which is counted.
+tokens of a sentence and one end mark, which is counted. White space is a token
+of characters and bytes, and separates those of the others.
 
   mikolov     white space tokens; `<unk>` and `N` are ordinary text
   tweet       NLTK's TweetTokenizer, lower case; words seen once are unknown
   plain       raw English: sentences are split, words lower-cased, punctuation
-              and clitics ("n't", "'s") are tokens
+              and clitics ("n't", "'s") are tokens; of other languages too, no
+              letter is parted from its marks, and no emoji is cut
   characters  Unicode code points
   bytes       the bytes of the UTF-8 text
 """
@@ -15,6 +17,10 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 import re
+from typing import Any
+import unicodedata
+
+import regex
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,16 +121,38 @@ def split_sentences(text: str) -> list[str]:
 
 
 _CLITIC = r"n't|'(?:s|re|ve|ll|d|m)"
-_TOKEN = re.compile(
-  rf"""
-  <unk>
-  | (?:https?://|www\.)[^\s"<>]*[^\s"<>.,;:!?)\]']
-  | (?:[^\W\d_]\.){{2,}}(?!\w)  # u.s., e.g.
-  | [^\W_]+(?:(?:[-'&]|(?<=\d)[.,:/](?=\d))[^\W_]+)*
-  | (?:{_CLITIC})(?!\w)
-  | \.{{2,}} | -{{2,}} | \S
-  """,
-  re.VERBOSE,
+
+
+def _token_pattern(
+  library: Any, letter: str, alnum: str, symbol: str, no_word: str
+):
+  """What a token is, given the patterns of a letter and its like."""
+  return library.compile(
+    rf"""
+    <unk>
+    | (?:https?://|www\.)[^\s"<>]*[^\s"<>.,;:!?)\]']
+    | (?:{letter}\.){{2,}}{no_word}  # u.s., e.g.
+    | {alnum}+(?:(?:[-'&]|(?<=\d)[.,:/](?=\d)){alnum}+)*
+    | (?:{_CLITIC}){no_word}
+    | \.{{2,}} | -{{2,}} | {symbol}
+    """,
+    library.VERBOSE,
+  )
+
+
+_ASCII_TOKEN = _token_pattern(
+  re, letter=r'[^\W\d_]', alnum=r'[^\W_]', symbol=r'\S', no_word=r'(?!\w)'
+)
+# Letters and digits with the marks and joiners that belong to them (Unicode
+# Standard Annex 29): of Devanagari, of decomposed accents, of Persian. Twice as
+# slow, so only where it is needed.
+_MARKS = r'[\p{M}\u200c\u200d]*+'
+_TOKEN = _token_pattern(
+  regex,
+  letter=rf'(?:[\p{{L}}\p{{Nl}}\p{{No}}]{_MARKS})',
+  alnum=rf'(?:[\p{{L}}\p{{N}}]{_MARKS})',
+  symbol=r'(?![\s\x1c-\x1f])\X',  # With its marks: a flag, emoji of several.
+  no_word=r'(?![\p{L}\p{N}\p{M}_])',
 )
 _WORD_AND_CLITIC = re.compile(rf'(.+?)({_CLITIC})')
 _FOLD = str.maketrans(
@@ -136,8 +164,13 @@ def tokenise_plain(sentence: str) -> list[str]:
   """Lower-cased words, numbers, clitics and punctuation marks."""
   tokens: list[str] = []
   text = sentence.translate(_FOLD).lower()
+  pattern = _ASCII_TOKEN
+  if not text.isascii():
+    pattern = _TOKEN
+    # Letters and their accents, in one code point or in two, are one word.
+    text = unicodedata.normalize('NFC', text)
   last = len(text.rstrip(' "\')]')) - 1
-  for match in _TOKEN.finditer(text):
+  for match in pattern.finditer(text):
     token = match[0]
     if "'" in token and (parts := _WORD_AND_CLITIC.fullmatch(token)):
       tokens.extend(parts.groups())
@@ -185,6 +218,11 @@ def _one_sentence(text: str) -> list[str]:
   return [text] if text else []
 
 
+def _as_given(text: str) -> list[str]:
+  """The line with its white space, which is text; none if there is no more."""
+  return [text] if text.strip() else []
+
+
 @functools.cache
 def _tweet_tokenizer():
   from nltk.tokenize import casual  # Costs seconds, so only when used.
@@ -211,7 +249,18 @@ PROTOCOLS = {
     Protocol('mikolov', 'word', 1, _one_sentence, str.split, ' '.join),
     Protocol('tweet', 'word', 2, _one_sentence, _tokenise_tweet, ' '.join),
     Protocol('plain', 'word', 2, split_sentences, tokenise_plain, join_plain),
-    Protocol('characters', 'character', 1, _one_sentence, list, ''.join),
-    Protocol('bytes', 'byte', 1, _one_sentence, _tokenise_bytes, _join_bytes),
+    Protocol('characters', 'character', 1, _as_given, list, ''.join),
+    Protocol('bytes', 'byte', 1, _as_given, _tokenise_bytes, _join_bytes),
   )
 }
+
+
+# -- marks of unknown words ----------------------------------------------------
+
+UNKNOWN_MARKERS = ('[UNK]', '@UNK@', '<UNK>', '_UNK')
+
+
+def unknown_pattern(markers: Sequence[str]) -> re.Pattern[str]:
+  """Matches these marks of unknown words, where they are words of their own."""
+  listed = '|'.join(map(re.escape, markers)) or '(?!)'  # Which is nowhere.
+  return re.compile(rf'(?<!\w)(?:{listed})(?!\w)')

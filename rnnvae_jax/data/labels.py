@@ -1,0 +1,80 @@
+"""Labels of sentences and tags of tokens, and their ids.
+
+A field is 'label', an id for each sentence, or 'tags', an id for each token.
+"""
+
+from collections.abc import Sequence
+import itertools
+
+import numpy as np
+
+from rnnvae_jax import errors
+from rnnvae_jax.data.sources import base
+
+FIELDS = ('label', 'tags')  # What a batch may hold beside tokens.
+PER_TOKEN = frozenset({'tags'})  # Those with an entry for each token.
+
+
+def check_fields(fields: Sequence[str], stream: bool) -> None:
+  for name in fields:
+    if name not in FIELDS:
+      raise ValueError(errors.unknown('field', name, FIELDS))
+  if len(fields) > 1:
+    raise ValueError(
+      f'fields = {tuple(fields)}: a corpus has one list of label names. Legal: '
+      f'one of {", ".join(FIELDS)}.'
+    )
+  if fields and stream:
+    raise ValueError(
+      f'fields = {tuple(fields)}: a stream has no sentences to be labelled. '
+      'Legal: none.'
+    )
+
+
+def check_column(name: str, records: base.Records, column: str) -> None:
+  """Raises ValueError unless the records of each split have this column."""
+  for split, of_split in records.items():
+    known = [key for key in of_split[0] if key != 'text']
+    if column not in known:
+      has = f'there are {", ".join(known)}' if known else 'there are no others'
+      raise ValueError(
+        f'{name}, {split}: beside the text there is no {column!r}; {has}. In a '
+        'labelled folder each line is a label, a tab and the text.'
+      )
+
+
+def names_of(values: Sequence[Sequence[str]]) -> tuple[str, ...]:
+  """The different values, in the order of their ids."""
+  return tuple(sorted(set(itertools.chain.from_iterable(values))))
+
+
+def encode(
+  where: str,
+  column: str,
+  values: Sequence[Sequence[str]],
+  names: Sequence[str],
+) -> list[np.ndarray]:
+  """Ids of labels or tags.
+
+  Args:
+    where: the corpus and its split, for messages.
+    column: its name, likewise.
+    values: of each sentence, its tags or its one label.
+    names: in the order of their ids.
+
+  Returns:
+    Of each sentence, int32[number of values].
+
+  Raises:
+    ValueError: there is one that has no id.
+  """
+  ids = {name: i for i, name in enumerate(names)}
+  strange = set(itertools.chain.from_iterable(values)) - set(ids)
+  if strange:
+    listed = ', '.join(map(repr, sorted(strange)[:5]))
+    known = ', '.join(map(repr, names[:20]))
+    raise ValueError(
+      f'{where}: {len(strange)} values of {column!r} never occur in the '
+      f'training text: {listed}. Known: {known}.'
+    )
+  return [np.array([ids[v] for v in row], np.int32) for row in values]

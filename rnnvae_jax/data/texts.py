@@ -1,0 +1,151 @@
+"""The records of a split as sentences of tokens, before these become ids."""
+
+import collections
+from collections.abc import Sequence
+import dataclasses
+import re
+
+import numpy as np
+
+from rnnvae_jax.data import formats, labels, protocols
+from rnnvae_jax.data import vocab as vocab_lib
+from rnnvae_jax.data.sources import base
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+  """The tokenised sentences of a split.
+
+  Attributes:
+    sentences: their tokens.
+    num_empty: blank lines.
+    columns: what is known of each sentence beside its text, by name.
+    tags: those of each sentence's tokens; () if they are not asked for.
+    ends: whether EOS is behind each sentence.
+  """
+
+  sentences: list[list[str]]
+  num_empty: int
+  columns: dict[str, tuple[str, ...]]
+  tags: Sequence[list[str]] = ()
+  ends: bool = True
+
+  def lengths(self) -> np.ndarray:
+    """int32[N], EOS counted, before any cut."""
+    return np.fromiter((len(s) + self.ends for s in self.sentences), np.int32)
+
+  def values(self, column: str) -> Sequence[Sequence[str]]:
+    """Of each sentence, its tags or its one label."""
+    if column == 'tags':
+      return self.tags
+    return [(label,) for label in self.columns[column]]
+
+
+def tokenise(
+  where: str,
+  records: Sequence[base.Record],
+  rules: protocols.Protocol,
+  fields: Sequence[str] = (),
+  blank_lines: str = 'skip',
+) -> Text:
+  """Splits records into sentences and these into tokens.
+
+  Raises:
+    ValueError: there is no sentence, or tags do not fit to tokens.
+  """
+  sentences: list[list[str]] = []
+  sources: list[base.Record] = []  # The record of each sentence.
+  tags: list[list[str]] = []
+  num_empty = 0
+  for record in records:
+    found = [rules.tokenise(s) for s in rules.split(record['text'])]
+    found = [tokens for tokens in found if tokens]
+    num_empty += not found
+    if not found and blank_lines == 'sentence':
+      found = [[]]
+    sentences.extend(found)
+    sources.extend([record] * len(found))
+    if 'tags' in fields and found:
+      of_record = record['tags'].split()
+      if list(map(len, found)) != [len(of_record)]:
+        raise ValueError(
+          f'{where}: {record["text"]!r} has {len(of_record)} tags, but the '
+          f'protocol {rules.name!r} makes {sum(map(len, found))} tokens of it. '
+          "Legal protocol: 'mikolov', which leaves tokens as they are."
+        )
+      tags.append(of_record)
+  if not sentences:
+    raise ValueError(
+      f'{where}: no sentence is left of {len(records)} lines under the '
+      f'protocol {rules.name!r}.'
+    )
+  names = [
+    name for name in records[0] if name not in ('text', *labels.PER_TOKEN)
+  ]
+  columns = {name: tuple(r[name] for r in sources) for name in names}
+  return Text(sentences, num_empty, columns, tags)
+
+
+def one_text(records: Sequence[base.Record], rules: protocols.Protocol) -> Text:
+  """All lines as one sentence without an end, line ends included."""
+  text = '\n'.join(record['text'] for record in records)
+  return Text([rules.tokenise(text)], 0, {}, ends=False)
+
+
+def unknown_pattern(
+  unknown_token: str, vocab: vocab_lib.Vocabulary | None
+) -> re.Pattern[str]:
+  """Matches what stands for unknown words in a text.
+
+  A model that was trained on a mark as a word goes on to read it as one.
+  """
+  if len(unknown_token.split()) > 1:
+    raise ValueError(f'unknown_token = {unknown_token!r} is not one word.')
+  markers = [unknown_token] if unknown_token else protocols.UNKNOWN_MARKERS
+  if vocab is not None:
+    markers = [mark for mark in markers if mark not in vocab.tokens]
+  return protocols.unknown_pattern(markers)
+
+
+def mark_unknown(
+  records: base.Records,
+  unknown_token: str,
+  vocab: vocab_lib.Vocabulary | None,
+) -> tuple[base.Records, collections.Counter[str]]:
+  """Records with '<unk>' for marks of unknown words, and how many there were.
+
+  Raises:
+    ValueError: a named mark is nowhere in the training text.
+  """
+  pattern = unknown_pattern(unknown_token, vocab)
+  counts: collections.Counter[str] = collections.Counter()
+
+  def mark(match):
+    counts[match[0]] += 1
+    return '<unk>'
+
+  marked = {
+    split: [r | {'text': pattern.sub(mark, r['text'])} for r in of_split]
+    for split, of_split in records.items()
+  }
+  if unknown_token and not counts and vocab is None:
+    raise ValueError(
+      f'unknown_token = {unknown_token!r} is nowhere a word of the text.'
+    )
+  return (marked if counts else records), counts
+
+
+def forgotten_labels(
+  name: str, records: Sequence[base.Record], labelled: bool
+) -> list[str]:
+  """A remark, if lines seem to begin with labels that are read as words."""
+  if name in base.REGISTRY or labelled or set(records[0]) != {'text'}:
+    return []
+  found = formats.prefixes(records)
+  if not found:
+    return []
+  return [
+    f'Each line of {name}, train, has one tab, and before it stands one of '
+    f'{found} texts: labels? They are read as words; labelled = True reads '
+    'them as labels.'
+  ]
