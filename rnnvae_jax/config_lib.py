@@ -6,10 +6,12 @@ from typing import Any
 
 import ml_collections
 
-from rnnvae_jax import errors, models
+from rnnvae_jax import errors
 from rnnvae_jax.baselines import ngrams
 from rnnvae_jax.data import batches, formats, protocols
-from rnnvae_jax.models import cells, sentence_vae
+from rnnvae_jax.models import sentence_vae
+from rnnvae_jax.models.cells import base as cells
+from rnnvae_jax.models.cells import elman
 from rnnvae_jax.objectives import (
   free_bits,
   posteriors,
@@ -346,16 +348,16 @@ def validate(
     formats.check_name(corpus.name)
   for key, value, known in (
     ('corpus.protocol', corpus.protocol, ('', *protocols.PROTOCOLS)),
-    ('model.kind', model.kind, (*models.KINDS, 'ngrams')),
+    ('model.kind', model.kind, ('language_model', 'sentence_vae', 'ngrams')),
     (
       'model.ngrams.smoothing',
       model.ngrams.smoothing,
       ngrams.SMOOTHINGS,
     ),
-    ('model.cell', model.cell, models.CELLS),
+    ('model.cell', model.cell, tuple(cells.REGISTRY)),
     ('model.backend', model.backend, backends.BACKENDS),
     ('model.precision', model.precision, products.PRECISIONS),
-    ('model.elman.activation', model.elman.activation, cells.ACTIVATIONS),
+    ('model.elman.activation', model.elman.activation, elman.ACTIVATIONS),
     ('objective.kl_schedule', config.objective.kl_schedule, schedules.KINDS),
     ('model.posterior', model.posterior, posteriors.KINDS),
     ('model.prior', model.prior, sentence_vae.PRIORS),
@@ -401,7 +403,7 @@ def validate(
       raise ValueError(
         "config.model.cell = 'feed_forward' has no state that a latent vector "
         'could set. Legal for a VAE: '
-        f'{", ".join(cell for cell in models.CELLS if cell != model.cell)}.'
+        f'{", ".join(cells.recurrent_names())}.'
       )
     _check_combination(config)
   elif train.inner_steps:

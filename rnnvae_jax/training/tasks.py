@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax import models
 from rnnvae_jax.baselines import scorer as scorer_lib
 from rnnvae_jax.data import vocab
+from rnnvae_jax.models import build as models
 from rnnvae_jax.objectives import (
   free_bits,
   losses,
@@ -125,7 +125,7 @@ def build(config: Any, vocab_size: int) -> Task:
       through_teacher=not objective.teacher_stop_gradient,
     )
     return as_configured(
-      language_model(models.build(config, vocab_size), of_language)
+      language_model(models.language_model(config, vocab_size), of_language)
     )
   family = posteriors.build(
     model.posterior,
@@ -136,7 +136,7 @@ def build(config: Any, vocab_size: int) -> Task:
     concentration=model.concentration,
   )
   task = sentence_vae(
-    models.build(config, vocab_size, family.head_size),
+    models.sentence_vae(config, vocab_size, family.head_size),
     family,
     Objective(objective.free_bits_per, objective.rate_control),
   )
