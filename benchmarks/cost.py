@@ -11,6 +11,7 @@ belong to one version of XLA and one kind of device; for another there is
 nothing to compare with until --update is run there.
 """
 
+import functools
 import json
 import pathlib
 import sys
@@ -21,7 +22,8 @@ import jax.numpy as jnp
 
 from benchmarks import ours
 from rnnvae_jax.data import batches
-from rnnvae_jax.ops import cross_entropy, recurrence, rules
+from rnnvae_jax.models.cells import elman, gru, lstm
+from rnnvae_jax.ops import cross_entropy, recurrence
 from rnnvae_jax.training import environment, optimizers, step, tasks
 from rnnvae_jax.training import state as state_lib
 
@@ -32,10 +34,10 @@ TOLERANCE = 0.02
 _UPDATE = flags.DEFINE_bool('update', False, 'Write the baseline.')
 
 _CELLS = {
-  'elman': (rules.Cell('elman'), 1, 1),
-  'gru': (rules.Cell('gru'), 3, 1),
-  'gru_reset_before': (rules.Cell('gru', reset_after=False), 3, 1),
-  'lstm': (rules.Cell('lstm'), 4, 2),
+  'elman': elman.Elman,
+  'gru': gru.GRU,
+  'gru_reset_before': functools.partial(gru.GRU, reset_after=False),
+  'lstm': lstm.LSTM,
 }
 
 
@@ -46,8 +48,8 @@ def measure() -> dict[str, dict[str, float]]:
     'cross_entropy': _cross_entropy(rows=704, vocab_size=9_877),
     'cross_entropy_large': _cross_entropy(rows=8_192, vocab_size=100_000),
   }
-  for name, (cell, gates, states) in _CELLS.items():
-    programs[f'recurrence_{name}'] = _recurrence(cell, gates, states)
+  for name, make in _CELLS.items():
+    programs[f'recurrence_{name}'] = _recurrence(make(256))
   return {name: _costs(lowered) for name, lowered in programs.items()}
 
 
@@ -124,9 +126,11 @@ def _cross_entropy(rows, vocab_size):
   )
 
 
-def _recurrence(cell, gates, states, size=256, rows=32, length=24):
+def _recurrence(cell, rows=32, length=24):
+  size, gates = cell.features, cell.num_gates
+
   def loss(weights, x, mask, state):
-    after, outputs = recurrence.run(cell, weights, x, mask, state)
+    after, outputs = recurrence.run(cell.spec, weights, x, mask, state)
     return jnp.sum(outputs) + sum(map(jnp.sum, after))
 
   weights = {
@@ -134,13 +138,13 @@ def _recurrence(cell, gates, states, size=256, rows=32, length=24):
     'bias': _shape(gates * size),
     'recurrent_kernel': _shape(size, gates * size),
   }
-  if cell.kind == 'gru' and cell.reset_after:
-    weights['recurrent_bias'] = _shape(size)
+  for name in cell.spec.require_rule().vectors:
+    weights[name] = _shape(size)
   return jax.jit(jax.grad(loss, (0, 1, 3))).lower(
     weights,
     _shape(length, rows, 300),
     _shape(length, rows, dtype=bool),
-    (_shape(rows, size),) * states,
+    (_shape(rows, size),) * cell.num_states,
   )
 
 

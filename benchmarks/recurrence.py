@@ -27,7 +27,8 @@ import numpy as np
 import torch
 
 from benchmarks import harness, torch_peers
-from rnnvae_jax import config_lib, models
+from rnnvae_jax import config_lib
+from rnnvae_jax.models import build
 from rnnvae_jax.ops import backends
 
 _CELLS = flags.DEFINE_list('cells', ['elman', 'gru', 'lstm'], 'Which cells.')
@@ -55,7 +56,7 @@ def stacks(cell: str, features: int) -> dict[str, nn.Module]:
   for backend in set(backends.BACKENDS) - {'auto'}:
     config.model.backend = backend
     with contextlib.suppress(ValueError):  # It says why not.
-      found[backend] = models.build(config, vocab_size=4).stack
+      found[backend] = build.language_model(config, vocab_size=4).stack
   return dict(sorted(found.items()))
 
 

@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rnnvae_jax.models import cells
+from rnnvae_jax.models.cells import base, elman, lstm
 
-Step = Callable[[cells.Carry, jax.Array], cells.Carry]
+Step = Callable[[base.Carry, jax.Array], base.Carry]
 
 
-def norms(step: Step, carry: cells.Carry, inputs: jax.Array) -> jax.Array:
+def norms(step: Step, carry: base.Carry, inputs: jax.Array) -> jax.Array:
   """Of the last state's gradient by the state k steps before it.
 
   Args:
@@ -57,7 +57,7 @@ def elman_step(
 ) -> Step:
   """h = f(x + h U), U orthogonal times `radius`; 'linear' f is the identity."""
   kernel = radius * jax.random.orthogonal(key, size)
-  f = cells.ACTIVATIONS.get(activation, lambda x: x)
+  f = elman.ACTIVATIONS.get(activation, lambda x: x)
   return lambda carry, x: (f(x + carry[0] @ kernel),)
 
 
@@ -65,7 +65,7 @@ def lstm_step(
   radius: float, size: int, forget_bias: float, key: jax.Array
 ) -> Step:
   """An LSTM of orthogonal recurrent blocks times `radius`."""
-  cell = cells.LSTM(size)
+  cell = lstm.LSTM(size)
   blocks = [jax.random.orthogonal(k, size) for k in jax.random.split(key, 4)]
   kernel = radius * jnp.concatenate(blocks, axis=1)
   params = {'params': {'recurrent_kernel': kernel}}

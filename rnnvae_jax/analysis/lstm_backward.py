@@ -18,12 +18,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax.models import cells, recurrent
+from rnnvae_jax.models import recurrent
+from rnnvae_jax.models.cells import lstm
 
 
 def layer(size: int, backend: str = 'scan') -> recurrent.Recurrent:
   """The library's own, with peepholes, whose gradients are to be those."""
-  return recurrent.Recurrent(cells.LSTM(size, peepholes=True), backend=backend)
+  return recurrent.Recurrent(lstm.LSTM(size, peepholes=True), backend=backend)
 
 
 def random_params(rng: np.random.Generator, size: int, features: int) -> Any:

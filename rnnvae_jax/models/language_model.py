@@ -1,5 +1,6 @@
 """Recurrent language model, unconditional or conditioned on a latent vector."""
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -7,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from rnnvae_jax.data import vocab
-from rnnvae_jax.models import feed_forward, recurrent
+from rnnvae_jax.models import recurrent
+from rnnvae_jax.models.cells import base
 from rnnvae_jax.ops import cross_entropy, noise, products
 
 
@@ -51,7 +53,7 @@ class LanguageModel(nn.Module):
 
   vocab_size: int
   embedding_size: int
-  stack: recurrent.Recurrent | feed_forward.FeedForward
+  stack: recurrent.Recurrent | base.Stack
   tied_embeddings: bool = False
   inputless: bool = False
   locked_dropout: bool = False
@@ -60,7 +62,7 @@ class LanguageModel(nn.Module):
   latent_to_output: bool = False
   output_bias: bool = True
   precision: str = 'float32'  # See `products.PRECISIONS`.
-  backward_stack: recurrent.Recurrent | feed_forward.FeedForward | None = None
+  backward_stack: recurrent.Recurrent | base.Stack | None = None
 
   def setup(self):
     self.embedding = nn.Embed(self.vocab_size, self.embedding_size)
@@ -70,12 +72,14 @@ class LanguageModel(nn.Module):
     output_size = self.stack.output_size
     if self.latent_to_output:
       output_size += self.latent_size
-    precision = products.lax_precision(self.precision)
+    dense = functools.partial(
+      nn.Dense,
+      precision=products.lax_precision(self.precision),
+      dot_general=products.dense_product(self.precision),
+    )
     if self.tied_embeddings and self.embedding_size != output_size:
       # A tied output layer reads vectors of the embeddings' size.
-      self.projection = nn.Dense(
-        self.embedding_size, use_bias=False, precision=precision
-      )
+      self.projection = dense(self.embedding_size, use_bias=False)
     if not self.tied_embeddings:
       self.output_kernel = self.param(
         'output_kernel',
@@ -91,7 +95,7 @@ class LanguageModel(nn.Module):
     if self.latent_size:
       zero = jax.eval_shape(lambda: self.stack.zero_carry(1))
       size = sum(x.shape[1] for x in jax.tree.leaves(zero))
-      self.initial = nn.Dense(size, precision=precision)
+      self.initial = dense(size)
 
   def __call__(
     self,

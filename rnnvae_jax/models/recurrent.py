@@ -4,11 +4,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rnnvae_jax.models import cells
-from rnnvae_jax.ops import noise, products, recurrence, recurrence_cudnn, rules
+from rnnvae_jax.models.cells import base
+from rnnvae_jax.ops import (
+  backends,
+  noise,
+  products,
+  recurrence,
+  recurrence_cudnn,
+  rules,
+)
 
-# What a stack hands from step to step: per layer, per direction, the states.
-Carry = tuple[tuple[cells.Carry, ...], ...]
+Carry = base.StackCarry
 
 
 def _step(cell, carry, inputs, state_mask):
@@ -27,18 +33,17 @@ class Layer(nn.Module):
   (first, when reversed).
   """
 
-  cell: cells.Cell
+  cell: base.Cell
   reverse: bool = False
   backend: str = 'fused'
   options: recurrence.Options = recurrence.Options()
-  bias_init: nn.initializers.Initializer = nn.initializers.zeros_init()
 
   @nn.compact
   def __call__(
     self,
     x: jax.Array,
     mask: jax.Array,
-    carry: cells.Carry,
+    carry: base.Carry,
     state_mask: jax.Array | None = None,
     context: jax.Array | None = None,
   ):
@@ -54,13 +59,13 @@ class Layer(nn.Module):
     inputs = x.shape[-1] + (0 if context is None else context.shape[-1])
     shape = (inputs, columns)
     kernel = self.param('kernel', nn.initializers.xavier_uniform(), shape)
-    bias = self.param('bias', self.bias_init, (columns,))
+    bias = self.param('bias', cell.bias_init, (columns,))
     if context is not None:
       # Multiplied once a row, not once a token; and where many contexts share
       # their tokens, as samples of a VAE's latents do, those are once for all.
-      kernel, of_context = jnp.split(kernel, [x.shape[-1]])
+      kernel, context_kernel = jnp.split(kernel, [x.shape[-1]])
       bias = bias[None] + products.dot(
-        context, of_context, self.options.precision
+        context, context_kernel, self.options.precision
       )
     x, mask = jnp.swapaxes(x, 0, 1), jnp.swapaxes(mask, 0, 1)  # Time-major.
     weights = {'kernel': kernel, 'bias': bias, **cell.weights}
@@ -100,17 +105,16 @@ class Recurrent(nn.Module):
   another size, `last_cell`'s.
   """
 
-  cell: cells.Cell  # Of which each layer and direction has its own.
+  cell: base.Cell  # Each layer and direction has its own copy.
   num_layers: int = 1
   bidirectional: bool = False
   locked_dropout: bool = False
   backend: str = 'fused'
   options: recurrence.Options = recurrence.Options()
-  bias_init: nn.initializers.Initializer = nn.initializers.zeros_init()
-  last_cell: cells.Cell | None = None  # None: as the others'.
+  last_cell: base.Cell | None = None  # None: the same as the others.
 
   @property
-  def _cells(self) -> tuple[cells.Cell, ...]:
+  def _cells(self) -> tuple[base.Cell, ...]:
     """Each layer's."""
     last = self.cell if self.last_cell is None else self.last_cell
     return (*[self.cell] * (self.num_layers - 1), last)
@@ -122,8 +126,13 @@ class Recurrent(nn.Module):
 
   @property
   def output_size(self) -> int:
-    """Of the outputs' features."""
+    """Features of an output."""
     return self.sizes[-1] * (2 if self.bidirectional else 1)
+
+  @property
+  def backend_reason(self) -> str:
+    """What the backend runs, in words, for the log."""
+    return backends.reason(self.backend, self.cell.spec)
 
   @nn.compact
   def __call__(
@@ -167,7 +176,6 @@ class Recurrent(nn.Module):
           reverse=direction == 1,
           backend=self.backend,
           options=self.options,
-          bias_init=self.bias_init,
           name=f'layer_{number}' + ('_reverse' if direction else ''),
         )
         state_mask = None
@@ -176,8 +184,8 @@ class Recurrent(nn.Module):
           ones = jnp.ones((x.shape[0], 1, cell.features))
           state_mask = noise.dropout(ones, rates.recurrent, keys, site, True)
           state_mask = state_mask[:, 0]
-        of_layer = context if number == 0 else None
-        state, output = layer(x, mask, start, state_mask, of_layer)
+        beside_inputs = context if number == 0 else None
+        state, output = layer(x, mask, start, state_mask, beside_inputs)
         states.append(state)
         outputs.append(output)
       after.append(tuple(states))
@@ -188,12 +196,12 @@ class Recurrent(nn.Module):
   def zero_carry(self, batch_size: int, dtype=jnp.float32) -> Carry:
     """The carry of a stack that has read nothing."""
 
-    def of_layer(size):
+    def layer_carry(size):
       zeros = jnp.zeros((batch_size, size), dtype)
       direction = (zeros,) * self.cell.num_states
       return (direction,) * (2 if self.bidirectional else 1)
 
-    return tuple(map(of_layer, self.sizes))
+    return tuple(map(layer_carry, self.sizes))
 
 
 def beside(x: jax.Array, context: jax.Array) -> jax.Array:

@@ -46,8 +46,11 @@ class SentenceVAE(nn.Module):
 
   def setup(self):
     head_size = self.head_size or 2 * self.decoder.latent_size
+    precision = self.decoder.precision
     self.posterior = nn.Dense(
-      head_size, precision=products.lax_precision(self.decoder.precision)
+      head_size,
+      precision=products.lax_precision(precision),
+      dot_general=products.dense_product(precision),
     )
     count = self.num_components
     if self.prior != 'standard':

@@ -1,4 +1,4 @@
-"""Who runs a recurrence: which backend, on which platform."""
+"""Which backend runs a recurrence on which platform, and why."""
 
 from rnnvae_jax import errors
 from rnnvae_jax.ops import rules
@@ -8,7 +8,7 @@ BACKENDS = ('auto', 'scan', 'fused', 'pallas', 'cudnn')
 
 def choose(
   backend: str,
-  cell: rules.Cell,
+  cell: rules.Spec,
   precision: str,
   platform: str,
   drops_states: bool = False,
@@ -17,45 +17,65 @@ def choose(
 
   Args:
     backend: one of `BACKENDS`.
-    cell: to be run.
+    cell: the cell to run.
     precision: one of `products.PRECISIONS`.
     platform: 'cpu', 'gpu' or 'tpu'.
     drops_states: whether the recurrent products read states through a mask.
 
   Returns:
-    'scan', 'fused', 'pallas' or 'cudnn'.
+    'scan', 'fused', 'pallas' or 'cudnn'; see `reason`.
 
   Raises:
     ValueError: the backend cannot run this cell here.
   """
-  plain_lstm = cell.kind == 'lstm' and not cell.peepholes and not cell.cell_clip
+  no_rule = f'cell {cell.name} has no hand-derived rule'
   obstacles = {
     'auto': '',
     'scan': '',
-    'fused': '',
-    'pallas': 'its kernels need an NVIDIA GPU'
+    'fused': no_rule if cell.rule is None else '',
+    'pallas': no_rule
+    if cell.rule is None
+    else 'its kernels need an NVIDIA GPU'
     if platform != 'gpu'
-    else 'its kernels know no config.dropout.recurrent'
+    else 'its kernels do not support dropout on states'
     if drops_states
     else '',
     'cudnn': 'it needs an NVIDIA GPU'
     if platform != 'gpu'
-    else 'it knows LSTMs without peepholes and clipping only'
-    if not plain_lstm
+    else 'it runs LSTMs without peepholes and clipping only'
+    if not cell.is_cudnn_lstm
     else 'it computes in float32 or tf32 only'
     if precision == 'bfloat16'
-    else 'it knows no config.dropout.recurrent'
+    else 'it does not support dropout on states'
     if drops_states
     else '',
   }
   if backend not in obstacles:
-    raise ValueError(errors.unknown('config.model.backend', backend, obstacles))
+    raise ValueError(errors.unknown('backend', backend, obstacles))
   if obstacles[backend]:
     legal = ', '.join(name for name, why in obstacles.items() if not why)
     raise ValueError(
-      f'config.model.backend = {backend!r} does not fit: '
-      f'{obstacles[backend]}. Legal here: {legal}.'
+      f'backend = {backend!r} does not fit: {obstacles[backend]}. '
+      f'Legal here: {legal}.'
     )
   if backend != 'auto':
     return backend
-  return 'fused' if obstacles['cudnn'] else 'cudnn'
+  best = ('cudnn', 'fused', 'scan')
+  return next(name for name in best if not obstacles[name])
+
+
+def reason(backend: str, cell: rules.Spec) -> str:
+  """What a chosen backend runs of a cell, in words, for the log.
+
+  Args:
+    backend: a result of `choose`.
+    cell: the cell that it was chosen for.
+  """
+  if backend == 'scan' and cell.rule is None:
+    return f'cell {cell.name} has no hand-derived rule: nn.scan'
+  return {
+    'scan': f'nn.scan of cell {cell.name}, automatic gradient',
+    'fused': f'hand-derived rule of cell {cell.name}, loops in XLA',
+    'pallas': f'hand-derived rule of cell {cell.name}, Pallas kernels',
+    'cudnn': f"cuDNN's layer for cell {cell.name}",
+  }[backend]

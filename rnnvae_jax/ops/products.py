@@ -1,7 +1,10 @@
 """Matrix products at the configured precision."""
 
+from collections.abc import Callable
+import functools
 import math
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +71,50 @@ def outer(a: jax.Array, b: jax.Array, precision: str) -> jax.Array:
   rows = a.size // a.shape[-1]
   left = transposed(rounded(a, precision).reshape(rows, -1))
   return dot(left, b.reshape(rows, -1), precision)
+
+
+def dense_product(precision: str) -> Callable[..., jax.Array] | None:
+  """The `dot_general` of an `nn.Dense` whose products are those of `dot`.
+
+  Args:
+    precision: one of `PRECISIONS`.
+
+  Returns:
+    None where `lax_precision` alone makes them so: bfloat16 is no precision of
+    float32 operands but another type of theirs. Its gradients' products round
+    their operands as well, and their sums are float32.
+  """
+  return _rounded_product if precision == 'bfloat16' else None
+
+
+def _rounded_product(
+  x: jax.Array, kernel: jax.Array, dimensions: Any, **options: Any
+) -> jax.Array:
+  """`lax.dot_general` of float[..., K] and float[K, N] in bfloat16."""
+  del options  # `nn.Dense` passes its precision, which is of float32 operands.
+  if dimensions != (((x.ndim - 1,), (0,)), ((), ())):
+    raise ValueError(
+      f'dimensions = {dimensions} is not the product of a dense layer.'
+    )
+  return _linear(x, kernel, 'bfloat16')
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _linear(x, kernel, precision):
+  return dot(x, kernel, precision)
+
+
+def _linear_forward(x, kernel, precision):
+  return dot(x, kernel, precision), (x, kernel)
+
+
+def _linear_backward(precision, saved, d_outputs):
+  x, kernel = saved
+  d_x = contract(d_outputs, kernel, d_outputs.ndim - 1, 1, precision)
+  return d_x, outer(x, d_outputs, precision)
+
+
+_linear.defvjp(_linear_forward, _linear_backward)
 
 
 def transposed(x: jax.Array) -> jax.Array:

@@ -34,7 +34,7 @@ class Options(NamedTuple):
 
 
 def run(
-  cell: rules.Cell,
+  cell: rules.Spec,
   weights: rules.Weights,
   x: jax.Array,
   mask: jax.Array,
@@ -45,10 +45,9 @@ def run(
   """One direction of one layer over all time steps.
 
   Args:
-    cell: what to compute.
+    cell: what to compute; it has a rule.
     weights: kernel float[F, G H], bias float[G H], or float[B, G H] of each
-      row, recurrent_kernel float[H, G H], and of some cells recurrent_bias
-      float[H] or peepholes float[3, H].
+      row, recurrent_kernel float[H, G H], and the vectors of the cell's rule.
     x: float[T, B, F].
     mask: bool[T, B], True on real tokens, which come first in a row.
     state: float[B, H] each, before the first token.
@@ -57,7 +56,8 @@ def run(
       constant.
 
   Raises:
-    ValueError: a `state_mask` with `options.kernels`, which know none.
+    ValueError: the cell has no rule, or a `state_mask` with
+      `options.kernels`, which do not support it.
 
   Returns:
     The state after each row's last token (first, when reversed), and the
@@ -65,16 +65,18 @@ def run(
   """
   if options.kernels and state_mask is not None:
     raise ValueError(
-      "config.model.backend = 'pallas' knows no config.dropout.recurrent."
+      'kernels = True does not support a state_mask (dropout on states).'
     )
   length = x.shape[0]
-  block = options.block or length
+  # No longer than time itself, or a step of decoding would multiply the inputs
+  # of a whole block.
+  block = min(options.block or length, length) or 1
   if length % block:
     pad = lambda array: jnp.pad(
       array, [(0, -length % block)] + [(0, 0)] * (array.ndim - 1)
     )
     x, mask = pad(x), pad(mask)
-  steps = num_steps(mask) if options.block else length
+  steps = num_steps(mask) if options.block and length > 1 else length
   options = options._replace(block=block)
   after, outputs = _run(
     cell, options, weights, state_mask, x, mask, state, steps
@@ -94,7 +96,7 @@ def _run(cell, options, weights, state_mask, x, mask, state, steps):
 
 def _forward(cell, options, weights, state_mask, x, mask, state, steps):
   """((last states, outputs), what the backward pass needs)."""
-  rule, precision = rules.rule_of(cell), options.precision
+  rule, precision = cell.require_rule(), options.precision
   length, size, reverse = x.shape[0], options.block, options.reverse
   rounded = _rounded(weights, options) | {'state_mask': state_mask}
   loops = _loops(options)
@@ -135,7 +137,7 @@ def _forward(cell, options, weights, state_mask, x, mask, state, steps):
 def _backward(cell, options, saved, cotangents):
   weights, state_mask, x, mask, steps, states, activations = saved
   d_after, d_outputs = cotangents
-  rule, precision = rules.rule_of(cell), options.precision
+  rule, precision = cell.require_rule(), options.precision
   size, reverse = options.block, options.reverse
   rounded = _rounded(weights, options)
   # The backward products' right operands, once and not at every step.
@@ -199,7 +201,7 @@ class Loops(NamedTuple):
 
 
 def _loop_forward(cell, options, weights, gates, mask, state, count):
-  rule, precision = rules.rule_of(cell), options.precision
+  rule, precision = cell.require_rule(), options.precision
 
   def step(number, loop):
     state, states, activations = loop
@@ -219,7 +221,7 @@ def _loop_forward(cell, options, weights, gates, mask, state, count):
 def _loop_backward(
   cell, options, weights, coefficients, d_outputs, d_state, count
 ):
-  rule, precision = rules.rule_of(cell), options.precision
+  rule, precision = cell.require_rule(), options.precision
 
   def step(number, loop):
     d_state, d_states = loop

@@ -46,8 +46,8 @@ def run(
   """
   if precision not in _PRECISIONS:
     raise ValueError(
-      f'config.model.precision = {precision!r} does not fit the cudnn backend. '
-      f'Legal: {", ".join(_PRECISIONS)}.'
+      f'precision = {precision!r} is not supported by cuDNN. Legal: '
+      f'{", ".join(_PRECISIONS)}.'
     )
   lengths = jnp.sum(mask, axis=0, dtype=jnp.int32)
   if reverse:

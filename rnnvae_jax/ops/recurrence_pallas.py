@@ -6,7 +6,7 @@ over the hidden units in tiles, the same `TILE` columns of every gate: their
 products, whose weights stream in from the L2 cache, and at once what is
 pointwise. What tiles hand to each other goes through memory, and barriers
 inside the program keep reads after writes. The equations themselves are those
-of `rules.rule_of`.
+of the cell's `rules.Rule`.
 
 Lowered through Triton, whose arithmetic also runs interpreted on a CPU. Rows
 and hidden units are padded with zeros to whole programs and tiles; any number
@@ -23,7 +23,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 import jax.numpy as jnp
 
-from rnnvae_jax.ops import products, rules
+from rnnvae_jax.ops import products
 
 ROWS = 16  # The fewest that a matrix unit multiplies.
 TILE = 64  # Hidden units: `_NUM_WARPS` products of 8 columns.
@@ -35,14 +35,14 @@ _NUM_STAGES = 3  # Weights of two products on their way during a third.
 def forward(cell, options, weights, gates, mask, state, count):
   """See `recurrence.Loops`. Runs beyond `count`, where the mask is False."""
   del count
-  rule = rules.rule_of(cell)
+  rule = cell.require_rule()
   (steps, rows, _), size = gates.shape, state[0].shape[-1]
   padded_rows, padded_size = _up(rows, ROWS), _up(size, TILE)
   pad = functools.partial(_pad, rows=padded_rows, size=size)
   vectors = {
     name: tuple(vector) if vector.ndim == 2 else vector
     for name, vector in weights.items()
-    if name in ('recurrent_bias', 'peepholes')
+    if name in rule.vectors
   }
   shared = {
     'kernel': _pad(weights['recurrent_kernel'], padded_size, size),
@@ -88,14 +88,14 @@ def _forward_kernel(rule, options, shared, inputs, outputs):
     before, after = time + reverse, time + (not reverse)
     phase = rule.phases[number]
     columns = pl.ds(tile, TILE)
-    of_gates = [_part(gate, size, tile) for gate in range(*phase.gates)]
+    gate_parts = [_part(gate, size, tile) for gate in range(*phase.gates)]
     if number:
       left = lambda depth: outputs['follows'][number - 1][:, depth]
     else:
       left = lambda depth: states[0][before, :, depth]
     sums = _products(
       left,
-      [functools.partial(_rows, shared['kernel'], part) for part in of_gates],
+      [functools.partial(_rows, shared['kernel'], part) for part in gate_parts],
       (0, size),
       options.precision,
     )
@@ -103,7 +103,7 @@ def _forward_kernel(rule, options, shared, inputs, outputs):
     old = tuple(all_[before, :, columns] for all_ in states)
     new, active = phase.forward(
       jax.tree.map(lambda vector: vector[0, columns], shared['vectors']),
-      tuple(inputs['gates'][time, :, part] for part in of_gates),
+      tuple(inputs['gates'][time, :, part] for part in gate_parts),
       sums,
       old,
       tuple(
@@ -131,7 +131,7 @@ def _forward_kernel(rule, options, shared, inputs, outputs):
 def backward(cell, options, weights, coefficients, d_outputs, d_state, count):
   """See `recurrence.Loops`. Runs beyond `count`, where the mask is False."""
   del count
-  rule = rules.rule_of(cell)
+  rule = cell.require_rule()
   steps, rows, size = d_outputs.shape
   padded_rows, padded_size = _up(rows, ROWS), _up(size, TILE)
   pad = functools.partial(_pad, rows=padded_rows, size=size)
@@ -234,7 +234,7 @@ def _call(kernel, options, shared, inputs, outputs):
     The outputs.
   """
 
-  def of_rows(x):
+  def by_rows(x):
     lead = (0,) * (len(x.shape) - 2)
     shape = (*x.shape[:-2], ROWS, x.shape[-1])
     return pl.BlockSpec(shape, lambda program: (*lead, program, 0))
@@ -245,8 +245,8 @@ def _call(kernel, options, shared, inputs, outputs):
     kernel,
     out_shape=outputs,
     grid=(rows // ROWS,),
-    in_specs=(jax.tree.map(whole, shared), jax.tree.map(of_rows, inputs)),
-    out_specs=jax.tree.map(of_rows, outputs),
+    in_specs=(jax.tree.map(whole, shared), jax.tree.map(by_rows, inputs)),
+    out_specs=jax.tree.map(by_rows, outputs),
     compiler_params=plgpu.CompilerParams(
       num_warps=_NUM_WARPS, num_stages=_NUM_STAGES
     ),

@@ -1,8 +1,10 @@
 """What the tasks that give text a likelihood have in common."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+import functools
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from rnnvae_jax.config import schema
 from rnnvae_jax.data import corpora
 from rnnvae_jax.data import vocab as vocab_lib
+from rnnvae_jax.models import build as model_build
 from rnnvae_jax.objectives import likelihoods
 from rnnvae_jax.tasks import base
 
@@ -136,6 +139,34 @@ def _count_characters(vocab: vocab_lib.Vocabulary, split: corpora.Split) -> int:
     return len(split.tokens)
   continues = [len(t) == 1 and 0x80 <= ord(t) < 0xC0 for t in vocab.tokens]
   return int(np.sum(~np.array(continues)[split.tokens]))
+
+
+def initialiser(config: Any) -> Callable[[Any, jax.Array], Any] | None:
+  """(params, key) -> params as the config draws them; None where it does not."""
+  model = config.model
+  if not (model.init_scale or model.embedding_init_scale):
+    return None
+  return functools.partial(model_build.initialised, config)
+
+
+def init(
+  model: nn.Module,
+  arrays: tuple[jax.Array, ...],
+  initialise: Callable[[Any, jax.Array], Any] | None,
+  key: jax.Array,
+) -> Any:
+  """A model's first parameters.
+
+  Args:
+    model: a Flax module.
+    arrays: what it is called with.
+    initialise: draws them anew; None: they are as the modules draw them.
+    key: of the draws.
+  """
+  if initialise is None:
+    return model.init(key, *arrays)
+  model_key, scale_key = jax.random.split(key)
+  return initialise(model.init(model_key, *arrays), scale_key)
 
 
 class Recurrent(base.Trained):

@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax import config_lib, models
+from rnnvae_jax import config_lib
 from rnnvae_jax.data import vocab
+from rnnvae_jax.models import build
 from rnnvae_jax.ops import noise
 
 import tolerances
@@ -41,7 +42,7 @@ def batch(words):
 class BothDirectionsTest(absltest.TestCase):
   def setUp(self):
     super().setUp()
-    self.model = models.build(configure(True), V)
+    self.model = build.language_model(configure(True), V)
     self.words = np.random.default_rng(0).integers(4, V, (ROWS, TIME - 1))
     self.arrays = batch(self.words)
     self.params = self.model.init(jax.random.key(0), *self.arrays)
@@ -51,7 +52,7 @@ class BothDirectionsTest(absltest.TestCase):
     weights = dict(self.params['params'])
     weights['recurrent'] = weights[stack]
     weights.pop('backward')
-    model = models.build(configure(False), V)
+    model = build.language_model(configure(False), V)
     return model.apply({'params': weights}, *arrays)
 
   def test_each_is_a_model_of_its_own_order(self):
@@ -69,7 +70,7 @@ class BothDirectionsTest(absltest.TestCase):
 
 class DropoutTest(absltest.TestCase):
   def test_each_direction_has_masks_of_its_own(self):
-    model = models.build(configure(True), V)
+    model = build.language_model(configure(True), V)
     arrays = batch(np.full((ROWS, TIME - 1), 5))  # The same both ways.
     params = model.init(jax.random.key(0), *arrays)['params']
     params = {'params': params | {'backward': params['recurrent']}}
@@ -86,7 +87,7 @@ class DropoutTest(absltest.TestCase):
 
 class WeightDropTest(absltest.TestCase):
   def test_falls_on_both(self):
-    model = models.build(configure(True), V)
+    model = build.language_model(configure(True), V)
     arrays = batch(np.full((ROWS, TIME - 1), 5))
     params = model.init(jax.random.key(0), *arrays)
     dropped = noise.drop_weights(

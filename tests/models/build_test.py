@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax import config_lib, models
+from rnnvae_jax import config_lib
+from rnnvae_jax.models import build
 from rnnvae_jax.ops import products
 
 VOCAB, ROWS, TIME = 13, 5, 7
@@ -26,6 +27,13 @@ def configure(**changes):
   return config
 
 
+def built(config):
+  """The model of a config."""
+  if config.model.kind == 'language_model':
+    return build.language_model(config, VOCAB)
+  return build.sentence_vae(config, VOCAB)
+
+
 def arrays():
   tokens = np.random.default_rng(0).integers(VOCAB, size=(2, ROWS, TIME))
   inputs, targets = np.int32(tokens)
@@ -33,7 +41,7 @@ def arrays():
 
 
 def shapes(config):
-  model = models.build(config, VOCAB)
+  model = built(config)
   params = jax.eval_shape(model.init, jax.random.key(0), *arrays())
   return jax.tree.map(lambda leaf: leaf.shape, params['params'])
 
@@ -41,7 +49,7 @@ def shapes(config):
 @functools.cache
 def outputs(**changes):
   """Nats per token, with weights that are a function of the shapes."""
-  model = models.build(configure(**changes), VOCAB)
+  model = built(configure(**changes))
   rng = np.random.default_rng(0)
   draw = lambda leaf: np.float32(rng.uniform(-1, 1, size=leaf.shape))
   params = jax.tree.map(
@@ -128,19 +136,21 @@ class BuildTest(parameterized.TestCase):
     ]
     self.assertSetEqual(tested, set(options))
 
-  @parameterized.parameters(0.0, 1.0, 2.5)
-  def test_the_forget_bias_is_that_of_the_forget_gates_alone(self, bias):
-    config = configure(model__cell='lstm', model__lstm__forget_bias=bias)
-    model = models.build(config, VOCAB)
+  @parameterized.product(bias=(0.0, 1.0, 2.5), cell=('lstm', 'mlstm'))
+  def test_the_forget_bias_is_that_of_the_forget_gates_alone(self, bias, cell):
+    config = configure(model__cell=cell, model__lstm__forget_bias=bias)
+    model = built(config)
     size, key = SIZES['hidden_size'], jax.random.key(0)
     for stack in (model.encoder, model.decoder.stack):
-      # The order of the gates is i, f, g, o.
-      want = np.repeat(np.float32([0, bias, 0, 0]), size)
-      np.testing.assert_array_equal(stack.bias_init(key, (4 * size,)), want)
+      # The order of the gates is i, f, g, o, after m.
+      want = [0, bias, 0, 0] if cell == 'lstm' else [0, 0, bias, 0, 0]
+      want = np.repeat(np.float32(want), size)
+      got = stack.cell.bias_init(key, want.shape)
+      np.testing.assert_array_equal(got, want)
 
   def test_new_biases_of_a_model_are_those_of_the_config(self):
     config = configure(model__cell='lstm', model__lstm__forget_bias=2.5)
-    model = models.build(config, VOCAB)
+    model = built(config)
 
     @jax.jit  # Of the biases alone: the rest of init takes long to compile.
     def biases(key):
@@ -154,10 +164,10 @@ class BuildTest(parameterized.TestCase):
 
   def test_initial_parameters_fill_the_intervals_asked_for(self):
     config = configure(model__init_scale=0.2, model__embedding_init_scale=0.7)
-    model = models.build(config, VOCAB)
+    model = built(config)
     params = jax.eval_shape(model.init, jax.random.key(0), *arrays())
     params = jax.tree.map(lambda leaf: jnp.zeros((40, 50)), params)
-    drawn = models.initialised(config, params, jax.random.key(1))
+    drawn = build.initialised(config, params, jax.random.key(1))
     leaves = jax.tree.leaves_with_path(drawn)
     for path, leaf in leaves:
       bound = 0.7 if 'embedding' in jax.tree_util.keystr(path) else 0.2
@@ -166,50 +176,50 @@ class BuildTest(parameterized.TestCase):
       self.assertAlmostEqual(np.std(leaf), bound / 3**0.5, delta=0.02 * bound)
     self.assertFalse(np.any(leaves[0][1] == leaves[1][1]))
     key = jax.random.key(1)
-    same = models.initialised(configure(), params, key)
+    same = build.initialised(configure(), params, key)
     jax.tree.map(np.testing.assert_array_equal, same, params)
 
   def test_biases_are_drawn_around_their_beginning(self):
     config = configure(model__init_scale=0.2)
     params = {'bias': jnp.full((40, 50), 1.5)}
-    drawn = models.initialised(config, params, jax.random.key(1))['bias']
+    drawn = build.initialised(config, params, jax.random.key(1))['bias']
     self.assertAlmostEqual(np.mean(drawn), 1.5, delta=0.02)
     self.assertAlmostEqual(np.std(drawn), 0.2 / 3**0.5, delta=0.01)
 
   def test_components_of_a_prior_do_not_begin_alike(self):
     config = configure(model__init_scale=0.2, model__prior='mixture')
     params = {'prior_outputs': jnp.ones((3, 4)), 'kernel': jnp.ones((3, 4))}
-    drawn = models.initialised(config, params, jax.random.key(1))
+    drawn = build.initialised(config, params, jax.random.key(1))
     np.testing.assert_array_equal(drawn['prior_outputs'], 1.0)
     self.assertLess(np.max(drawn['kernel']), 0.2)
 
   @parameterized.parameters(False, True)
   def test_locked_dropout_is_that_of_all_dropout(self, locked):
-    model = models.build(configure(dropout__locked=locked), VOCAB)
+    model = built(configure(dropout__locked=locked))
     for part in (model.decoder, model.decoder.stack, model.encoder):
       self.assertEqual(part.locked_dropout, locked)
 
   @parameterized.parameters('scan', 'fused')
   def test_the_backend_is_that_of_all_stacks(self, backend):
-    model = models.build(configure(model__backend=backend), VOCAB)
+    model = built(configure(model__backend=backend))
     self.assertEqual(model.encoder.backend, backend)
     self.assertEqual(model.decoder.stack.backend, backend)
 
   def test_a_backend_that_does_not_fit_is_refused(self):
     config = configure(model__backend='cudnn')
     with self.assertRaisesRegex(ValueError, r"model\.backend = 'cudnn'"):
-      models.build(config, VOCAB)
+      built(config)
 
   @parameterized.parameters(*products.PRECISIONS)
   def test_the_precision_is_that_of_all_products(self, precision):
-    model = models.build(configure(model__precision=precision), VOCAB)
+    model = built(configure(model__precision=precision))
     self.assertEqual(model.decoder.precision, precision)
     for stack in (model.decoder.stack, model.encoder):
       self.assertEqual(stack.options.precision, precision)
       self.assertEqual(stack.cell.precision, precision)
 
   def test_an_encoder_of_no_given_size_has_that_of_the_decoder(self):
-    model = models.build(configure(), VOCAB)
+    model = built(configure())
     self.assertEqual(model.encoder.cell.features, SIZES['hidden_size'])
 
   def test_a_language_model_has_no_latents(self):
@@ -241,7 +251,7 @@ class BuildTest(parameterized.TestCase):
   @parameterized.parameters('elman', 'gru', 'lstm', 'mlstm')
   def test_a_decoder_reads_in_one_direction(self, cell):
     config = configure(model__cell=cell, model__bidirectional_encoder=True)
-    model = models.build(config, VOCAB)
+    model = built(config)
     self.assertFalse(model.decoder.stack.bidirectional)
     self.assertTrue(model.encoder.bidirectional)
 

@@ -12,13 +12,14 @@ import pytest
 from scipy import stats
 
 from rnnvae_jax.data import vocab
-from rnnvae_jax.models import cells, language_model, recurrent
+from rnnvae_jax.models import language_model, recurrent
+from rnnvae_jax.models.cells import elman, gru, lstm
 from rnnvae_jax.ops import noise, sampling
 
 EPS = np.finfo(np.float32).eps
 HIDDEN, ROWS, EMBEDDING, TIME, LATENT, VOCAB = 4, 5, 6, 7, 9, 13
 LENGTHS = np.array([7, 3, 0, 5, 2])
-CELLS = {'gru': cells.GRU, 'lstm': cells.LSTM, 'elman': cells.Elman}
+CELLS = {'gru': gru.GRU, 'lstm': lstm.LSTM, 'elman': elman.Elman}
 
 
 @functools.cache

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnvae_jax.models import cells, recurrent
+from rnnvae_jax.models import recurrent
+from rnnvae_jax.models.cells import elman, gru, lstm
 from rnnvae_jax.ops import noise, recurrence
 
 EPS = np.finfo(np.float32).eps
@@ -17,11 +18,11 @@ HIDDEN, ROWS, FEATURES, TIME = 4, 5, 6, 7
 LENGTHS = np.array([7, 3, 1, 5, 2])
 
 KINDS = {
-  'gru': cells.GRU(HIDDEN),
-  'gru_before': cells.GRU(HIDDEN, reset_after=False),
-  'lstm': cells.LSTM(HIDDEN),
-  'tanh': cells.Elman(HIDDEN),
-  'relu': cells.Elman(HIDDEN, activation='relu'),
+  'gru': gru.GRU(HIDDEN),
+  'gru_before': gru.GRU(HIDDEN, reset_after=False),
+  'lstm': lstm.LSTM(HIDDEN),
+  'tanh': elman.Elman(HIDDEN),
+  'relu': elman.Elman(HIDDEN, activation='relu'),
 }
 
 

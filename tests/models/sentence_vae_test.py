@@ -9,14 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnvae_jax.data import vocab
-from rnnvae_jax.models import cells, language_model, recurrent, sentence_vae
+from rnnvae_jax.models import language_model, recurrent, sentence_vae
+from rnnvae_jax.models.cells import elman, gru, lstm
 from rnnvae_jax.ops import noise
 
 EPS = np.finfo(np.float32).eps
 HIDDEN, ROWS, EMBEDDING, TIME, ENCODER_HIDDEN = 4, 5, 6, 7, 8
 LATENT, VOCAB = 9, 13
 LENGTHS = np.array([7, 3, 0, 5, 2])
-CELLS = {'gru': cells.GRU, 'lstm': cells.LSTM, 'elman': cells.Elman}
+CELLS = {'gru': gru.GRU, 'lstm': lstm.LSTM, 'elman': elman.Elman}
 
 
 def stack(cell, features, num_layers, bidirectional=False):

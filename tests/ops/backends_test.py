@@ -2,12 +2,14 @@
 
 from absl.testing import absltest, parameterized
 
+from rnnvae_jax.models.cells import gru, lstm
 from rnnvae_jax.ops import backends, rules
 
-PLAIN = rules.Cell('lstm')
-PEEPHOLES = rules.Cell('lstm', peepholes=True)
-CLIPPED = rules.Cell('lstm', cell_clip=1.0)
-GRU = rules.Cell('gru')
+PLAIN = lstm.LSTM(4).spec
+PEEPHOLES = lstm.LSTM(4, peepholes=True).spec
+CLIPPED = lstm.LSTM(4, cell_clip=1.0).spec
+GRU = gru.GRU(4).spec
+RULELESS = rules.Spec('minimal')
 
 
 class ChooseTest(parameterized.TestCase):
@@ -25,6 +27,9 @@ class ChooseTest(parameterized.TestCase):
     ('fused', PEEPHOLES, 'tf32', 'cpu', 'fused'),
     ('pallas', GRU, 'bfloat16', 'gpu', 'pallas'),
     ('cudnn', PLAIN, 'tf32', 'gpu', 'cudnn'),
+    ('auto', RULELESS, 'float32', 'cpu', 'scan'),
+    ('auto', RULELESS, 'bfloat16', 'gpu', 'scan'),
+    ('scan', RULELESS, 'float32', 'tpu', 'scan'),
   )
   def test_takes_what_fits(self, backend, cell, precision, platform, want):
     got = backends.choose(backend, cell, precision, platform)
@@ -38,6 +43,9 @@ class ChooseTest(parameterized.TestCase):
     ('cudnn', PEEPHOLES, 'tf32', 'gpu', 'without peepholes'),
     ('cudnn', CLIPPED, 'tf32', 'gpu', 'clipping only'),
     ('cudnn', PLAIN, 'bfloat16', 'gpu', 'it computes in float32 or tf32 only'),
+    ('fused', RULELESS, 'float32', 'cpu', 'minimal has no hand-derived rule'),
+    ('pallas', RULELESS, 'float32', 'gpu', 'minimal has no hand-derived'),
+    ('cudnn', RULELESS, 'float32', 'gpu', 'it runs LSTMs'),
   )
   def test_says_why_one_does_not_fit_and_what_would(
     self, backend, cell, precision, platform, why
@@ -45,14 +53,13 @@ class ChooseTest(parameterized.TestCase):
     with self.assertRaises(ValueError) as raised:
       backends.choose(backend, cell, precision, platform)
     message = str(raised.exception)
-    self.assertStartsWith(
-      message, f'config.model.backend = {backend!r} does not fit: '
-    )
+    self.assertStartsWith(message, f'backend = {backend!r} does not fit: ')
     self.assertIn(why, message)
     _, legal = message.removesuffix('.').split('Legal here: ')
     for other in legal.split(', '):
       backends.choose(other, cell, precision, platform)
-    self.assertContainsSubset(('auto', 'scan', 'fused'), legal.split(', '))
+    always = {'auto', 'scan'} if cell is RULELESS else {'auto', 'scan', 'fused'}
+    self.assertContainsSubset(always, legal.split(', '))
     self.assertNotIn(backend, legal.split(', '))
 
   def test_what_cannot_drop_states_is_not_taken_where_they_are_dropped(self):
@@ -63,8 +70,18 @@ class ChooseTest(parameterized.TestCase):
     self.assertEqual(choose('auto', PLAIN), 'fused')
     self.assertEqual(choose('scan', PLAIN), 'scan')
     for backend, cell in (('cudnn', PLAIN), ('pallas', GRU)):
-      with self.assertRaisesRegex(ValueError, 'no config.dropout.recurrent'):
+      with self.assertRaisesRegex(ValueError, 'not support dropout on states'):
         choose(backend, cell)
+
+  def test_says_what_runs_and_that_a_rule_is_missing(self):
+    self.assertEqual(
+      backends.reason('scan', RULELESS),
+      'cell minimal has no hand-derived rule: nn.scan',
+    )
+    for backend in ('scan', 'fused', 'pallas', 'cudnn'):
+      sentence = backends.reason(backend, PLAIN)
+      self.assertIn('lstm', sentence)
+      self.assertNotIn('no hand-derived rule', sentence)
 
   def test_offers_the_nearest_name(self):
     with self.assertRaisesRegex(ValueError, "Did you mean 'fused'") as raised:

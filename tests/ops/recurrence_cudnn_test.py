@@ -8,7 +8,8 @@ from jax.experimental import rnn
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax.ops import recurrence, recurrence_cudnn, rules
+from rnnvae_jax.models.cells import lstm
+from rnnvae_jax.ops import recurrence, recurrence_cudnn
 
 EPS = np.finfo(np.float32).eps
 TIME, ROWS, FEATURES, HIDDEN = 7, 5, 3, 4
@@ -56,7 +57,7 @@ class CudnnTest(parameterized.TestCase):
     arguments, weigh = case()
     # Padding must not reach anything.
     arguments[1][~MASK] = 1e6
-    cell, options = rules.Cell('lstm'), recurrence.Options(reverse)
+    cell, options = lstm.LSTM(HIDDEN).spec, recurrence.Options(reverse)
     fused = lambda weights, x, state: recurrence.run(
       cell, weights, x, MASK, state, options
     )

@@ -1,5 +1,7 @@
 """The kernels, interpreted, against the loops they replace."""
 
+import functools
+
 from absl.testing import absltest, parameterized
 import jax
 from jax import export
@@ -7,42 +9,41 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnvae_jax.ops import recurrence, recurrence_pallas, rules
+from rnnvae_jax.models.cells import elman, gru, lstm, mlstm
+from rnnvae_jax.ops import recurrence, recurrence_pallas
 
 # Two programs with idle rows, two tiles with idle columns.
 TIME, ROWS, FEATURES, HIDDEN = 4, 18, 3, 70
 LENGTHS = np.resize([4, 0, 1, 3, 2], ROWS)
 
 CELLS = {
-  'tanh': rules.Cell('elman'),
-  'relu': rules.Cell('elman', activation='relu'),
-  'gru': rules.Cell('gru'),
-  'gru_before': rules.Cell('gru', reset_after=False),
-  'lstm': rules.Cell('lstm'),
-  'lstm_peepholes': rules.Cell('lstm', peepholes=True, cell_clip=0.5),
-  'mlstm': rules.Cell('mlstm'),
+  'tanh': elman.Elman,
+  'relu': functools.partial(elman.Elman, activation='relu'),
+  'gru': gru.GRU,
+  'gru_before': functools.partial(gru.GRU, reset_after=False),
+  'lstm': lstm.LSTM,
+  'lstm_peepholes': functools.partial(lstm.LSTM, peepholes=True, cell_clip=0.5),
+  'mlstm': mlstm.MultiplicativeLSTM,
 }
-GATES = {'elman': 1, 'gru': 3, 'lstm': 4, 'mlstm': 5}
 CUSTOM_CALL = '__gpu$xla.gpu.triton'
 
 
-def case(cell, hidden=HIDDEN):
+def case(cell):
   """weights, x, state and what weighs the results, all of size 1 or less."""
-  columns = GATES[cell.kind] * hidden
+  hidden = cell.features
+  columns = cell.num_gates * hidden
   shapes = {
     'kernel': (FEATURES, columns),
     'recurrent_kernel': (hidden, columns),
     'bias': (columns,),
   }
-  if cell.kind == 'gru' and cell.reset_after:
-    shapes['recurrent_bias'] = (hidden,)
-  if cell.peepholes:
-    shapes['peepholes'] = (3, hidden)
+  lengths = {'recurrent_bias': (hidden,), 'peepholes': (3, hidden)}
+  shapes |= {name: lengths[name] for name in cell.spec.rule.vectors}
   rng = np.random.default_rng(0)
   draw = lambda *shape: np.float32(rng.uniform(-1, 1, size=shape))
   weights = {name: draw(*shape) for name, shape in shapes.items()}
   weights['recurrent_kernel'] *= hidden**-0.5
-  states = 2 if 'lstm' in cell.kind else 1
+  states = cell.num_states
   state = tuple(draw(ROWS, hidden) for _ in range(states))
   after = tuple(draw(ROWS, hidden) for _ in range(states))
   x, outputs = draw(TIME, ROWS, FEATURES), draw(TIME, ROWS, hidden)
@@ -54,7 +55,7 @@ def gradients(cell, options, weigh):
   mask = np.arange(TIME)[:, None] < LENGTHS
 
   def value(weights, x, state):
-    after, outputs = recurrence.run(cell, weights, x, mask, state, options)
+    after, outputs = recurrence.run(cell.spec, weights, x, mask, state, options)
     results = after, outputs * mask[:, :, None]
     terms = jax.tree.map(lambda w, r: jnp.sum(w * r), weigh, results)
     return sum(jax.tree.leaves(terms)), results
@@ -104,7 +105,7 @@ class KernelsTest(parameterized.TestCase):
   def test_values_and_gradients_are_those_of_the_loops(
     self, kind, reverse, precision
   ):
-    cell = CELLS[kind]
+    cell = CELLS[kind](HIDDEN)
     arguments, weigh = case(cell)
     options = recurrence.Options(reverse, precision, block=0)
     kernels = options._replace(kernels=True, interpret=True)
@@ -121,7 +122,7 @@ class KernelsTest(parameterized.TestCase):
     jax.tree.map(check, got, want)
 
   def test_a_population_is_its_members(self):
-    cell = CELLS['tanh']
+    cell = CELLS['tanh'](HIDDEN)
     (weights, x, state), weigh = case(cell)
     options = recurrence.Options(block=0, kernels=True, interpret=True)
     run = gradients(cell, options, weigh)
@@ -143,7 +144,7 @@ class KernelsTest(parameterized.TestCase):
   # Newer versions of JAX announce that they will drop this lowering.
   @pytest.mark.filterwarnings('ignore:The Pallas Triton backend')
   def test_exports_for_cuda_without_a_gpu(self, kind, precision):
-    cell = CELLS[kind]
+    cell = CELLS[kind](HIDDEN)
     arguments, weigh = case(cell)
     options = recurrence.Options(False, precision, block=0, kernels=True)
     device = jax.sharding.AbstractDevice('NVIDIA H200', None, 'gpu')
@@ -165,8 +166,8 @@ class KernelsTest(parameterized.TestCase):
     self, hidden, precision
   ):
     # Which a loop of one turn would become when simplified.
-    cell = CELLS['gru_before']
-    arguments, weigh = case(cell, hidden)
+    cell = CELLS['gru_before'](hidden)
+    arguments, weigh = case(cell)
     options = recurrence.Options(
       precision=precision, block=0, kernels=True, interpret=True
     )

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax.models import cells, recurrent
+from rnnvae_jax.models import recurrent
+from rnnvae_jax.models.cells import elman, gru, lstm, mlstm
 from rnnvae_jax.ops import recurrence
 
 EPS = np.finfo(np.float32).eps
@@ -16,20 +17,20 @@ HIDDEN, ROWS, FEATURES, TIME, MEMBERS = 4, 5, 6, 7, 3
 CLIP = 0.4
 
 CELLS = {
-  'tanh': functools.partial(cells.Elman, HIDDEN),
-  'relu': functools.partial(cells.Elman, HIDDEN, activation='relu'),
-  'sigmoid': functools.partial(cells.Elman, HIDDEN, activation='sigmoid'),
-  'gru': functools.partial(cells.GRU, HIDDEN),
-  'gru_before': functools.partial(cells.GRU, HIDDEN, reset_after=False),
-  'lstm': functools.partial(cells.LSTM, HIDDEN),
-  'lstm_peepholes': functools.partial(cells.LSTM, HIDDEN, peepholes=True),
-  'lstm_clipped': functools.partial(cells.LSTM, HIDDEN, cell_clip=CLIP),
+  'tanh': functools.partial(elman.Elman, HIDDEN),
+  'relu': functools.partial(elman.Elman, HIDDEN, activation='relu'),
+  'sigmoid': functools.partial(elman.Elman, HIDDEN, activation='sigmoid'),
+  'gru': functools.partial(gru.GRU, HIDDEN),
+  'gru_before': functools.partial(gru.GRU, HIDDEN, reset_after=False),
+  'lstm': functools.partial(lstm.LSTM, HIDDEN),
+  'lstm_peepholes': functools.partial(lstm.LSTM, HIDDEN, peepholes=True),
+  'lstm_clipped': functools.partial(lstm.LSTM, HIDDEN, cell_clip=CLIP),
   'lstm_clipped_peepholes': functools.partial(
-    cells.LSTM, HIDDEN, peepholes=True, cell_clip=CLIP
+    lstm.LSTM, HIDDEN, peepholes=True, cell_clip=CLIP
   ),
-  'mlstm': functools.partial(cells.MultiplicativeLSTM, HIDDEN),
+  'mlstm': functools.partial(mlstm.MultiplicativeLSTM, HIDDEN),
   'mlstm_peepholes': functools.partial(
-    cells.MultiplicativeLSTM, HIDDEN, peepholes=True
+    mlstm.MultiplicativeLSTM, HIDDEN, peepholes=True
   ),
 }
 # Of the rows, one case after the other; TIME is no multiple of the blocks.

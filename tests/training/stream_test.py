@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnvae_jax import config_lib, models
+from rnnvae_jax import config_lib
 from rnnvae_jax.data import batches, corpora, vocab
+from rnnvae_jax.models import build
 from rnnvae_jax.ops import noise
 from rnnvae_jax.training import (
   evaluation,
@@ -316,7 +317,7 @@ class TrainingTest(parameterized.TestCase):
     words = jnp.full((B, T), 5)
     mask = jnp.ones((B, T), bool)
     rates = optimizers.hyperparameters(config).dropout
-    model = models.build(config, V)
+    model = build.language_model(config, V)
     windows = [
       model.apply(
         params,

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from rnnvae_jax.config import schema
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.models import build as model_build
-from rnnvae_jax.models import cells, language_model
+from rnnvae_jax.models import language_model
+from rnnvae_jax.models.cells import base as cells
 from rnnvae_jax.objectives import losses, schedules
 from rnnvae_jax.ops import cross_entropy, noise
 from rnnvae_jax.tasks import _likelihood, _metrics, base
@@ -174,16 +175,12 @@ class LanguageModel(
       rows=config.train.batch_size if config.corpus.stream else 0,
       teacher_interval=objective.teacher_interval,
       through_teacher=not objective.teacher_stop_gradient,
-      initialise=model_build.initialiser(config),
+      initialise=_likelihood.initialiser(config),
     )
 
   def init(self, key: jax.Array) -> Any:
-    return model_build.init(
-      self.model,
-      _likelihood.arrays(_likelihood.tiny_batch()),
-      self._initialise,
-      key,
-    )
+    arrays = _likelihood.arrays(_likelihood.tiny_batch())
+    return _likelihood.init(self.model, arrays, self._initialise, key)
 
   def initial_extras(self) -> dict[str, Any]:
     extras: dict[str, Any] = {}

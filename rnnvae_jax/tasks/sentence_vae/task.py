@@ -11,7 +11,8 @@ import numpy as np
 from rnnvae_jax.config import schema
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.models import build as model_build
-from rnnvae_jax.models import cells, sentence_vae
+from rnnvae_jax.models import sentence_vae
+from rnnvae_jax.models.cells import base as cells
 from rnnvae_jax.objectives import (
   controls,
   free_bits,
@@ -99,7 +100,7 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
   FRAGMENTS = (
     model_build.RecurrentConfig,
     model_build.LatentConfig,
-    *cells.fragments(recurrent=True),
+    *cells.fragments(),
     model_build.DropoutConfig,
     losses.LabelSmoothingConfig,
     *controls.fragments(),
@@ -153,11 +154,11 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
         'config.corpus.stream = True is for language models: a VAE encodes '
         'sentences. Legal: False.'
       )
-    if config.model.cell == 'feed_forward':
-      legal = ', '.join(c for c in cells.names() if c != 'feed_forward')
+    if not cells.is_recurrent(config.model.cell):
+      legal = ', '.join(cells.recurrent_names())
       raise ValueError(
-        "config.model.cell = 'feed_forward' has no state that a latent vector "
-        f'could set. Legal for a VAE: {legal}.'
+        f'config.model.cell = {config.model.cell!r} has no state that a latent '
+        f'vector could set. Legal for a VAE: {legal}.'
       )
     if train.pretrain_steps >= train.num_steps:
       raise ValueError(
@@ -193,12 +194,12 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
         schedules.resolve(objective.kl_schedule),
         config.train.inner_steps,
       ),
-      model_build.initialiser(config),
+      _likelihood.initialiser(config),
     )
 
   def init(self, key: jax.Array) -> Any:
     arrays = _likelihood.arrays(_likelihood.tiny_batch())
-    return model_build.init(self.model, arrays, self._initialise, key)
+    return _likelihood.init(self.model, arrays, self._initialise, key)
 
   def initial_extras(self) -> dict[str, Any]:
     return {

@@ -6,7 +6,8 @@ from absl.testing import absltest, parameterized
 import jax
 import numpy as np
 
-from rnnvae_jax.models import cells, recurrent
+from rnnvae_jax.models import recurrent
+from rnnvae_jax.models.cells import elman, gru, lstm, mlstm
 
 EPS = np.finfo(np.float32).eps
 LAYERS, HIDDEN, ROWS, TIME, FEATURES = 2, 3, 4, 5, 6
@@ -18,7 +19,7 @@ def sigmoid(x):
   return 1 / (1 + np.exp(-x))
 
 
-def elman(activation, p, carry, gates):
+def elman_equations(activation, p, carry, gates):
   return (activation(gates + carry[0] @ p['recurrent_kernel']),)
 
 
@@ -38,7 +39,7 @@ def gru_before(p, carry, gates):
   return ((1 - z) * n + z * h,)
 
 
-def lstm(clip, p, carry, gates):
+def lstm_equations(clip, p, carry, gates):
   (h, c), x = carry, np.split(gates, 4, axis=1)
   u = np.split(h @ p['recurrent_kernel'], 4, axis=1)
   p_i, p_f, p_o = p.get('peepholes', np.zeros(3))
@@ -48,49 +49,49 @@ def lstm(clip, p, carry, gates):
   return o * np.tanh(c), c
 
 
-def mlstm(clip, p, carry, gates):
+def mlstm_equations(clip, p, carry, gates):
   size = carry[0].shape[1]
   kernel = p['recurrent_kernel']
   m = gates[:, :size] * (carry[0] @ kernel[:, :size])
   rest = p | {'recurrent_kernel': kernel[:, size:]}
-  return lstm(clip, rest, (m, carry[1]), gates[:, size:])
+  return lstm_equations(clip, rest, (m, carry[1]), gates[:, size:])
 
 
 # name: (class, options, the equations)
 CELLS = {
-  'elman_tanh': (cells.Elman, {}, functools.partial(elman, np.tanh)),
+  'elman_tanh': (elman.Elman, {}, functools.partial(elman_equations, np.tanh)),
   'elman_relu': (
-    cells.Elman,
+    elman.Elman,
     {'activation': 'relu'},
-    functools.partial(elman, lambda x: np.maximum(x, 0)),
+    functools.partial(elman_equations, lambda x: np.maximum(x, 0)),
   ),
   'elman_sigmoid': (
-    cells.Elman,
+    elman.Elman,
     {'activation': 'sigmoid'},
-    functools.partial(elman, sigmoid),
+    functools.partial(elman_equations, sigmoid),
   ),
-  'gru_after': (cells.GRU, {}, gru_after),
-  'gru_before': (cells.GRU, {'reset_after': False}, gru_before),
-  'lstm': (cells.LSTM, {}, functools.partial(lstm, np.inf)),
+  'gru_after': (gru.GRU, {}, gru_after),
+  'gru_before': (gru.GRU, {'reset_after': False}, gru_before),
+  'lstm': (lstm.LSTM, {}, functools.partial(lstm_equations, np.inf)),
   'lstm_peepholes': (
-    cells.LSTM,
+    lstm.LSTM,
     {'peepholes': True},
-    functools.partial(lstm, np.inf),
+    functools.partial(lstm_equations, np.inf),
   ),
   'lstm_clipped_peepholes': (
-    cells.LSTM,
+    lstm.LSTM,
     {'peepholes': True, 'cell_clip': CLIP},
-    functools.partial(lstm, CLIP),
+    functools.partial(lstm_equations, CLIP),
   ),
   'mlstm': (
-    cells.MultiplicativeLSTM,
+    mlstm.MultiplicativeLSTM,
     {},
-    functools.partial(mlstm, np.inf),
+    functools.partial(mlstm_equations, np.inf),
   ),
   'mlstm_clipped_peepholes': (
-    cells.MultiplicativeLSTM,
+    mlstm.MultiplicativeLSTM,
     {'peepholes': True, 'cell_clip': CLIP},
-    functools.partial(mlstm, CLIP),
+    functools.partial(mlstm_equations, CLIP),
   ),
 }
 
@@ -171,11 +172,11 @@ class CellTest(parameterized.TestCase):
       np.empty((ROWS, 4 * HIDDEN)),
     )
     args = jax.tree.map(np.float64, random_like(shapes))
-    is_cut = lstm(CLIP, *args)[1] != lstm(np.inf, *args)[1]
+    is_cut = lstm_equations(CLIP, *args)[1] != lstm_equations(np.inf, *args)[1]
     self.assertTrue(np.any(is_cut))
     self.assertFalse(np.all(is_cut))
 
-  @parameterized.parameters(cells.Elman, cells.GRU, cells.LSTM)
+  @parameterized.parameters(elman.Elman, gru.GRU, lstm.LSTM)
   def test_recurrent_kernels_begin_orthogonal_gate_by_gate(self, make):
     cell = make(HIDDEN)
     carry = (np.zeros((ROWS, HIDDEN)),) * make.num_states

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax.models import feed_forward
+from rnnvae_jax.models.cells import feed_forward
 
 ROWS, TIME, FEATURES, HIDDEN = 3, 7, 4, 5
 LENGTHS = np.array([7, 2, 0])

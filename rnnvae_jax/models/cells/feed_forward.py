@@ -1,31 +1,46 @@
-"""The stack of a feed-forward language model: a window of words, no state."""
+"""A window of words instead of a state (Bengio et al. 2003)."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rnnvae_jax.models import recurrent
+from rnnvae_jax.config import schema
+from rnnvae_jax.models.cells import base
 from rnnvae_jax.ops import noise, products
 
 
-class FeedForward(nn.Module):
+@schema.fragment(
+  'model.feed_forward', only_if=schema.one_of('model.cell', 'feed_forward')
+)
+class Config:
+  """Keys of the feed-forward model."""
+
+  window: int = schema.field(
+    4, 'Words that an output reads: the n of its n-grams less one.', low=1
+  )
+  direct: bool = schema.field(
+    False, 'The output layer reads the words of the window, too.'
+  )
+
+
+class FeedForward(base.Stack):
   """h = tanh(b + W [x_t, x_t-1, ..., x_t-N+1]) (Bengio et al. 2003, eq. 1).
 
-  In the place of a `recurrent.Recurrent`: its carry is the N - 1 inputs before,
-  zeros where there are none. With `direct` connections the inputs of the window
-  stand behind h in the outputs, so that the output layer reads them as well.
+  Its carry is the last N - 1 inputs, zeros before the first. With `direct`
+  connections the inputs of the window are appended to h in the outputs, so that
+  the output layer reads them as well.
   """
 
-  features: int
-  input_size: int
   window: int = 4  # N, inputs that an output sees: one less than its n-grams.
   direct: bool = False
-  precision: str = 'float32'  # See `products.PRECISIONS`.
-  backend: str = 'feed_forward'
+
+  CONFIG = Config
+  backend = 'feed_forward'
+  backend_reason = 'a window of words has no recurrence'
 
   @property
   def output_size(self) -> int:
-    """Of the outputs' features."""
+    """Features of an output."""
     return self.features + self.direct * self.window * self.input_size
 
   @nn.compact
@@ -33,10 +48,10 @@ class FeedForward(nn.Module):
     self,
     x: jax.Array,
     mask: jax.Array,
-    carry: recurrent.Carry | None = None,
+    carry: base.StackCarry | None = None,
     rates: noise.Rates | None = None,
     keys: jax.Array | None = None,
-  ) -> tuple[recurrent.Carry, jax.Array]:
+  ) -> tuple[base.StackCarry, jax.Array]:
     """Runs the window over the inputs; see `Recurrent.__call__`."""
     del rates, keys  # There is nothing between layers, and no state.
     if carry is None:
@@ -52,6 +67,7 @@ class FeedForward(nn.Module):
       nn.Dense(
         self.features,
         precision=products.lax_precision(self.precision),
+        dot_general=products.dense_product(self.precision),
         name='hidden',
       )(seen)
     )
@@ -63,7 +79,10 @@ class FeedForward(nn.Module):
     return (((after.reshape(rows, -1),),),), outputs
 
   @nn.nowrap
-  def zero_carry(self, batch_size: int, dtype=jnp.float32) -> recurrent.Carry:
-    """The carry of a stack that has read nothing."""
+  def zero_carry(self, batch_size: int, dtype=jnp.float32) -> base.StackCarry:
+    """The carry before the first input."""
     size = (self.window - 1) * self.input_size
     return (((jnp.zeros((batch_size, size), dtype),),),)
+
+
+CELL = FeedForward
