@@ -142,7 +142,7 @@ def _count_characters(vocab: vocab_lib.Vocabulary, split: corpora.Split) -> int:
 
 
 def initialiser(config: Any) -> Callable[[Any, jax.Array], Any] | None:
-  """(params, key) -> params as the config draws them; None where it does not."""
+  """(params, key) -> params as the config draws them; None if it draws none."""
   model = config.model
   if not (model.init_scale or model.embedding_init_scale):
     return None

@@ -133,7 +133,7 @@ def build_corpus(
     fields=config_build.task(config.model.kind).FIELDS,
     labels=labels,
   )
-  for warning in getattr(corpus, 'warnings', tuple)():
+  for warning in corpus.warnings():
     logging.warning('%s', warning)
   wanted = config.evaluate.split
   if wanted not in (*corpus.splits, 'all', 'none'):
