@@ -5,9 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import schema
 from rnnvae_jax.data import vocab
 from rnnvae_jax.models import build
+from rnnvae_jax.models.cells import base
 from rnnvae_jax.ops import noise
 
 ROWS, TIME, V = 3, 6, 11
@@ -15,8 +16,15 @@ LENGTHS = np.array([6, 3, 1])
 
 
 def configure(both):
-  config = config_lib.default()
-  config.model.kind, config.model.cell = 'language_model', 'lstm'
+  config = schema.Schema(
+    [
+      build.RecurrentConfig,
+      build.LanguageModelConfig,
+      build.DropoutConfig,
+      *base.fragments(),
+    ]
+  ).default()
+  config.model.cell = 'lstm'
   config.model.embedding_size, config.model.hidden_size = 5, 4
   config.model.both_directions = both
   return config
