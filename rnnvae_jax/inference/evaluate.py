@@ -149,6 +149,4 @@ def table(
 def _cell(values: dict[str, Any], figure: base.Figure) -> str:
   if figure.name not in values:
     return '-'
-  value = values[figure.name]
-  # A file has no infinity: null stands for it.
-  return 'inf' if value is None else figure.form.format(value)
+  return figure.show(values[figure.name])
