@@ -347,13 +347,14 @@ class FieldsTest(parameterized.TestCase):
       self.assertEmpty(split.fields)
       np.testing.assert_array_equal(split.tokens, ours.splits[name].tokens)
 
-  def test_all_sentences_of_a_paragraph_have_its_label(self):
+  def test_a_labelled_paragraph_is_one_sentence(self):
     folder = self.labelled('b\tIt is. It was.\na\tIt is.\n')
     corpus = corpora.build(
       folder, 'plain', min_count=1, labelled=True, fields=['label']
     )
-    label = corpus.splits['train'].fields['label']
-    np.testing.assert_array_equal(label, [1, 1, 0])
+    split = corpus.splits['train']
+    np.testing.assert_array_equal(split.fields['label'], [1, 0])
+    np.testing.assert_array_equal(split.lengths, [7, 4])
 
   def test_names_may_be_given(self):
     corpus = self.build(self.labelled(), labels=('c', 'b', 'a'))
