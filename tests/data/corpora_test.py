@@ -379,7 +379,11 @@ class FieldsTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, "no 'label'; there are no others"):
       self.build(self.labelled(), labelled=False)
     with self.assertRaisesRegex(ValueError, "no 'label'; there are topic, num"):
-      corpora.build('grammar', fields=['label'])
+      corpora.build('grammar', fields=['label'], label_column='label')
+
+  def test_the_first_label_of_a_corpus_is_its_own(self):
+    corpus = corpora.build('grammar', fields=['label'])
+    self.assertEqual(corpus.labels, ('garden', 'kitchen', 'school', 'sea'))
 
   @parameterized.parameters(
     ({'fields': ['lable']}, "Did you mean 'label'"),
