@@ -35,7 +35,7 @@ class Figure(NamedTuple):
   Attributes:
     name: its key in results.json.
     label: what `evaluate` prints before it; figures -> str where it depends on
-      them.
+      them, '' where they leave it out.
     form: of `str.format`, for its value, or value -> str.
     title: a short name, for the columns of tables; '': not shown there.
   """
