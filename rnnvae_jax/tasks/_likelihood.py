@@ -37,11 +37,23 @@ def _perplexity_label(figures: Mapping[str, Any]) -> str:
   return f'perplexity{ends}{_bound(figures)}'
 
 
+def _by_sentence(label: str, figures: Mapping[str, Any]) -> str:
+  """A label, or none where all of the text is one sentence."""
+  return label if 'perplexity_without_eos' in figures else ''
+
+
 FIGURES = (
-  base.Figure('sentences', 'sentences', '{:,}'),
+  base.Figure(
+    'sentences', functools.partial(_by_sentence, 'sentences'), '{:,}'
+  ),
   base.Figure('tokens', 'tokens', '{:,}'),
   base.Figure('unknown_share', 'unknown tokens', '{:.2%}'),
-  base.Figure('nll_per_sentence', lambda f: f'nll{_bound(f)}', '{:.3f}', 'NLL'),
+  base.Figure(
+    'nll_per_sentence',
+    lambda f: _by_sentence(f'nll{_bound(f)}', f),
+    '{:.3f}',
+    'NLL',
+  ),
   base.Figure('perplexity', _perplexity_label, '{:.2f}', 'perplexity'),
   base.Figure(
     'perplexity_without_eos',

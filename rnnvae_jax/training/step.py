@@ -57,6 +57,7 @@ def make_update(
 
     branches = [functools.partial(padded_to, shape) for shape in buckets]
     value, grads = jax.lax.switch(bucket, branches, params)
+    grads = _frozen(task, grads)  # Their gradients are no part of the norm.
     norm = optax.tree.norm(grads)
     clip, decay = now.optimizer.clip_norm, now.optimizer.weight_decay
     if clip is not None:
@@ -67,7 +68,7 @@ def make_update(
       grads = jax.tree.map(lambda grad: grad * shrink, grads)
     if decay is not None:
       add = lambda grad, p: grad + decay * p
-      grads = jax.tree.map(add, grads, params)
+      grads = _frozen(task, jax.tree.map(add, grads, params))
     return value, grads, norm
 
   def update(corpus, hyperparameters, state, batch):
@@ -159,6 +160,17 @@ def _masked(task, grads, inner: bool, when):
     if (part in task.inner_parts) == inner:
       return grad
     return jnp.where(when, 0.0, grad)
+
+  return jax.tree_util.tree_map_with_path(keep, grads)
+
+
+def _frozen(task, grads):
+  """Gradients without those of the parts that stay as they begin."""
+  if not task.frozen_parts:
+    return grads
+
+  def keep(path, grad):
+    return jnp.zeros_like(grad) if path[1].key in task.frozen_parts else grad
 
   return jax.tree_util.tree_map_with_path(keep, grads)
 
