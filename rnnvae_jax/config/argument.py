@@ -79,7 +79,8 @@ def _parts(tail: str) -> list[str]:
 
 
 def _is_path(pieces: Iterable[str]) -> bool:
-  return os.path.exists(','.join(pieces).strip())
+  path = ','.join(pieces).strip()
+  return os.path.exists(path.removeprefix('corpus=')) or os.path.exists(path)
 
 
 def _typed(name: str, text: str, like: Any) -> Any:
