@@ -116,6 +116,7 @@ def validate(
       'choose one of this task.'
     )
   ours.check(config, given)
+  importlib.import_module(_TRAINING).check(config)
   task(config.model.kind).check(config)
 
 
