@@ -211,7 +211,7 @@ def refusal(configs: Sequence[Any]) -> str:
   legal = keys.varying()
   first = config_build.flatten(configs[0])
   enabled = hyperparameters_lib.switched_on(keys, configs)
-  parts_of = lambda config: jax.tree.structure(
+  parts_of: Callable[[Any], Any] = lambda config: jax.tree.structure(
     hyperparameters_lib.build(keys, config, enabled)
   )
   for number, config in enumerate(configs[1:], 1):

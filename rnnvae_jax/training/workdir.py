@@ -59,7 +59,7 @@ def is_trained(workdir: str) -> bool:
   config_path = path(workdir, CONFIG)
   if not os.path.exists(config_path):
     return False
-  kind = read_json(config_path).get(config_build.KIND)
+  kind = str(read_json(config_path).get(config_build.KIND))
   if kind not in config_build.TASKS:
     return False
   task = config_build.task(kind)
