@@ -1,5 +1,7 @@
 """The config keys that all trained tasks share."""
 
+from typing import Any
+
 from rnnvae_jax.config import schema
 from rnnvae_jax.data import batches, corpora, feed
 from rnnvae_jax.tasks import base
@@ -130,3 +132,20 @@ SETTINGS = (
   (base.Trained, optimizers.OptimizerConfig),
   (base.CarriesState, StreamConfig),
 )
+
+
+def check(config: Any) -> None:
+  """Checks keys of several components of training against each other.
+
+  Raises:
+    ValueError: training would stop before what another key asks for.
+  """
+  if 'train' not in config:
+    return
+  waits, patience = config.optimizer.average_patience, config.train.patience
+  if waits and 0 < patience <= waits + 1:
+    raise ValueError(
+      f'config.optimizer.average_patience={waits}: training stops first, at '
+      f'config.train.patience={patience}. Legal with it: 0, or more than '
+      f'{waits + 1}.'
+    )
