@@ -74,6 +74,7 @@ def get_config(tail: str = ''):
     config.train.num_steps = 800
     config.train.eval_every = 100
     config.evaluate.iw_samples = 5
+    config.generate.temperature = 0.7  # At 1 so short a training babbles.
 
   argument.apply(config, arg)
   return config

@@ -59,6 +59,8 @@ class Spy:
     self.unread.discard(f'{self._path}{name}')
     return value
 
+  __getitem__ = __getattr__
+
 
 @functools.cache
 def run_tiny(name, row=''):

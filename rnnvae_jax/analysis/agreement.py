@@ -64,7 +64,7 @@ def items(
   rng = np.random.default_rng(seed)
   made = []
   for between in range(most + 1):
-    of_between: list[Item] = []
+    candidates: list[Item] = []
     for chosen in itertools.permutations(nouns, between + 1):
       for numbers, link, verb in itertools.product(
         itertools.product((0, 1), repeat=between + 1),
@@ -74,7 +74,7 @@ def items(
         words = ['the', chosen[0][numbers[0]]]
         for noun, number in zip(chosen[1:], numbers[1:], strict=True):
           words += [link, 'the', noun[number]]
-        of_between.append(
+        candidates.append(
           Item(
             tuple(words),
             verb[numbers[0]],
@@ -83,8 +83,8 @@ def items(
             between,
           )
         )
-    keep = rng.permutation(len(of_between))[:limit]
-    made += [of_between[i] for i in sorted(keep)]
+    keep = rng.permutation(len(candidates))[:limit]
+    made += [candidates[i] for i in sorted(keep)]
   return made
 
 

@@ -47,9 +47,11 @@ def norms(step: Step, carry: base.Carry, inputs: jax.Array) -> jax.Array:
     return product, jnp.linalg.norm(product)
 
   identity = jnp.eye(len(flat))
-  _, of_products = jax.lax.scan(backward, identity, jacobians, reverse=True)
-  of_identity = jnp.linalg.norm(identity)
-  return jnp.concatenate([of_identity[None], of_products[::-1]]) / of_identity
+  _, product_norms = jax.lax.scan(backward, identity, jacobians, reverse=True)
+  identity_norm = jnp.linalg.norm(identity)
+  return (
+    jnp.concatenate([identity_norm[None], product_norms[::-1]]) / identity_norm
+  )
 
 
 def elman_step(
@@ -101,14 +103,14 @@ def matrix_gradient_norms(
 
     return jnp.sum(jax.lax.scan(step, carry, (inputs, times))[0])
 
-  of_length = lambda length: jnp.linalg.norm(jax.grad(last)(kernel, length))
-  return jax.lax.map(of_length, times + 1)
+  gradient_norm = lambda length: jnp.linalg.norm(jax.grad(last)(kernel, length))
+  return jax.lax.map(gradient_norm, times + 1)
 
 
-def slope(of_steps: np.ndarray) -> float:
+def slope(norms_by_step: np.ndarray) -> float:
   """Of the logarithm of norms by their step, by least squares."""
-  steps = np.arange(len(of_steps))
-  return float(np.polyfit(steps, np.log(of_steps), 1)[0])
+  steps = np.arange(len(norms_by_step))
+  return float(np.polyfit(steps, np.log(norms_by_step), 1)[0])
 
 
 def cliff_error(weights: tuple[jax.Array, jax.Array]) -> jax.Array:

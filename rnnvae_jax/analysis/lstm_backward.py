@@ -46,10 +46,10 @@ def automatic(
     outputs: Any = stack.apply(params, x, jnp.ones(x.shape[:2], bool))[1]
     return jnp.sum(outputs[0] * jnp.float32(d_outputs))
 
-  of_params, of_x = grads(
+  param_grads, input_grads = grads(
     jax.tree.map(jnp.float32, params), jnp.float32(x)[None]
   )
-  return of_params['params']['layer_0'], of_x[0]
+  return param_grads['params']['layer_0'], input_grads[0]
 
 
 def by_hand(
@@ -101,7 +101,7 @@ def by_hand(
     dz[t] = dc[t] * i[t] * (1 - z[t] ** 2)
   now = slice(1, steps + 1)
   gates = np.concatenate([di[now], df[now], dz[now], do[now]], axis=1)
-  of_params = {
+  param_grads = {
     'kernel': x.T @ gates,
     'bias': gates.sum(axis=0),
     'cell': {
@@ -115,7 +115,7 @@ def by_hand(
       ),
     },
   }
-  return of_params, gates @ kernel.T
+  return param_grads, gates @ kernel.T
 
 
 def _sigmoid(x):

@@ -30,6 +30,15 @@ _ICONV = {
   'shift_jis': 'SHIFT_JIS',
   'tis_620': 'TIS-620',
 }
+# Of old computers, and taken for those above.
+_RARE = (
+  'mac_cyrillic',
+  'mac_greek',
+  'mac_iceland',
+  'mac_latin2',
+  'mac_roman',
+  'mac_turkish',
+)
 _SAMPLE = 1 << 15  # Bytes; detection decodes them many times over.
 _ENOUGH = 20  # Letters beyond ASCII; of fewer, anything may be detected.
 
@@ -71,7 +80,9 @@ def detected(data: bytes, at: int) -> str:
   start = data.rfind(b'\n', 0, at) + 1
   sample = data[start : start + _SAMPLE]
   whole = sample[: sample.rfind(b'\n') + 1]  # No character is cut in two.
-  best = charset_normalizer.from_bytes(whole or sample).best()
+  best = charset_normalizer.from_bytes(
+    whole or sample, cp_exclusion=list(_RARE)
+  ).best()
   if best is None or best.encoding not in _ICONV:
     return ''
   letters = [c for c in str(best) if c.isalpha() and not c.isascii()]

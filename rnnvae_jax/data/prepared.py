@@ -26,7 +26,7 @@ _ENVIRONMENT = 'RNNVAE_DATA_DIR'
 class _Builder(tfds.core.GeneratorBasedBuilder):
   """Verified raw files in, records of strings out, in a fixed order."""
 
-  SOURCE: base.FileSource  # Set by `_builder_of`.
+  SOURCE: base.RawSource  # Set by `_builder_of`.
 
   def __init__(self, *, raw_paths: tuple[str, ...] = (), **kwargs):
     self._raw_paths = raw_paths
@@ -73,7 +73,7 @@ class _Builder(tfds.core.GeneratorBasedBuilder):
     yield from enumerate(records)
 
 
-def _builder_of(source: base.FileSource) -> type[_Builder]:
+def _builder_of(source: base.RawSource) -> type[_Builder]:
   """The TFDS builder of a corpus, which prepares in a folder of its name."""
   return types.new_class(
     f'Rnnvae_{source.name}',
@@ -87,7 +87,7 @@ def _builder_of(source: base.FileSource) -> type[_Builder]:
   )
 
 
-def _raw_folder(source: base.FileSource, data_dir: str | None) -> str | None:
+def _raw_folder(source: base.RawSource, data_dir: str | None) -> str | None:
   """Where the raw files of a corpus would lie on this machine.
 
   Raises:
@@ -110,7 +110,7 @@ def _raw_folder(source: base.FileSource, data_dir: str | None) -> str | None:
   return os.environ.get(_ENVIRONMENT) or None
 
 
-def _verified(source: base.FileSource, folder: str | None) -> tuple[str, ...]:
+def _verified(source: base.RawSource, folder: str | None) -> tuple[str, ...]:
   """Paths of the raw files of a corpus, empty if not all of them are there.
 
   Raises:
@@ -137,7 +137,7 @@ def _verified(source: base.FileSource, folder: str | None) -> tuple[str, ...]:
   return tuple(paths)
 
 
-def _wanted(source: base.FileSource, folder: str | None) -> str:
+def _wanted(source: base.RawSource, folder: str | None) -> str:
   """Says which files go where, for a message."""
   places = ', '.join(raw.places[0] for raw in source.raw)
   return (
@@ -196,7 +196,7 @@ def _prepare(
     ) from error
 
 
-def load(source: base.FileSource, data_dir: str | None = None) -> base.Records:
+def load(source: base.RawSource, data_dir: str | None = None) -> base.Records:
   """The records of each split of a corpus, prepared on the first call.
 
   Raw files below `data_dir` (or $RNNVAE_DATA_DIR) come before a download. They

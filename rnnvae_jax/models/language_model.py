@@ -14,17 +14,19 @@ from rnnvae_jax.ops import cross_entropy, noise, products
 
 
 class Reading(NamedTuple):
-  """What a language model says of a batch.
+  """The results of a language model on a batch.
 
   Attributes:
-    total: float[], its nats and what else is minimised with them: to be
-      differentiated.
-    nll: float[B, T], nats per token, 0 where the mask is False; cannot be.
-    carry: after each row's last token.
+    total: float[], the sum of the nats and of the penalties that the options
+      add to them. This is what gradients are computed of.
+    nll: float[B, T], nats per token, 0 where the mask is False; it has no
+      gradient.
+    carry: the carry after each row's last token.
+    outputs: float[B, T, H], of the last recurrent layer; undefined where the
+      mask is False.
+    dropped: `outputs` after dropout.
     backward_nll: float[B, T], nats of the words in reverse order, each given
-      those after it; None of a model that reads forward only.
-    outputs: float[B, T, H] of the last recurrent layer, and the same with
-      dropout; both mean nothing where the mask is False.
+      those after it; None if the model reads forward only.
   """
 
   total: jax.Array
@@ -40,15 +42,15 @@ class LanguageModel(nn.Module):
 
   z sets every layer's first state (through tanh, the range of the states) and,
   with `latent_every_step`, is appended to every input; with `latent_to_output`
-  to what the output layer reads, too, so that no word is more than one layer
-  away from it (Skip-VAE, Dieng et al., arXiv:1807.04863). `inputless` decoders
-  read zeros instead of the previous token, so that z carries all the
-  information there is (Bowman et al., arXiv:1511.06349, section 4.2).
+  to the input of the output layer, so that no word is more than one layer away
+  from z (Skip-VAE, Dieng et al., arXiv:1807.04863). `inputless` decoders read
+  zeros instead of the previous token, so that z carries all information about
+  the sentence (Bowman et al., arXiv:1511.06349, section 4.2).
 
   With a `backward_stack` two models share embeddings and output layer: one
   reads each sentence forward, the other in reverse (a bidirectional language
-  model, Peters et al., arXiv:1802.05365, section 3.1). Their nats are summed in
-  what is minimised; the likelihood is the forward model's.
+  model, Peters et al., arXiv:1802.05365, section 3.1). The total is the sum of
+  both models' nats; the likelihood is the forward model's.
   """
 
   vocab_size: int
@@ -78,7 +80,7 @@ class LanguageModel(nn.Module):
       dot_general=products.dense_product(self.precision),
     )
     if self.tied_embeddings and self.embedding_size != output_size:
-      # A tied output layer reads vectors of the embeddings' size.
+      # A tied output layer reads vectors of the embedding size.
       self.projection = dense(self.embedding_size, use_bias=False)
     if not self.tied_embeddings:
       self.output_kernel = self.param(
@@ -119,16 +121,15 @@ class LanguageModel(nn.Module):
       mask: bool[B, T], True on real targets.
       latents: float[B, Z], for a conditional model.
       rates: drop probabilities.
-      keys: key[B]; without them nothing is dropped, as in evaluation.
+      keys: key[B]; None for no dropout, as in evaluation.
       token_counts: see `batches.Bucket`.
-      smoothing: float[], of labels; see `ops.cross_entropy`.
-      carry: before the first token; None: that of `start`.
-      teacher: of the augmented loss; see `ops.cross_entropy`.
-      through_teacher: whether gradients flow to its table.
+      smoothing: float[], label smoothing; see `ops.cross_entropy`.
+      carry: the carry before the first token; None: that of `start`.
+      teacher: the teacher of the augmented loss; see `ops.cross_entropy`.
+      through_teacher: whether gradients flow to the teacher's table.
 
     Returns:
-      The nats; labels are smoothed, and the teacher is heard, in their total
-      alone.
+      The nats. Label smoothing and the augmented loss change `total` alone.
     """
     if carry is None:
       carry = self.start(inputs.shape[0], latents)
@@ -139,7 +140,7 @@ class LanguageModel(nn.Module):
       return reading
     lengths = jnp.sum(mask, axis=1, keepdims=True)
     time = jnp.arange(mask.shape[1])[None, :]
-    # All but eos in reverse; what begins and what ends stays.
+    # The words in reverse; bos stays first and eos last.
     words = jnp.where(time < lengths - 1, lengths - 2 - time, time)
     backwards = jnp.take_along_axis(targets, words, axis=1)
     inputs = jnp.concatenate([inputs[:, :1], backwards[:, :-1]], axis=1)
@@ -196,7 +197,7 @@ class LanguageModel(nn.Module):
   def start(
     self, batch_size: int, latents: jax.Array | None = None
   ) -> recurrent.Carry:
-    """The carry before the first token: of zeros, or set by z float[B, Z]."""
+    """The first carry: zeros, or with latents a function of float[B, Z]."""
     zero = self.stack.zero_carry(batch_size)
     if not self.latent_size:
       return zero
@@ -233,11 +234,11 @@ class LanguageModel(nn.Module):
     return x
 
   def _context(self, latents):
-    """What the stack reads at every step, as a keyword argument."""
+    """The keyword argument with the context that the stack reads, if any."""
     return {'context': latents} if self.latent_every_step else {}
 
   def _project(self, hidden, latents):
-    """What the output layer reads of float[B, T, H]."""
+    """The input of the output layer, from outputs float[B, T, H]."""
     if self.latent_to_output:
       hidden = recurrent.beside(hidden, latents)
     if self.tied_embeddings and self.embedding_size != hidden.shape[-1]:

@@ -28,9 +28,9 @@ def _step(cell, carry, inputs, state_mask):
 class Layer(nn.Module):
   """One direction of one layer, on any of the backends.
 
-  All of them share these parameters. The carry is frozen where the mask is
-  False, so after the loop it is the one after each row's last real token
-  (first, when reversed).
+  All backends share these parameters. The carry is frozen where the mask is
+  False, so the final carry is the one after each row's last real token (the
+  first, when reversed).
   """
 
   cell: base.Cell
@@ -49,8 +49,8 @@ class Layer(nn.Module):
   ):
     """float[B, T, F], bool[B, T], carry -> carry, float[B, T, H].
 
-    `state_mask` float[B, H] multiplies what recurrent products read of states;
-    `context` float[B, C] is read at every step, as if it stood behind x there.
+    `state_mask` float[B, H] multiplies the states that recurrent products read;
+    `context` float[B, C] is read at every step, as if it were appended to x.
     """
     cell = self.cell
     columns = cell.num_gates * cell.features
@@ -61,8 +61,9 @@ class Layer(nn.Module):
     kernel = self.param('kernel', nn.initializers.xavier_uniform(), shape)
     bias = self.param('bias', cell.bias_init, (columns,))
     if context is not None:
-      # Multiplied once a row, not once a token; and where many contexts share
-      # their tokens, as samples of a VAE's latents do, those are once for all.
+      # The context is multiplied once per row instead of once per token. Where
+      # many contexts share their tokens, as a VAE's posterior samples do, the
+      # tokens' products are computed once for all of them.
       kernel, context_kernel = jnp.split(kernel, [x.shape[-1]])
       bias = bias[None] + products.dot(
         context, context_kernel, self.options.precision
@@ -99,10 +100,10 @@ class Layer(nn.Module):
 class Recurrent(nn.Module):
   """`num_layers` recurrent layers, each in one or both directions.
 
-  A bidirectional layer hands the concatenated outputs of its two directions to
-  the next one. Dropout acts between layers, and on what the recurrent products
-  read of the states, with one mask for all steps. The last layer may be of
-  another size, `last_cell`'s.
+  A bidirectional layer passes the concatenated outputs of its two directions to
+  the next layer. Dropout acts between layers, and on the states that recurrent
+  products read, with one mask for all steps. The last layer may be of another
+  size, that of `last_cell`.
   """
 
   cell: base.Cell  # Each layer and direction has its own copy.
@@ -115,7 +116,7 @@ class Recurrent(nn.Module):
 
   @property
   def _cells(self) -> tuple[base.Cell, ...]:
-    """Each layer's."""
+    """The cell of each layer."""
     last = self.cell if self.last_cell is None else self.last_cell
     return (*[self.cell] * (self.num_layers - 1), last)
 
@@ -152,11 +153,11 @@ class Recurrent(nn.Module):
       carry: the state before the first token; zeros when None.
       rates: drop probabilities.
       keys: key[B]; no dropout when None.
-      context: float[B, C], behind x at every step, if there is one.
+      context: float[B, C], appended to x at every step; None for none.
 
     Returns:
       The carry after each row's last real token, and float[B, T, D H] outputs,
-      which mean nothing where the mask is False.
+      which are undefined where the mask is False.
     """
     if carry is None:
       carry = self.zero_carry(x.shape[0], x.dtype)
@@ -194,7 +195,7 @@ class Recurrent(nn.Module):
 
   @nn.nowrap
   def zero_carry(self, batch_size: int, dtype=jnp.float32) -> Carry:
-    """The carry of a stack that has read nothing."""
+    """The carry before the first token."""
 
     def layer_carry(size):
       zeros = jnp.zeros((batch_size, size), dtype)
@@ -205,7 +206,7 @@ class Recurrent(nn.Module):
 
 
 def beside(x: jax.Array, context: jax.Array) -> jax.Array:
-  """float[B, T, F], with float[B, C] after the features of every step."""
+  """Appends float[B, C] to every step of float[B, T, F]."""
   context = jnp.broadcast_to(
     context[:, None], (*x.shape[:2], context.shape[-1])
   )

@@ -16,7 +16,7 @@ _PSEUDO_LENGTH = 10
 
 
 class Components(NamedTuple):
-  """A mixture prior."""
+  """A mixture of diagonal Gaussians."""
 
   log_weights: jax.Array  # float[C], normalised.
   mean: jax.Array  # float[C, Z].
@@ -26,16 +26,17 @@ class Components(NamedTuple):
 class SentenceVAE(nn.Module):
   """q(z | sentence) and p(sentence | z) (Bowman et al., arXiv:1511.06349).
 
-  The encoder reads the words and eos through the decoder's embeddings. Its
-  final states of all layers and directions, the cell states of an LSTM
-  included, go through a last linear layer; `objectives.posteriors` says how its
-  outputs are read as a distribution of z.
+  The encoder reads the words and eos through the decoder's embeddings. A linear
+  layer reads its final states of all layers and directions, an LSTM's cell
+  states included; `objectives.posteriors` turns the outputs of that layer into
+  a distribution of z.
 
-  `prior` is the standard one of the posterior's family; a mixture of learnt
-  Gaussians; or the VampPrior (Tomczak & Welling, arXiv:1705.07120), a mixture
-  of the posteriors (of planar ones the Gaussians before the flow) of learnt
-  pseudo-sentences, which are sequences of vectors in the place of embedded
-  words. Both learn the components' weights; the paper's are equal.
+  `prior` is 'standard', that of the posterior's family; 'mixture', of learnt
+  Gaussians; or 'vamp', the VampPrior (Tomczak & Welling, arXiv:1705.07120): the
+  mixture of the posteriors of learnt pseudo-sentences, which are sequences of
+  vectors in the place of embedded words. With a planar flow these posteriors
+  are the Gaussians before the flow. Both mixtures learn their components'
+  weights; in the paper the weights are equal.
   """
 
   decoder: language_model.LanguageModel
@@ -71,11 +72,11 @@ class SentenceVAE(nn.Module):
       )
 
   def encode(self, tokens: jax.Array, mask: jax.Array) -> jax.Array:
-    """int[B, T], bool[B, T] -> what the posterior is read from, [B, head]."""
+    """int[B, T], bool[B, T] -> outputs of the encoder, float[B, head]."""
     return self._encode(self.decoder.embedding(tokens), mask)
 
   def components(self) -> Components:
-    """Those of a mixture prior."""
+    """The components of the mixture prior."""
     if self.prior == 'vamp':
       mask = jnp.ones(self.pseudo_sentences.shape[:2], bool)
       outputs = self._encode(self.pseudo_sentences, mask)

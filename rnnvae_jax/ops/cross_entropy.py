@@ -135,8 +135,8 @@ def _forward(options, *args):
 
 def _backward(options, grads, cotangents):
   del options
-  total, of_rows = cotangents
-  if not isinstance(of_rows, jax.custom_derivatives.SymbolicZero):
+  total, row_cotangents = cotangents
+  if not isinstance(row_cotangents, jax.custom_derivatives.SymbolicZero):
     raise TypeError(
       'The nats of each row that linear_cross_entropy returns cannot be '
       'differentiated; its weighted sum can.'

@@ -1,8 +1,8 @@
-"""What the members of a `vmap` must agree on: counts that steer a program.
+"""Loop bounds and branch numbers that all members of a `vmap` share.
 
-A loop bound or a branch number that differs by member makes `vmap` run every
-branch, and copy all that a loop carries at every step. One number that is
-enough for all of them does not.
+With a bound or a branch number that differs between members, `vmap` runs every
+branch, and copies the whole carry of a loop at every step. A single number that
+is sufficient for all members avoids both.
 """
 
 import jax
@@ -11,17 +11,17 @@ import jax.numpy as jnp
 
 @jax.custom_batching.custom_vmap
 def largest(count: jax.Array) -> jax.Array:
-  """`count` int32[] itself; under any number of `vmap`s the largest of all."""
+  """`count` int32[]; under any number of `vmap`s the largest of all members."""
   return count
 
 
 @largest.def_vmap
-def _largest_of_all(axis_size, in_batched, counts):
+def _largest_over_members(axis_size, in_batched, counts):
   del axis_size, in_batched
-  # Again, for a `vmap` around this one.
+  # Itself mapped by a `vmap` around this one.
   return largest(jnp.max(counts)), False
 
 
 def all_true(condition: jax.Array) -> jax.Array:
-  """`condition` bool[] itself; under any number of `vmap`s whether all are."""
+  """`condition` bool[]; under any number of `vmap`s, whether all are True."""
   return largest((~condition).astype(jnp.int32)) == 0

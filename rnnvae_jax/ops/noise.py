@@ -128,11 +128,11 @@ def drop_word_types(
   """
   if rate is None:
     return x
-  of_token = lambda key, token: jax.random.bernoulli(
+  keep_token = lambda key, token: jax.random.bernoulli(
     jax.random.fold_in(key, token), 1.0 - rate
   )
-  of_row = jax.vmap(of_token, (None, 0))
-  keep = jax.vmap(of_row)(site_keys(keys, 'word_type'), tokens)
+  keep_row = jax.vmap(keep_token, (None, 0))
+  keep = jax.vmap(keep_row)(site_keys(keys, 'word_type'), tokens)
   return jnp.where(keep[:, :, None], x / (1.0 - rate), jnp.zeros_like(x))
 
 

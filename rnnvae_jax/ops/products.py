@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-# Of a product's operands; sums, and everything that is no product, are float32.
+# The precision of a product's operands. Sums, and all operations that are not
+# products, are float32.
 PRECISIONS = ('float32', 'tf32', 'bfloat16')
 
 
@@ -37,9 +38,9 @@ def dot(a: jax.Array, b: jax.Array, precision: str = 'float32') -> jax.Array:
   Args:
     a: the left operand.
     b: the right operand.
-    precision: one of `PRECISIONS`. tf32 is what an NVIDIA GPU's matrix units
-      make of float32 operands; elsewhere it is the platform's default for
-      float32, on a CPU float32 itself. bfloat16 rounds the operands.
+    precision: one of `PRECISIONS`. With tf32 an NVIDIA GPU's matrix units round
+      float32 operands; elsewhere it is the platform's default for float32, on a
+      CPU float32 itself. bfloat16 rounds the operands on every platform.
   """
   return contract(a, b, a.ndim - 1, 0, precision)
 
@@ -80,9 +81,9 @@ def dense_product(precision: str) -> Callable[..., jax.Array] | None:
     precision: one of `PRECISIONS`.
 
   Returns:
-    None where `lax_precision` alone makes them so: bfloat16 is no precision of
-    float32 operands but another type of theirs. Its gradients' products round
-    their operands as well, and their sums are float32.
+    A function for bfloat16, which is another type of the operands: products of
+    the gradient round their operands as well, and all sums are float32. None
+    for the others, which `lax_precision` alone describes.
   """
   return _rounded_product if precision == 'bfloat16' else None
 
@@ -91,7 +92,7 @@ def _rounded_product(
   x: jax.Array, kernel: jax.Array, dimensions: Any, **options: Any
 ) -> jax.Array:
   """`lax.dot_general` of float[..., K] and float[K, N] in bfloat16."""
-  del options  # `nn.Dense` passes its precision, which is of float32 operands.
+  del options  # `nn.Dense` passes the precision of float32 operands.
   if dimensions != (((x.ndim - 1,), (0,)), ((), ())):
     raise ValueError(
       f'dimensions = {dimensions} is not the product of a dense layer.'
@@ -120,8 +121,8 @@ _linear.defvjp(_linear_forward, _linear_backward)
 def transposed(x: jax.Array) -> jax.Array:
   """x.T of float[M, N], written out.
 
-  The compiler folds a mere `x.T` into a product that reads it, which may have
-  no fast path then; this way around, through three axes, it is not.
+  The compiler folds a mere `x.T` into the product that reads it, which may then
+  have no fast path. It does not fold this transposition over three axes.
   """
   rows, columns = x.shape
   parts = math.gcd(columns, 8)
@@ -130,11 +131,11 @@ def transposed(x: jax.Array) -> jax.Array:
 
 
 def rounded(x: jax.Array, precision: str) -> jax.Array:
-  """An operand as the products read it; doing it once saves doing it often."""
+  """An operand as the products read it; rounding twice changes nothing."""
   return x.astype(jnp.bfloat16) if precision == 'bfloat16' else x
 
 
 def lax_precision(precision: str) -> jax.lax.Precision:
-  """What JAX calls it: float32 is float32 on every platform."""
+  """The precision for JAX: float32 is float32 on every platform."""
   exact = precision == 'float32'
   return jax.lax.Precision.HIGHEST if exact else jax.lax.Precision.DEFAULT

@@ -1,6 +1,6 @@
 """A recurrent layer, input product included, as one differentiable function.
 
-The steps of `ops.rules`, arranged for speed:
+It runs the steps of a cell's `rules.Rule`, arranged for speed:
 
 - Time is cut into blocks. A block's input products are one matrix product; its
   steps hold one recurrent product and one pointwise part each.
@@ -24,11 +24,13 @@ from rnnvae_jax.ops import members, products, rules
 
 
 class Options(NamedTuple):
-  """How a layer runs; none changes what it computes, rounding apart."""
+  """How a layer runs; no option changes the result, except for rounding."""
 
   reverse: bool = False  # From the last token to the first.
   precision: str = 'float32'  # See `products.PRECISIONS`.
-  block: int = 4  # Time steps a block; 0: all, loops of a known length.
+  block: int = (
+    4  # Time steps a block, at most; 0: all, in loops of known length.
+  )
   kernels: bool = False  # The loops as Pallas kernels for an NVIDIA GPU.
   interpret: bool = False  # Kernels interpreted, on any platform, for tests.
 
@@ -51,9 +53,9 @@ def run(
     x: float[T, B, F].
     mask: bool[T, B], True on real tokens, which come first in a row.
     state: float[B, H] each, before the first token.
-    options: how.
-    state_mask: float[B, H], times which the recurrent products read states, a
-      constant.
+    options: how to run.
+    state_mask: float[B, H], multiplies the states that recurrent products read;
+      a constant, without a gradient.
 
   Raises:
     ValueError: the cell has no rule, or a `state_mask` with
@@ -61,7 +63,7 @@ def run(
 
   Returns:
     The state after each row's last token (first, when reversed), and the
-    outputs float[T, B, H], which mean nothing where the mask is False.
+    outputs float[T, B, H], which are undefined where the mask is False.
   """
   if options.kernels and state_mask is not None:
     raise ValueError(

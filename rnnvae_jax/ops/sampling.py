@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 _BLOCK = 128  # Entries whose cumulative sum is taken at once.
-_FEWEST_ROWS = 16  # Fewer cost a step as much.
+_FEWEST_ROWS = 16  # A step of fewer rows takes as long.
 
 
 class Settings(NamedTuple):
@@ -38,7 +38,8 @@ def filter_logits(
   logits = jnp.where(forbidden[None, :], -jnp.inf, logits)
   temperature = jnp.where(settings.temperature > 0, settings.temperature, 1.0)
   logits = logits / temperature
-  # Sorting the vocabulary costs more than the model's step: only on demand.
+  # Sorting the vocabulary costs more than the model's step, so it is done only
+  # where top-k or top-p is asked for.
   return jax.lax.cond(
     (settings.top_k > 0) | (settings.top_p < 1.0),
     lambda: _truncate(logits, settings),
@@ -55,7 +56,7 @@ def _truncate(logits, settings):
   ranked = jnp.where(keep, ranked, -jnp.inf)
   probabilities = jax.nn.softmax(ranked, axis=-1)
   before = jnp.cumsum(probabilities, axis=-1) - probabilities
-  # At p = 1 nothing is cut, whatever the cumulative sum rounds to.
+  # At p = 1 nothing is cut off, however the cumulative sum is rounded.
   keep = (before < settings.top_p) | (settings.top_p >= 1.0) | (rank == 0)
   ranked = jnp.where(keep, ranked, -jnp.inf)
   back = jnp.argsort(order, axis=-1)
@@ -90,16 +91,16 @@ def draw(keys: jax.Array, logits: jax.Array) -> jax.Array:
   uniform = jax.vmap(jax.random.uniform)(keys)
 
   def first_above(cumulative, threshold):
-    """The first entry above; it has added something, so its weight is > 0."""
+    """The first entry above the threshold; its weight is above 0."""
     below_all = cumulative[:, -1] * (1.0 - 2.0**-23)
     threshold = jnp.clip(threshold, 0.0, below_all)
     return jnp.argmax(cumulative > threshold[:, None], axis=-1)
 
-  of_blocks = jnp.cumsum(jnp.sum(weights, axis=-1), axis=-1)
-  threshold = uniform * of_blocks[:, -1]
-  block = first_above(of_blocks, threshold)
+  block_sums = jnp.cumsum(jnp.sum(weights, axis=-1), axis=-1)
+  threshold = uniform * block_sums[:, -1]
+  block = first_above(block_sums, threshold)
   every = jnp.arange(rows)
-  before = jnp.where(block > 0, of_blocks[every, block - 1], 0.0)
+  before = jnp.where(block > 0, block_sums[every, block - 1], 0.0)
   within = jnp.cumsum(weights[every, block], axis=-1)
   place = first_above(within, threshold - before)
   return (block * _BLOCK + place).astype(jnp.int32)
@@ -118,13 +119,13 @@ def decode(
 ) -> tuple[jax.Array, jax.Array]:
   """Draws sentences token by token until all have ended.
 
-  Whenever half of the rows have ended, the others go on alone: the loop is a
-  cascade of loops, each over half the rows of the one before.
+  Whenever half of the rows have ended, the others continue without them: the
+  loop is a cascade of loops, each over half the rows of the previous one.
 
   Args:
     step: (carry, tokens int32[B]) -> (carry, logits float[B, V]), for any B.
     carry: the model's state before bos, and what else a row has, such as its
-      latents: a tree of arrays with rows first.
+      latents: a tree of arrays whose first axis is rows.
     keys: key[B]; step t of row b draws with fold_in(keys[b], t), so a row's
       sentence does not depend on the other rows.
     settings: how a token is chosen.
@@ -170,10 +171,10 @@ def decode(
     loop = jax.lax.while_loop(go_on, one, loop)
     if not fewer:
       return loop[6], loop[7]
-    time, *of_rows, tokens, lengths = loop
-    going_on = jnp.argsort(of_rows[-1], stable=True)[:fewer]
-    of_rows = jax.tree.map(lambda x, rows=going_on: x[rows], of_rows)
-    loop = time, *of_rows, tokens, lengths
+    time, *row_arrays, tokens, lengths = loop
+    going_on = jnp.argsort(row_arrays[-1], stable=True)[:fewer]
+    row_arrays = jax.tree.map(lambda x, rows=going_on: x[rows], row_arrays)
+    loop = time, *row_arrays, tokens, lengths
     rows = fewer
 
 
@@ -189,7 +190,7 @@ def beam_search(
   bos: int,
   eos: int,
 ) -> tuple[jax.Array, jax.Array]:
-  """The likeliest sentence of each row, among those that beams come across.
+  """The most likely sentence of each row among those that the beams visit.
 
   A sentence's score is its log-probability over ((5 + length) / 6)**penalty (Wu
   et al., arXiv:1609.08144); penalty 0 is the log-probability. The loop ends as
@@ -197,7 +198,8 @@ def beam_search(
 
   Args:
     step: (carry, tokens int32[N]) -> (carry, logits float[N, V]), for any N.
-    carry: the state before bos, and what else a row has: arrays, rows first.
+    carry: the state before bos, and what else a row has: arrays whose first
+      axis is rows.
     rows: B.
     beam_size: K, static.
     length_penalty: float[], at least 0.
@@ -208,7 +210,7 @@ def beam_search(
 
   Returns:
     int32[B, max_length] tokens, and int32[B] lengths with eos. Where no
-    sentence has ended in time, the likeliest beginning of one, without eos.
+    sentence has ended in time, the most likely beginning of one, without eos.
   """
   every = jnp.arange(rows)[:, None]
   flat = lambda x: x.reshape(rows * beam_size, *x.shape[2:])
@@ -230,7 +232,7 @@ def beam_search(
     logits = jnp.where(forbidden[None, :], -jnp.inf, logits)
     scores = alive[:, :, None] + beams(jax.nn.log_softmax(logits, axis=-1))
     size = scores.shape[-1]
-    # Of 2 K at most K end, for each beam has one eos.
+    # At most K of 2 K candidates end, since each beam has one eos.
     count = min(2 * beam_size, beam_size * size)
     best, place = jax.lax.top_k(scores.reshape(rows, -1), count)
     beam, token = place // size, (place % size).astype(jnp.int32)
@@ -245,7 +247,7 @@ def beam_search(
     done_tokens = pick(done_tokens, extended)
     lengths = jnp.full(ends.shape, time + 1, jnp.int32)
     done_lengths = pick(done_lengths, lengths)
-    # And the others go on.
+    # The other candidates stay alive.
     alive, kept = jax.lax.top_k(jnp.where(ends, -jnp.inf, best), beam_size)
     beam = beam[every, kept]
     carry = jax.tree.map(lambda x: flat(beams(x)[every, beam]), carry)

@@ -1,9 +1,11 @@
 """RESULTS.md: the tables' figures, published and measured, as Markdown."""
 
 from collections.abc import Mapping, Sequence
+import functools
 import os
 from typing import Any
 
+from rnnvae_jax.config import build as config_build
 from rnnvae_jax.results import plots, tables
 from rnnvae_jax.training import workdir as workdir_lib
 from rnnvae_jax.training import writers
@@ -20,21 +22,8 @@ marks a negative ELBO that stands in for the negative log-likelihood,
 section lists the conditions of each measured row.
 """
 
-_TITLES = {
-  'nll_per_sentence': 'NLL',
-  'perplexity': 'perplexity',
-  'elbo': '-ELBO',
-  'reconstruction': 'reconstruction',
-  'kl': 'KL',
-  'nll_per_token': 'NLL a token',
-  'bits_per_token': 'bits a token',
-  'bits_per_character': 'bits a character',
-  'reset_perplexity': 'perplexity, state reset',
-  'iwae_nll': 'IW NLL',
-  'iwae_perplexity': 'IW perplexity',
-  'mutual_information': 'MI',
-  'mutual_information_batch': 'MI in batches',
-  'active_units': 'active units',
+# Figures of text that a run writes, which no task has.
+_JUDGED_TITLES = {
   'reconstruction_bleu': 'reconstruction BLEU',
   'self_bleu': 'self-BLEU',
 }
@@ -42,9 +31,16 @@ _TITLES = {
 _BOUNDED = 'nll_per_sentence', 'perplexity', 'nll_per_token', 'bits_per_token'
 
 
+@functools.cache
 def titles() -> dict[str, str]:
   """The short name of each metric, by its key in results.json."""
-  return _TITLES
+  found = {
+    figure.name: figure.title
+    for kind in config_build.TASKS
+    for figure in config_build.task(kind).FIGURES
+    if figure.title
+  }
+  return found | _JUDGED_TITLES
 
 
 def title(metric: str) -> str:

@@ -36,14 +36,20 @@ class Figure(NamedTuple):
     name: its key in results.json.
     label: what `evaluate` prints before it; figures -> str where it depends on
       them.
-    form: of `str.format`, for its value.
+    form: of `str.format`, for its value, or value -> str.
     title: a short name, for the columns of tables; '': not shown there.
   """
 
   name: str
   label: str | Callable[[Mapping[str, Any]], str]
-  form: str
+  form: str | Callable[[Any], str]
   title: str = ''
+
+  def show(self, value: Any) -> str:
+    """The value as text; a file has no infinity, null stands for it."""
+    if value is None:
+      return 'inf'
+    return self.form(value) if callable(self.form) else self.form.format(value)
 
 
 class Samples(NamedTuple):

@@ -39,9 +39,11 @@ def make_evaluator(
   def evaluate(params, extras, key, report=None) -> Values:
     values: dict[str, Any] = {}
     for number, (rows, bucket) in enumerate(zip(*plan, strict=True)):
-      of_rows = run(params, corpus, jnp.asarray(rows), int(bucket), key, extras)
+      row_values = run(
+        params, corpus, jnp.asarray(rows), int(bucket), key, extras
+      )
       real = rows != batches.BLANK
-      for name, value in jax.device_get(of_rows).items():
+      for name, value in jax.device_get(row_values).items():
         if name not in values:
           values[name] = np.empty((len(split), *value.shape[1:]))
         values[name][rows[real]] = value[real]
@@ -88,9 +90,9 @@ def make_stream_evaluator(
     plan = schedule.steps(0, schedule.steps_per_epoch)
     for number, starts in enumerate(plan.rows):
       *values, carry = read(params, text, jnp.asarray(starts), carry)
-      of_window, mask = jax.device_get(values)
+      window_nll, mask = jax.device_get(values)
       row, time = np.nonzero(mask)
-      nll[offsets[row] + starts[row] + time] = of_window[mask]
+      nll[offsets[row] + starts[row] + time] = window_nll[mask]
       if report is not None:
         report(number + 1, len(plan.rows))
     return {'nll': np.add.reduceat(nll, split.offsets)}

@@ -180,7 +180,8 @@ def _train(
           if preview is not None:
             params = optimizers.evaluated(state)
             bar.log(preview(task, params, corpus.vocab))
-  saved.drop_older('latest')
+  for kind in checkpoints.KINDS:
+    saved.drop_older(kind)  # A finished run needs no predecessors.
   logging.info(
     'Trained steps %d to %d in %.0f s; the best validation is that of step %d.',
     first,

@@ -246,14 +246,14 @@ def make_population_step(*args, **kwargs) -> Callable:
   float32[N, K], 0 where there was no update.
   """
   update = step.make_update(*args, **kwargs)
-  of_all = jax.vmap(update, in_axes=(None, 0, 0, (0, None)))
+  update_all = jax.vmap(update, in_axes=(None, 0, 0, (0, None)))
 
   @functools.partial(jax.jit, donate_argnums=0)
   def advance(states, corpus, rows, bucket, hyperparameters, active, count):
     def one(number, loop):
       states, losses = loop
       batch = rows[:, number], bucket[number]
-      new, (_, loss) = of_all(corpus, hyperparameters, states, batch)
+      new, (_, loss) = update_all(corpus, hyperparameters, states, batch)
       states = jax.tree.map(
         functools.partial(_where_active, active), new, states
       )
@@ -310,9 +310,9 @@ def _fitting(advance, task, tx, scalars, corpus, shape) -> int:
     integers(()),
   ).compile()
   memory = compiled.memory_analysis()
-  of_one = memory.temp_size_in_bytes + memory.output_size_in_bytes
-  size = max(1, int(0.8 * _free_bytes() / of_one))
-  logging.info('%d trials fit, %.0f MB each.', size, of_one / 1e6)
+  member_bytes = memory.temp_size_in_bytes + memory.output_size_in_bytes
+  size = max(1, int(0.8 * _free_bytes() / member_bytes))
+  logging.info('%d trials fit, %.0f MB each.', size, member_bytes / 1e6)
   return size
 
 

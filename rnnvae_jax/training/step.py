@@ -51,11 +51,11 @@ def make_update(
   def gradients(corpus, now, key, extras, params, rows, bucket):
     """(loss, (sums, extras)), gradients, their norm before clipping."""
 
-    def of_shape(shape, params):
+    def padded_to(shape, params):
       loss = jax.value_and_grad(task.loss, has_aux=True)
       return loss(params, gather(corpus, rows, shape), now, key, extras)
 
-    branches = [functools.partial(of_shape, shape) for shape in buckets]
+    branches = [functools.partial(padded_to, shape) for shape in buckets]
     value, grads = jax.lax.switch(bucket, branches, params)
     norm = optax.tree.norm(grads)
     clip, decay = now.optimizer.clip_norm, now.optimizer.weight_decay
@@ -96,32 +96,31 @@ def make_update(
     return state, (metrics, loss)
 
   def explored(corpus, now, key, rate, state, batch):
-    """Parameters after updates of the encoder alone (He et al. 2019).
+    """Parameters after updates of the inner parts alone.
 
-    arXiv:1901.05534, section 3.3: one batch after the other, until the mean
-    nats of a token over some of them do not fall any more. The first batch is
-    the update's own; the others are any that sentences sorted by length make.
+    The aggressive training of He et al., arXiv:1901.05534, section 3.3: batch
+    after batch, until the mean nats per token, over so many batches as
+    `_PATIENCE`, fall no more. The first batch is the update's own; the others
+    are drawn from batches of sentences of similar length.
     """
     size = batch[0].shape[0]
-    order = jnp.argsort(corpus.lengths)
-    blanks = jnp.full(-order.shape[0] % size, batches.BLANK)
-    others = jnp.concatenate([order, blanks]).reshape(-1, size)
+    others = batches.pad_rows(jnp.argsort(corpus.lengths), size)
     longest = jnp.max(
       jnp.where(others == batches.BLANK, 0, corpus.lengths[others]), axis=1
     )
     bucket_of = jnp.searchsorted(lengths, longest)
 
-    def more(loop):
-      number, going, *_ = loop
-      return going & (number < inner_steps)
+    def still_helps(loop):
+      number, helps, *_ = loop
+      return helps & (number < inner_steps)
 
-    def one(loop):
+    def inner_update(loop):
       number, _, params, nats, tokens, before = loop
       inner_key = jax.random.fold_in(key, number + 1)
       place = jax.random.randint(inner_key, (), 0, len(others))
       rows, bucket = (
-        jnp.where(number == 0, own, of_all[place])
-        for own, of_all in zip(batch, (others, bucket_of), strict=True)
+        jnp.where(number == 0, own, alternatives[place])
+        for own, alternatives in zip(batch, (others, bucket_of), strict=True)
       )
       (loss, (sums, _)), grads, _ = gradients(
         corpus, now, inner_key, state.extras, params, rows, bucket
@@ -133,9 +132,9 @@ def make_update(
       number = number + 1
       due = number % _PATIENCE == 0
       mean = nats / tokens
-      going = jnp.where(due, mean < before, True)
+      helps = jnp.where(due, mean < before, True)
       nats, tokens = (jnp.where(due, 0.0, x) for x in (nats, tokens))
-      return number, going, params, nats, tokens, jnp.where(due, mean, before)
+      return number, helps, params, nats, tokens, jnp.where(due, mean, before)
 
     zero = jnp.float32(0)
     explores = state.selection.explores
@@ -147,7 +146,7 @@ def make_update(
       zero,
       jnp.float32(jnp.inf),
     )
-    return jax.lax.while_loop(more, one, loop)[2]
+    return jax.lax.while_loop(still_helps, inner_update, loop)[2]
 
   return update
 

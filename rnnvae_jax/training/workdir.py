@@ -86,7 +86,7 @@ def check(config: ml_collections.ConfigDict, workdir: str) -> bool:
       f'{config_path} is no config of a run. Choose another --workdir.'
     )
   theirs = _completed(theirs)
-  ours = config_build.flatten(config)
+  ours = _with_protocol(config_build.flatten(config))
   differing = config_build.differences(ours, theirs)
   if not differing:
     return True
@@ -117,9 +117,17 @@ def goes_further(config: ml_collections.ConfigDict, workdir: str) -> bool:
 def _completed(flat: Mapping[str, Any]) -> dict[str, Any]:
   """A saved config as this version would save it, where it can be read."""
   try:
-    return config_build.flatten(config_build.from_flat(flat))
+    completed = config_build.flatten(config_build.from_flat(flat))
   except ValueError:
-    return dict(flat)
+    completed = dict(flat)
+  return _with_protocol(completed)
+
+
+def _with_protocol(flat: Mapping[str, Any]) -> dict[str, Any]:
+  """A flat config whose protocol has a name."""
+  name = flat.get('corpus.name', '')
+  protocol = flat.get('corpus.protocol') or sources.default_protocol(name)
+  return dict(flat) | {'corpus.protocol': protocol}
 
 
 def load_config(workdir: str) -> ml_collections.ConfigDict:

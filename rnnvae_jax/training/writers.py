@@ -5,6 +5,7 @@ import contextlib
 import json
 import math
 import os
+import sys
 import time
 from typing import Any
 
@@ -20,9 +21,8 @@ class Writer:
   """
 
   def __init__(self, workdir: str):
-    # Imported here because it brings all of PyTorch along where that is
-    # installed, which takes seconds.
-    from tensorboardX import event_file_writer
+    with _without('torch'):  # tensorboardX would import it, for seconds.
+      from tensorboardX import event_file_writer
 
     os.makedirs(workdir, exist_ok=True)
     self._metrics = os.path.join(workdir, METRICS_FILE)
@@ -130,6 +130,19 @@ def write_text(path: str, text: str) -> None:
   finally:
     with contextlib.suppress(FileNotFoundError):  # Gone, when all went well.
       os.remove(temporary)
+
+
+@contextlib.contextmanager
+def _without(package: str) -> Iterator[None]:
+  """Makes a package that is not imported yet look absent in the block."""
+  if package in sys.modules:
+    yield
+    return
+  sys.modules[package] = None  # type: ignore[assignment]
+  try:
+    yield
+  finally:
+    del sys.modules[package]
 
 
 @contextlib.contextmanager

@@ -87,8 +87,10 @@ class FolderTest(parameterized.TestCase):
     summary = corpora.build(self.folder(), 'mikolov', max_length=3).summary()
     head, train, _, test = summary.split('\n')
     self.assertIn('(mikolov): 9 words', head)
-    self.assertRegex(train, r'train +2 sentences +6 tokens .* 1 cut, 1 blank')
-    self.assertRegex(test, r'test +1 sentences +3 tokens .*33\.33% unknown')
+    self.assertRegex(
+      train, r'train +2 sentences +6 tokens, end .* 1 cut .*, 1 blank'
+    )
+    self.assertRegex(test, r'test +1 sentences +3 tokens, .*33\.33% unknown')
 
   def test_a_split_without_a_sentence_is_refused(self):
     # To NLTK that is a space.
@@ -124,6 +126,196 @@ class FolderTest(parameterized.TestCase):
       'sys.exit(str(heavy) if heavy else 0)'
     )
     subprocess.run([sys.executable, '-c', code], check=True)
+
+
+class TextTest(parameterized.TestCase):
+  """What is read, cut and unknown, is said."""
+
+  def build(self, train, protocol='mikolov', valid='a', **kwargs):
+    folder = self.create_tempdir()
+    for split, text in (('train', train), ('valid', valid), ('test', valid)):
+      with open(os.path.join(folder.full_path, f'{split}.txt'), 'wb') as file:
+        file.write(text.encode())
+    return corpora.build(folder.full_path, protocol, **kwargs)
+
+  def test_a_vocabulary_without_any_word_is_refused(self):
+    numbers = ''.join(f'{1_000 + i}\n' for i in range(600))
+    message = 'has 600 different ones, none of them 2 times.*min_count: 1'
+    with self.assertRaisesRegex(ValueError, message):
+      self.build(numbers, 'plain')
+    self.assertLen(self.build(numbers, 'plain', min_count=1).vocab, 604)
+    with self.assertRaisesRegex(ValueError, 'nothing but marks such as <unk>'):
+      self.build('<unk> <unk>\n')
+
+  def test_tokens_that_are_cut_off_are_counted_and_warned_of(self):
+    corpus = self.build('a ' * 99 + '\na\n', max_length=20, valid='a a')
+    train = corpus.splits['train']
+    # Of 99 + 1 + 2 * 1 tokens and marks 20 and 2 are left.
+    self.assertEqual((train.truncated_tokens, train.num_truncated), (80, 1))
+    self.assertEqual(train.truncated_share, 80 / 102)
+    self.assertIn('1 cut (78.43% of the tokens)', corpus.summary())
+    (warning,) = corpus.warnings()
+    self.assertRegex(
+      warning, r'train: 78\.4% of the tokens .* 1 of 2 sentences'
+    )
+    whole = self.build('a ' * 99 + '\na\n')
+    self.assertEqual(whole.splits['train'].truncated_share, 0)
+    self.assertEmpty(whole.warnings())
+
+  def test_few_tokens_cut_off_are_no_warning(self):
+    corpus = self.build('a ' * 21 + '\n' + 'a a a\n' * 100, max_length=20)
+    self.assertEqual(corpus.splits['train'].truncated_tokens, 2)
+    self.assertEmpty(corpus.warnings())
+
+  def test_many_unknown_words_are_warned_of(self):
+    corpus = self.build('a b c d\n', valid='x y c d')
+    self.assertEqual(corpus.splits['test'].unknown_share, 2 / 5)
+    self.assertLen(corpus.warnings(), 2)
+    self.assertIn('test: 40.0% of the tokens are unknown', corpus.warnings()[1])
+
+  @parameterized.parameters('mikolov', 'plain', 'tweet')
+  def test_a_blank_line_may_be_an_end_mark(self, protocol):
+    text = 'a b\n\n \na\n'
+    kwargs = {'min_count': 1, 'valid': 'a\n'}
+    skipped = self.build(text, protocol, **kwargs)
+    train = skipped.splits['train']
+    np.testing.assert_array_equal(train.tokens, [4, 5, 2, 4, 2])
+    self.assertEqual(train.num_empty, 2)
+    self.assertIn('2 blank\n', skipped.summary())
+    corpus = self.build(text, protocol, blank_lines='sentence', **kwargs)
+    train = corpus.splits['train']
+    # What a script has that appends '<eos>' to the words of each line.
+    np.testing.assert_array_equal(train.tokens, [4, 5, 2, 2, 2, 4, 2])
+    np.testing.assert_array_equal(train.lengths, [3, 1, 1, 2])
+    self.assertIn('2 blank, an end mark each', corpus.summary())
+
+  @parameterized.parameters(
+    ({'blank_lines': 'keep'}, "'keep' is unknown"),
+    ({'blank_lines': 'sentence', 'labelled': True}, 'has no label'),
+    (
+      {'blank_lines': 'sentence', 'stream': True, 'protocol': 'bytes'},
+      'every line end is a token',
+    ),
+    ({'unknown_token': 'a b'}, 'not one word'),
+    ({'unknown_token': 'UNK'}, "'UNK' is nowhere a word"),
+    ({'unknown_token': 'UNK', 'protocol': 'bytes'}, 'is about bytes'),
+  )
+  def test_illegal_arguments_are_refused(self, arguments, message):
+    with self.assertRaisesRegex(ValueError, message):
+      self.build('a\n', **arguments)
+
+  @parameterized.product(
+    protocol=('mikolov', 'plain', 'tweet'),
+    marker=('_UNK', '[UNK]', '@UNK@', '<UNK>', '<unk>'),
+  )
+  def test_known_marks_of_unknown_words_are_unknown(self, protocol, marker):
+    corpus = self.build(f'a {marker} b\n{marker}\n', protocol, min_count=1)
+    self.assertEqual(corpus.vocab.tokens[4:], ('a', 'b'))
+    np.testing.assert_array_equal(
+      corpus.splits['train'].tokens, [4, 3, 5, 2, 3, 2]
+    )
+    said = [text for text in corpus.remarks if 'read as <unk>' in text]
+    if marker == '<unk>':
+      self.assertEmpty(said)
+    else:
+      self.assertIn(f'2 {marker} are read as <unk>', said[0])
+
+  def test_another_mark_is_named(self):
+    text = 'a UNK b\n'
+    self.assertIn('UNK', self.build(text).vocab.tokens)
+    corpus = self.build(text, unknown_token='UNK')
+    self.assertEqual(corpus.vocab.tokens[4:], ('a', 'b'))
+    np.testing.assert_array_equal(corpus.splits['train'].tokens, [4, 3, 5, 2])
+    vocab = corpus.vocab
+    split = corpora.encode_lines(
+      ['UNK a'], 'mikolov', vocab, unknown_token='UNK'
+    )
+    np.testing.assert_array_equal(split.tokens, [3, 4, 2])
+
+  def test_a_mark_that_was_trained_as_a_word_stays_one(self):
+    vocab = vocab_lib.Vocabulary.build('word', [['a', '_UNK']])
+    corpus = self.build('a _UNK\n', vocab=vocab)
+    np.testing.assert_array_equal(corpus.splits['train'].tokens, [5, 4, 2])
+    split = corpora.encode_lines(['_UNK [UNK]'], 'mikolov', vocab)
+    np.testing.assert_array_equal(split.tokens, [4, 3, 2])
+
+  def test_forgotten_labels_are_asked_for(self):
+    text = '0\ta b\n1\tc\n\n0\td\n1\te\n'
+    (warning,) = self.build(text, valid='0\ta').remarks
+    self.assertRegex(warning, 'one tab.* one of 2 texts.*labelled = True')
+    self.assertEmpty(self.build(text, valid='0\ta', labelled=True).remarks)
+
+  def test_line_ends_are_no_text_but_in_a_stream_of_characters(self):
+    for end in ('\n', '\r\n', '\r'):
+      text = f'a b{end}c{end}'
+      words = self.build(text).splits['train']
+      np.testing.assert_array_equal(words.tokens, [4, 5, 2, 6, 2])
+      for protocol in ('characters', 'bytes'):
+        lines = self.build(text, protocol)
+        spelt = [lines.vocab.tokens[i] for i in lines.splits['train'].tokens]
+        self.assertEqual(spelt, [*'a b', '</s>', 'c', '</s>'])
+        stream = self.build(text, protocol, stream=True)
+        spelt = [stream.vocab.tokens[i] for i in stream.splits['train'].tokens]
+        self.assertEqual(''.join(spelt), text.removesuffix('\n'))
+
+  @parameterized.parameters('characters', 'bytes')
+  def test_white_space_of_a_line_is_text_to_characters(self, protocol):
+    corpus = self.build('  x\t\n \ny\n', protocol)
+    train = corpus.splits['train']
+    self.assertEqual(
+      [corpus.vocab.decode(train.sentence(i)) for i in range(len(train))],
+      [[' ', ' ', 'x', '\t'], ['y']],
+    )
+    split = corpora.encode_lines(['  x\t\r\n'], protocol, corpus.vocab)
+    self.assertEqual(corpus.vocab.decode(split.tokens), [' ', ' ', 'x', '\t'])
+
+
+class TagsTest(parameterized.TestCase):
+  TEXT = 'EU ORG\nrejects O\nit O\n\nBonn LOC\n'
+
+  def build(self, text=TEXT, test='EU LOC\n', protocol='mikolov', **kwargs):
+    folder = self.create_tempdir()
+    for split, content in (('train', text), ('valid', text), ('test', test)):
+      folder.create_file(f'{split}.txt', content)
+    return corpora.build(
+      folder.full_path, protocol, columns=True, fields=['tags'], **kwargs
+    )
+
+  def test_each_token_has_its_tag_and_a_mark_none(self):
+    corpus = self.build()
+    self.assertEqual(corpus.labels, ('LOC', 'O', 'ORG'))
+    train = corpus.splits['train']
+    np.testing.assert_array_equal(train.lengths, [4, 2])
+    np.testing.assert_array_equal(train.fields['tags'], [2, 1, 1, 0, 0, 0])
+    self.assertEqual(train.fields['tags'].dtype, np.int32)
+    self.assertLen(train.fields['tags'], len(train.tokens))
+
+  def test_tags_are_cut_with_their_sentence(self):
+    train = self.build(max_length=3).splits['train']
+    np.testing.assert_array_equal(train.lengths, [3, 2])
+    np.testing.assert_array_equal(train.fields['tags'], [2, 1, 0, 0, 0])
+
+  def test_a_tag_that_is_never_trained_is_refused(self):
+    with self.assertRaisesRegex(ValueError, "test: 1 values of 'tags'.*'PER'"):
+      self.build(test='Ann PER\n')
+
+  def test_another_tokenisation_is_refused(self):
+    with self.assertRaisesRegex(ValueError, "2 tags.*'plain' makes 3 tokens"):
+      self.build("do VB\nn't-x. RB\n", protocol='plain', min_count=1)
+
+  @pytest.mark.corpus
+  def test_reads_the_treebank_sample(self):
+    path = os.path.join(
+      os.environ['RNNVAE_DATA_DIR'], 'nltk_treebank_pos', 'wsj_sample.conll'
+    )
+    with open(path) as file:
+      text = file.read()
+    train = self.build(text, text).splits['train']
+    # Published by NLTK: 3,914 sentences; 94,084 tokens without traces.
+    self.assertLen(train, 3_914)
+    self.assertLen(train.tokens, 94_084 + 3_914)
+    mask = train.tokens == vocab_lib.EOS
+    self.assertEqual(train.fields['tags'][mask].max(), 0)
 
 
 class FieldsTest(parameterized.TestCase):

@@ -2,6 +2,7 @@
 
 from absl.testing import absltest, parameterized
 
+from rnnvae_jax.data import protocols
 from rnnvae_jax.data.protocols import PROTOCOLS
 
 PLAIN = PROTOCOLS['plain']
@@ -61,7 +62,40 @@ class PlainTest(parameterized.TestCase):
   def test_tokenises(self, text, want):
     self.assertEqual(PLAIN.tokenise(text), want.split())
 
-  @parameterized.parameters('a', 'a.', '.', '(', '(a. B ', "a'", '"', 'A! ')
+  @parameterized.parameters(
+    # Of Devanagari; decomposed accents; Persian with a joiner; Thai.
+    ('नमस्ते दुनिया, हिन्दी।', 'नमस्ते दुनिया , हिन्दी ।'),
+    ('Cafe\u0301 nai\u0308ve', 'café naïve'),
+    ('می\u200cخواهم', 'می\u200cخواهم'),
+    ('สวัสดี', 'สวัสดี'),
+    ('İzmir', 'i\u0307zmir'),
+    # A family, two flags, a skin colour, a keycap.
+    ('ok👨\u200d👩\u200d👧\u200d👦!', 'ok 👨\u200d👩\u200d👧\u200d👦 !'),
+    ('🇫🇷🇩🇪👍🏽1\ufe0f\u20e3', '🇫🇷 🇩🇪 👍🏽 1\ufe0f\u20e3'),
+    # Letters beyond ASCII are read by the same rules as those within.
+    ('Où est-ce, é.g. 3,5 x²? D’été', "où est-ce , é.g. 3,5 x² ? d'été"),
+  )
+  def test_marks_and_joiners_stay_with_their_letters(self, text, want):
+    self.assertEqual(PLAIN.tokenise(text), want.split(' '))
+
+  def test_one_letter_in_two_spellings_is_one_word(self):
+    composed, decomposed = 'caf\u00e9', 'cafe\u0301'
+    self.assertEqual(PLAIN.tokenise(decomposed), PLAIN.tokenise(composed))
+
+  def test_ascii_is_read_alike_in_other_company(self):
+    # The text with another letter goes through the rules of all of Unicode.
+    for sentence in (*SENTENCES, "a.b. x_y 3.5% -- ... http://a.b/c. n't"):
+      ours = PLAIN.tokenise(sentence.lower())
+      theirs = PLAIN.tokenise(f'é {sentence.lower()}')
+      self.assertEqual(theirs, ['é', *ours])
+
+  @parameterized.parameters(
+    *('a', 'a.', '.', '(', '(a. B ', "a'", '"', 'A! '),
+    'é',
+    'é.',
+    'ह\u093f',
+    '👍🏽',
+  )
   def test_a_very_long_line_keeps_all_its_characters(self, part):
     text = part * 30_000
     tokens = [t for s in PLAIN.split(text) for t in PLAIN.tokenise(s)]
@@ -79,8 +113,25 @@ class PlainTest(parameterized.TestCase):
       self.assertEqual(PLAIN.tokenise(PLAIN.join(tokens)), tokens)
 
 
+class UnknownPatternTest(absltest.TestCase):
+  def test_finds_marks_that_are_words(self):
+    pattern = protocols.unknown_pattern(protocols.UNKNOWN_MARKERS)
+    text = 'a [UNK], _UNK @UNK@. <UNK> b_UNK _UNKs UNK <unk> [unk]'
+    want = 'a ?, ? ?. ? b_UNK _UNKs UNK <unk> [unk]'
+    self.assertEqual(pattern.sub('?', text), want)
+
+  def test_of_no_marks_finds_none(self):
+    self.assertIsNone(protocols.unknown_pattern([]).search('a b'))
+
+
 class ProtocolsTest(parameterized.TestCase):
-  @parameterized.parameters('mikolov', 'tweet', 'characters', 'bytes')
+  @parameterized.parameters('characters', 'bytes')
+  def test_white_space_is_text_to_characters(self, name):
+    split = PROTOCOLS[name].split
+    self.assertEqual(split('  x = 1  '), ['  x = 1  '])
+    self.assertEqual(split(' \t'), [])
+
+  @parameterized.parameters('mikolov', 'tweet')
   def test_takes_a_line_for_a_sentence(self, name):
     split = PROTOCOLS[name].split
     self.assertEqual(split(' One line. Two \n'), ['One line. Two'])

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import threading
 
 from absl.testing import absltest
 import numpy as np
@@ -44,6 +45,31 @@ class WordVectorsTest(absltest.TestCase):
   def test_reads_what_word2vec_writes(self):
     path = self.write('3 3\ndog 0 1 3\nthe 1.5 -2 0\ncat 1 1 1\n')
     self.check(word_vectors.read(path, WORDS, TEXT))
+
+  def test_a_wrong_byte_is_named_with_its_line(self):
+    path = self.write('')
+    lines = [b'w%d 0 1 3' % i for i in range(5_000)]
+    lines[3_000] = b'caf\xe9 0 1 3'  # Far behind what is read at once.
+    with open(path, 'wb') as file:
+      file.write(b'\n'.join(lines))
+    with self.assertRaisesRegex(
+      ValueError, 'line 3001: byte 0xe9 is not UTF-8'
+    ):
+      word_vectors.read(path, WORDS, TEXT)
+
+  def test_reads_a_pipe(self):
+    path = os.path.join(self.create_tempdir().full_path, 'pipe')
+    os.mkfifo(path)
+    data = gzip.compress(b'dog 0 1 3\nthe 1.5 -2 0\n')
+
+    def write():
+      with open(path, 'wb') as pipe:
+        pipe.write(data)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    self.check(word_vectors.read(path, WORDS, TEXT))
+    thread.join()
 
   def test_what_is_no_vectors_is_refused(self):
     with self.assertRaisesRegex(ValueError, 'holds no word vectors'):

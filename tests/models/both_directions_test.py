@@ -5,25 +5,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import schema
 from rnnvae_jax.data import vocab
 from rnnvae_jax.models import build
+from rnnvae_jax.models.cells import base
 from rnnvae_jax.ops import noise
-
-import tolerances
 
 ROWS, TIME, V = 3, 6, 11
 LENGTHS = np.array([6, 3, 1])
-EMBEDDING, HIDDEN = 5, 4
-# Nats of a token are a sum over words of products, behind all steps.
-RTOL = tolerances.chain(V, EMBEDDING + HIDDEN, TIME * (EMBEDDING + HIDDEN))
 
 
 def configure(both):
-  config = config_lib.default()
-  config.model.kind, config.model.cell = 'language_model', 'lstm'
-  config.model.embedding_size = EMBEDDING
-  config.model.hidden_size = HIDDEN
+  config = schema.Schema(
+    [
+      build.RecurrentConfig,
+      build.LanguageModelConfig,
+      build.DropoutConfig,
+      *base.fragments(),
+    ]
+  ).default()
+  config.model.cell = 'lstm'
+  config.model.embedding_size, config.model.hidden_size = 5, 4
   config.model.both_directions = both
   return config
 
@@ -61,10 +63,10 @@ class BothDirectionsTest(absltest.TestCase):
     lengths = LENGTHS - 1
     reverse = [w[:n][::-1] for w, n in zip(self.words, lengths, strict=True)]
     backward = self.one('backward', batch(reverse))
-    np.testing.assert_allclose(reading.nll, forward.nll, rtol=RTOL)
-    np.testing.assert_allclose(reading.backward_nll, backward.nll, rtol=RTOL)
+    np.testing.assert_allclose(reading.nll, forward.nll, rtol=1e-6)
+    np.testing.assert_allclose(reading.backward_nll, backward.nll, rtol=1e-6)
     np.testing.assert_allclose(
-      reading.total, forward.total + backward.total, rtol=RTOL
+      reading.total, forward.total + backward.total, rtol=1e-6
     )
 
 
@@ -81,7 +83,7 @@ class DropoutTest(absltest.TestCase):
         reading = model.apply(
           params, *arrays, rates=rates._replace(**{site: rate}), keys=keys
         )
-        same = np.allclose(reading.nll[0], reading.backward_nll[0], rtol=RTOL)
+        same = np.allclose(reading.nll[0], reading.backward_nll[0], rtol=1e-6)
         self.assertEqual(same, alike, site)
 
 

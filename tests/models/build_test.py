@@ -7,23 +7,41 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import schema
 from rnnvae_jax.models import build
+from rnnvae_jax.models.cells import base
 from rnnvae_jax.ops import products
 
 VOCAB, ROWS, TIME = 13, 5, 7
 SIZES = {'embedding_size': 6, 'hidden_size': 4, 'latent_size': 3}
 
 
+@schema.fragment('model')
+class Kind:
+  """Which of the two models; in the package it is the task that knows."""
+
+  kind: str = schema.field('sentence_vae', 'Which model.')
+
+
+SCHEMA = schema.Schema(
+  [
+    Kind,
+    build.RecurrentConfig,
+    build.LanguageModelConfig,
+    build.LatentConfig,
+    build.DropoutConfig,
+    *base.fragments(),
+  ]
+)
+
+
 def configure(**changes):
   """A small config with some keys changed, as `model__cell='lstm'`."""
-  config = config_lib.default()
+  config = SCHEMA.default()
   changes = {key.replace('__', '.'): value for key, value in changes.items()}
   config.model.update(SIZES)
-  if changes.get('model.kind') == 'language_model':  # Which has no latents.
-    config.model.latent_size = config_lib.default().model.latent_size
   config.update_from_flattened_dict(changes)
-  config_lib.validate(config)
+  SCHEMA.check(config)
   return config
 
 
@@ -44,6 +62,19 @@ def shapes(config):
   model = built(config)
   params = jax.eval_shape(model.init, jax.random.key(0), *arrays())
   return jax.tree.map(lambda leaf: leaf.shape, params['params'])
+
+
+def operands(jaxpr):
+  """The types of what every matrix product of a program reads."""
+  for equation in jaxpr.eqns:
+    if equation.primitive.name == 'dot_general':
+      yield from (variable.aval.dtype for variable in equation.invars)
+    for part in jax.tree.leaves(
+      list(equation.params.values()), is_leaf=lambda x: hasattr(x, 'eqns')
+    ):
+      body = getattr(part, 'jaxpr', part)
+      if hasattr(body, 'eqns'):
+        yield from operands(body)
 
 
 @functools.cache
@@ -107,31 +138,24 @@ class BuildTest(parameterized.TestCase):
   def test_these_are_all_options(self):
     tested = {key for change, _ in TREE + OUTPUTS for key in change}
     tested = {key.replace('__', '.') for key in tested}
-    # Tested below, in posteriors_test, in feed_forward_test, of no module, or,
-    # the last, refused if True.
+    # Tested below, in cells/feed_forward_test, of no module, or, the last,
+    # refused if True.
     tested |= {
       'dropout.locked',
       'model.backend',
       'model.init_scale',
       'model.embedding_init_scale',
-      'model.posterior',
-      'model.posterior_scale',
-      'model.committed_rate',
-      'model.flow_layers',
-      'model.concentration',
       'model.lstm.forget_bias',
       'model.feed_forward.window',
       'model.feed_forward.direct',
       'model.last_hidden_size',
       'model.both_directions',
       'model.pretrained_embeddings',
-      'model.ngrams.order',
-      'model.ngrams.smoothing',
       'model.bidirectional_decoder',
     }
     options = [
       key
-      for key in config_lib.flatten(config_lib.default())
+      for key in SCHEMA.keys
       if key.startswith('model.') or key == 'dropout.locked'
     ]
     self.assertSetEqual(tested, set(options))
@@ -195,7 +219,7 @@ class BuildTest(parameterized.TestCase):
 
   @parameterized.parameters(False, True)
   def test_locked_dropout_is_that_of_all_dropout(self, locked):
-    model = built(configure(dropout__locked=locked))
+    model = built(configure(dropout__locked=locked, dropout__output=0.1))
     for part in (model.decoder, model.decoder.stack, model.encoder):
       self.assertEqual(part.locked_dropout, locked)
 
@@ -217,6 +241,36 @@ class BuildTest(parameterized.TestCase):
     for stack in (model.decoder.stack, model.encoder):
       self.assertEqual(stack.options.precision, precision)
       self.assertEqual(stack.cell.precision, precision)
+
+  @parameterized.parameters(
+    {},
+    {'model__latent_to_output': True, 'model__tied_embeddings': True},
+    {
+      'model__kind': 'language_model',
+      'model__cell': 'feed_forward',
+      'model__feed_forward__direct': True,
+      'model__tied_embeddings': True,
+    },
+  )
+  def test_all_products_of_a_bfloat16_model_are_of_bfloat16(self, **changes):
+    # The gradients' products as well.
+    config = configure(model__precision='bfloat16', **changes)
+    model = built(config)
+    batch = tuple(map(jnp.asarray, arrays()))
+    params = jax.eval_shape(model.init, jax.random.key(0), *batch)
+    value = lambda params: model.apply(params, *batch).total
+    program = jax.make_jaxpr(jax.grad(value))(params)
+    found = list(operands(program.jaxpr))
+    # At least one product forward and two in the gradient of each kernel but
+    # the embedding table's, which some models have no product with.
+    kernels = jax.tree_util.tree_leaves_with_path(params)
+    kernels = [path for path, _ in kernels if 'kernel' in str(path[-1])]
+    self.assertGreaterEqual(len(found), 2 * 3 * len(kernels))
+    self.assertEqual(set(found), {jnp.dtype(jnp.bfloat16)})
+
+  def test_a_decoder_that_reads_backwards_is_refused(self):
+    with self.assertRaisesRegex(ValueError, 'words that it is asked'):
+      configure(model__bidirectional_decoder=True)
 
   def test_an_encoder_of_no_given_size_has_that_of_the_decoder(self):
     model = built(configure())

@@ -3,6 +3,7 @@
 import functools
 
 from absl.testing import absltest, parameterized
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,6 +71,37 @@ class ProductsTest(parameterized.TestCase):
     np.testing.assert_array_equal(
       products.dot(a, rounded, precision), products.dot(a, b, precision)
     )
+
+  @parameterized.product(
+    precision=products.PRECISIONS, leading=((), (3,), (2, 3))
+  )
+  def test_dense_layers_and_their_gradients_round_what_dot_rounds(
+    self, precision, leading
+  ):
+    layer = nn.Dense(
+      7,
+      precision=products.lax_precision(precision),
+      dot_general=products.dense_product(precision),
+    )
+    x, kernel, weigh = draw(*leading, 4, INNER), draw(INNER, 7), draw(7)
+    params = {'params': {'kernel': kernel, 'bias': np.zeros(7, np.float32)}}
+    # The gradient by the outputs is not the same in all rows.
+    weigh = np.float32(x[..., :1] * weigh)
+    value = lambda params, x: jnp.sum(layer.apply(params, x) * weigh)
+    output = jax.jit(layer.apply)(params, x)
+    d_params, d_x = jax.jit(jax.grad(value, (0, 1)))(params, x)
+    as_read = lambda a: np.float64(products.rounded(jnp.asarray(a), precision))
+    rows, weigh_rows = x.reshape(-1, INNER), weigh.reshape(-1, 7)
+    # The products of two rounded operands are exact or rounded once; then sums.
+    for got, a, b in (
+      (output, x, kernel),
+      (d_x, weigh, kernel.T),
+      (d_params['params']['kernel'], rows.T, weigh_rows),
+    ):
+      self.assertEqual(got.dtype, jnp.float32)
+      a, b = as_read(a), as_read(b)
+      allowed = a.shape[-1] * EPS['float32'] / INNER * (np.abs(a) @ np.abs(b))
+      np.testing.assert_array_less(np.abs(got - a @ b), allowed)
 
   def test_float32_is_asked_for_where_it_is_not_the_default(self):
     for precision in products.PRECISIONS:

@@ -200,6 +200,51 @@ class FusedTest(parameterized.TestCase):
       want = on_case(scanned, 'gru', reverse, lengths)
       assert_close(on_case(fused, 'gru', options, lengths), want)
 
+  @parameterized.product(time=(1, 2, 3), reverse=(False, True))
+  def test_a_window_shorter_than_a_block_equals_the_reference(
+    self, time, reverse
+  ):
+    weights, x, state, (of_after, of_outputs) = case('gru')
+    for lengths in ((time,) * ROWS, (0, 1, time, 0, 1), (0,) * ROWS):
+      arguments = (
+        weights,
+        x[:time],
+        mask_of(lengths, time),
+        state,
+        (of_after, of_outputs[:time]),
+      )
+      want = compiled(scanned, 'gru', reverse)(*arguments)
+      options = recurrence.Options(reverse)
+      assert_close(compiled(fused, 'gru', options)(*arguments), want)
+
+  @parameterized.product(name=('tanh', 'gru', 'lstm', 'mlstm'), time=(1, 2, 3))
+  def test_inputs_of_a_short_window_are_multiplied_once(self, name, time):
+    rows, features = 8, 512
+    cell = CELLS[name]()
+    columns = cell.num_gates * HIDDEN
+    shape = lambda *sizes: jax.ShapeDtypeStruct(sizes, jnp.float32)
+    weights = {
+      'kernel': shape(features, columns),
+      'bias': shape(columns),
+      'recurrent_kernel': shape(HIDDEN, columns),
+    }
+    weights |= {key: shape(HIDDEN) for key in cell.spec.rule.vectors}
+    run = functools.partial(recurrence.run, cell.spec)
+    compiled_run = jax.jit(run).lower(
+      weights,
+      shape(time, rows, features),
+      jax.ShapeDtypeStruct((time, rows), bool),
+      (shape(rows, HIDDEN),) * cell.num_states,
+    )
+    operations = compiled_run.compile().cost_analysis()['flops']
+    inputs = 2 * time * rows * features * columns
+    # A step's recurrent products, and less than a hundred operations on every
+    # gate of the block, which is less than a step's input product.
+    others = 2 * rows * HIDDEN * columns + 100 * time * rows * columns
+    self.assertLess(others, 2 * rows * features * columns)
+    self.assertGreaterEqual(operations, inputs)
+    self.assertLess(operations, inputs + others)
+
   def test_these_are_all_cells_blocks_and_options(self):
     for name in CELLS:
       mine = [options for cell, options in COVERING if cell == name]

@@ -99,8 +99,8 @@ class RawFile:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FileSource(Source):
-  """A corpus that is prepared once from known raw files.
+class RawSource(Source):
+  """A corpus that is made from known raw files; see `file_source.FileSource`.
 
   Attributes:
     raw: the files.
@@ -116,12 +116,6 @@ class FileSource(Source):
   version: str = '1.0.0'
   package: str = ''
   obtain: str = ''
-
-  def read(self, data_dir: str | None = None) -> Records:
-    """See `Source.read`; raw files are verified, then prepared if need be."""
-    from rnnvae_jax.data import prepared  # TFDS is needed for nothing else.
-
-    return prepared.load(self, data_dir)
 
 
 def get(name: str) -> Source:

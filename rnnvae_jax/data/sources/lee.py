@@ -6,7 +6,7 @@ kept once.
 
 from collections.abc import Iterator
 
-from rnnvae_jax.data import protocols
+from rnnvae_jax.data import file_source, protocols
 from rnnvae_jax.data.sources import base
 
 
@@ -23,7 +23,7 @@ def records(*paths: str) -> Iterator[tuple[str, base.Record]]:
             yield split, {'text': sentence}
 
 
-SOURCE = base.FileSource(
+SOURCE = file_source.FileSource(
   name='lee',
   summary='news, part of gensim',
   package='gensim',

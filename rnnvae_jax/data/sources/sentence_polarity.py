@@ -18,6 +18,7 @@ occurs twice.
 
 from collections.abc import Iterator
 
+from rnnvae_jax.data import file_source
 from rnnvae_jax.data.sources import base
 
 LABELS = ('neg', 'pos')
@@ -44,7 +45,7 @@ def records(*paths: str) -> Iterator[tuple[str, base.Record]]:
       yield base.split_of(text), {'text': text, 'label': label}
 
 
-SOURCE = base.FileSource(
+SOURCE = file_source.FileSource(
   name='sentence_polarity',
   summary='sentences of film reviews, positive or negative, from NLTK data',
   protocol='mikolov',

@@ -5,7 +5,7 @@ The first 90 % of the characters train, the last 10 % validate. Public domain.
 
 from collections.abc import Iterator
 
-from rnnvae_jax.data import formats
+from rnnvae_jax.data import file_source, formats
 from rnnvae_jax.data.sources import base
 
 
@@ -18,7 +18,7 @@ def records(path: str) -> Iterator[tuple[str, base.Record]]:
       yield split, {'text': line}
 
 
-SOURCE = base.FileSource(
+SOURCE = file_source.FileSource(
   name='tiny_shakespeare',
   summary='plays, from a local file or a public one',
   protocol='characters',

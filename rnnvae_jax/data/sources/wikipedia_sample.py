@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import html
 import re
 
-from rnnvae_jax.data import protocols
+from rnnvae_jax.data import file_source, protocols
 from rnnvae_jax.data.sources import base
 
 # Stands where markup that we cannot read stood; its sentence is not used.
@@ -91,7 +91,7 @@ def records(path: str) -> Iterator[tuple[str, base.Record]]:
           yield base.split_of(title, salt='1'), {'text': sentence}
 
 
-SOURCE = base.FileSource(
+SOURCE = file_source.FileSource(
   name='wikipedia_sample',
   summary='articles of the English Wikipedia, part of gensim',
   package='gensim',

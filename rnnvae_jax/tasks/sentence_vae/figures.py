@@ -11,6 +11,14 @@ def _kl_label(figures) -> str:
   return 'KL' + ' (sampled)' * is_sampled
 
 
+def _active_units_label(figures) -> str:
+  # Whatever z says, the means of some posteriors vary by a set amount.
+  says_nothing = figures.get('spread_of_means') == 'fixed'
+  return f'active units of {figures.get("latents")}' + (
+    ' (all, by construction)' if says_nothing else ''
+  )
+
+
 FIGURES = (
   *_likelihood.FIGURES,
   base.Figure('elbo', '-ELBO', '{:.3f}', '-ELBO'),
@@ -25,7 +33,11 @@ FIGURES = (
     'iwae_standard_error', '  standard error, over samples', '{:.4f}'
   ),
   base.Figure('iwae_bias', '  bias, by the jackknife', '{:.4f}'),
-  base.Figure('iwae_doubling', '  with fewer samples', '{}'),
+  base.Figure(
+    'iwae_doubling',
+    '  by number of samples',
+    lambda bounds: ', '.join(f'{k}: {v:.2f}' for k, v in bounds.items()),
+  ),
   base.Figure(
     'iwae_perplexity',
     'perplexity, eos counted (importance-weighted)',
@@ -58,7 +70,7 @@ FIGURES = (
   ),
   base.Figure(
     'active_units',
-    lambda f: f'active units of {f.get("latents")}',
+    _active_units_label,
     '{}',
     'active units',
   ),

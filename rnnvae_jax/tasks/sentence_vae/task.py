@@ -381,6 +381,8 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     group = settings.mutual_information_group if final else _GROUP
     per_latent = final and self.family.independent_latents
     figures |= likelihoods.latent_figures(values, group, per_latent)
+    if self.family.has_statistics or self.family.constant_kl:
+      figures['spread_of_means'] = 'fixed'  # Every unit is active by it.
     if final:
       figures |= likelihoods.importance_figures(
         values, lengths, settings.iw_samples

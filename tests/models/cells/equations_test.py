@@ -1,6 +1,9 @@
 """Cells and stacks against the published equations, in NumPy and float64."""
 
 import functools
+import importlib.util
+import itertools
+import pathlib
 
 from absl.testing import absltest, parameterized
 import jax
@@ -13,6 +16,15 @@ EPS = np.finfo(np.float32).eps
 LAYERS, HIDDEN, ROWS, TIME, FEATURES = 2, 3, 4, 5, 6
 LENGTHS = (5, 0, 3, 1)
 CLIP = 0.4
+
+
+def load_toy():
+  """The cell of `base_test`, which is no part of the package."""
+  path = pathlib.Path(__file__).parent / 'toy' / 'minimal.py'
+  spec = importlib.util.spec_from_file_location('minimal', path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
 
 
 def sigmoid(x):
@@ -57,6 +69,14 @@ def mlstm_equations(clip, p, carry, gates):
   return lstm_equations(clip, rest, (m, carry[1]), gates[:, size:])
 
 
+def minimal_equations(p, carry, gates):
+  (h,), x = carry, np.split(gates, 2, axis=1)
+  u_z, u_n = np.split(p['recurrent_kernel'], 2, axis=1)
+  z = sigmoid(x[0] + h @ u_z)
+  n = np.tanh(x[1] + (z * h) @ u_n)
+  return ((1 - z) * h + z * n,)
+
+
 # name: (class, options, the equations)
 CELLS = {
   'elman_tanh': (elman.Elman, {}, functools.partial(elman_equations, np.tanh)),
@@ -93,6 +113,7 @@ CELLS = {
     {'peepholes': True, 'cell_clip': CLIP},
     functools.partial(mlstm_equations, CLIP),
   ),
+  'minimal': (load_toy().Minimal, {}, minimal_equations),
 }
 
 
@@ -214,9 +235,12 @@ def loop(equations, params, x, carry):
 
 
 class StackTest(parameterized.TestCase):
-  @parameterized.product(
-    name=('elman_sigmoid', 'gru_before', 'lstm_clipped_peepholes'),
-    backend=('scan', 'fused'),
+  @parameterized.parameters(
+    *itertools.product(
+      ('elman_sigmoid', 'gru_before', 'lstm_clipped_peepholes'),
+      ('scan', 'fused'),
+    ),
+    ('minimal', 'scan'),
   )
   def test_values_and_gradients_match_a_loop_over_tokens(self, name, backend):
     make, options, equations = CELLS[name]
