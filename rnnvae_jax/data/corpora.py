@@ -29,7 +29,7 @@ read_lines = formats.read_lines
 
 _OF_A_FILE = schema.Condition(
   lambda flat: not _has_splits(flat['corpus.name']),
-  lambda flat: f"{flat['corpus.name']!r} has splits of its own",
+  lambda flat: f'{flat["corpus.name"]!r} has splits of its own',
   '`corpus.name` is a single file',
 )
 
