@@ -26,8 +26,8 @@ def get_config(tail: str = ''):
   config.dropout.output = 0.5
 
   config.train.batch_size = 50
-  config.train.num_steps = 1_920  # About ten epochs.
-  config.train.eval_every = 190
+  config.train.num_steps = 960  # Five epochs.
+  config.train.eval_every = 120
 
   argument.apply(config, arg)
   config.corpus.labelled = os.path.isdir(config.corpus.name)
