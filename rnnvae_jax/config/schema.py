@@ -206,7 +206,7 @@ class Schema:
     Raises:
       ValueError: two fragments declare the same key.
     """
-    self.fragments = tuple(dict.fromkeys(fragments))
+    self.fragments: tuple[Any, ...] = tuple(dict.fromkeys(fragments))
     self.keys: dict[str, Key] = {}
     for cls in self.fragments:
       for key in _keys(cls):
