@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import runpy
 
 from rnnvae_jax import errors
 
@@ -36,3 +37,10 @@ def find(name: str) -> str:
       errors.unknown('--config', stem, known) + ' Nor is it a file.'
     )
   raise FileNotFoundError(f'The config file {name} does not exist.')
+
+
+def load(name: str):
+  """The config of a file: NAME or NAME:ARGUMENT, as `--config` takes it."""
+  file, colon, argument = name.partition(':')
+  get_config = runpy.run_path(find(file))['get_config']
+  return get_config(argument) if colon else get_config()
