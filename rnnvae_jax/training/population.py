@@ -134,6 +134,8 @@ def train(
           members[slot] = _Member(number, trial, schedule, now)
           fresh = state_lib.create(task, tx, trial.seed)
           fresh = preparation.with_word_vectors(trial, fresh, corpus)
+          if trial.train.init_from:
+            fresh, _ = preparation.with_weights(trial, fresh)
           scalars = scalars_of(trial)
           states = _put(states, slot, fresh, size)
           hyperparameters = _put(hyperparameters, slot, scalars, size)

@@ -30,17 +30,22 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> corpora.Corpus:
       Or text, windows or word vectors do not fit the config.
   """
   workdir_lib.check(config, workdir)
-  corpus = build_corpus(config)
+  trained = workdir_lib.is_trained(workdir)
+  vocab_path = workdir_lib.path(workdir, workdir_lib.VOCABULARY)
+  vocab = None
+  init_from = config.get('train', {}).get('init_from', '')
+  if trained and init_from and os.path.exists(vocab_path):
+    # The run that lent its weights is not needed any more.
+    vocab = vocab_lib.Vocabulary.load(vocab_path)
+  corpus = build_corpus(config, vocab)
   if issubclass(config_build.task(config.model.kind), base.Trained):
     # Fail early on batching and word vectors.
     feeding(config, corpus.splits['train'])
     _word_vectors(config, corpus)
-  trained = workdir_lib.is_trained(workdir)
   if trained:
     _check_text(corpus, workdir)
   os.makedirs(workdir, exist_ok=True)
   with workdir_lib.locked(workdir):
-    vocab_path = workdir_lib.path(workdir, workdir_lib.VOCABULARY)
     if not trained or not os.path.exists(vocab_path):
       corpus.vocab.save(vocab_path)
     text_path = workdir_lib.path(workdir, workdir_lib.TEXT)
