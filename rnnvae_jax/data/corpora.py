@@ -305,7 +305,7 @@ def build(
   test_share: float = 0.0,
   *,
   fields: Sequence[str] = (),
-  label_column: str = 'label',
+  label_column: str = '',
   labels: Sequence[str] = (),
   columns: bool = False,
   blank_lines: str = 'skip',
@@ -329,7 +329,8 @@ def build(
     valid_share: see `formats.read`.
     test_share: likewise.
     fields: of `labels.FIELDS`, at most one: what is encoded beside the text.
-    label_column: what of a record 'label' is: 'author', 'topic', ...
+    label_column: what of a record 'label' is: 'author', 'topic', ...; '' is
+      the first of the corpus' own, of a folder 'label'.
     labels: names of the classes or tags, in the order of their ids; those of
       the training split, sorted, if empty.
     columns: see `formats.read`.
@@ -370,7 +371,9 @@ def build(
       f'unknown_token = {unknown_token!r} is a word, the protocol '
       f"{rules.name!r} is about {rules.kind}s. Legal: ''."
     )
-  column = 'tags' if 'tags' in fields else label_column
+  column = label_column or base.default_label(corpus_name)
+  if 'tags' in fields:
+    column = 'tags'
   if fields:
     labels_lib.check_column(corpus_name, records, column)
   if by_characters:

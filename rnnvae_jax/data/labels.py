@@ -9,10 +9,22 @@ import itertools
 import numpy as np
 
 from rnnvae_jax import errors
+from rnnvae_jax.config import schema
 from rnnvae_jax.data.sources import base
 
 FIELDS = ('label', 'tags')  # What a batch may hold beside tokens.
 PER_TOKEN = frozenset({'tags'})  # Those with an entry for each token.
+
+
+@schema.fragment('corpus')
+class LabelConfig:
+  """Keys of tasks that read the field 'label'; see `corpora.build`."""
+
+  label_column: str = schema.field(
+    '',
+    "What of a sentence is its label: 'topic', 'author', ...; '': the first "
+    "that the corpus has, of a folder 'label'.",
+  )
 
 
 def check_fields(fields: Sequence[str], stream: bool) -> None:

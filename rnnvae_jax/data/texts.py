@@ -50,6 +50,9 @@ def tokenise(
 ) -> Text:
   """Splits records into sentences and these into tokens.
 
+  A record with a label is one sentence, however long: the label is that of the
+  whole.
+
   Raises:
     ValueError: there is no sentence, or tags do not fit to tokens.
   """
@@ -58,7 +61,9 @@ def tokenise(
   tags: list[list[str]] = []
   num_empty = 0
   for record in records:
-    found = [rules.tokenise(s) for s in rules.split(record['text'])]
+    whole = record['text']
+    parts = [whole] if 'label' in fields else rules.split(whole)
+    found = [rules.tokenise(part) for part in parts]
     found = [tokens for tokens in found if tokens]
     num_empty += not found
     if not found and blank_lines == 'sentence':

@@ -1,4 +1,4 @@
-"""What the tasks that give text a likelihood have in common."""
+"""Code shared by the tasks that compute a likelihood of text."""
 
 from collections.abc import Callable, Mapping
 import functools
@@ -37,11 +37,23 @@ def _perplexity_label(figures: Mapping[str, Any]) -> str:
   return f'perplexity{ends}{_bound(figures)}'
 
 
+def _by_sentence(label: str, figures: Mapping[str, Any]) -> str:
+  """A label, or none where all of the text is one sentence."""
+  return label if 'perplexity_without_eos' in figures else ''
+
+
 FIGURES = (
-  base.Figure('sentences', 'sentences', '{:,}'),
+  base.Figure(
+    'sentences', functools.partial(_by_sentence, 'sentences'), '{:,}'
+  ),
   base.Figure('tokens', 'tokens', '{:,}'),
   base.Figure('unknown_share', 'unknown tokens', '{:.2%}'),
-  base.Figure('nll_per_sentence', lambda f: f'nll{_bound(f)}', '{:.3f}', 'NLL'),
+  base.Figure(
+    'nll_per_sentence',
+    lambda f: _by_sentence(f'nll{_bound(f)}', f),
+    '{:.3f}',
+    'NLL',
+  ),
   base.Figure('perplexity', _perplexity_label, '{:.2f}', 'perplexity'),
   base.Figure(
     'perplexity_without_eos',
@@ -71,7 +83,7 @@ FIGURES = (
 
 
 def unknown_warnings(figures: Mapping[str, Any]) -> list[str]:
-  """Says that a likelihood over many unknown tokens flatters the model."""
+  """Warns if unknown tokens make the likelihood look better than it is."""
   share = figures.get('unknown_share') or 0.0
   if share <= _UNKNOWN_SHARE:
     return []

@@ -36,7 +36,7 @@ class Figure(NamedTuple):
   Attributes:
     name: its key in results.json.
     label: what `evaluate` prints before it; figures -> str where it depends on
-      them.
+      them, '' where they leave it out.
     form: of `str.format`, for its value, or value -> str.
     title: a short name, for the columns of tables; '': not shown there.
   """
@@ -148,12 +148,14 @@ class Trained(Task):
     inner_steps: updates of `inner_parts` alone that come before one of the
       other parameters, at most; 0: all are updated at once, always.
     inner_parts: names of the first level of parameters.
+    frozen_parts: likewise, of those that stay as they begin.
   """
 
   metrics: type[clu_metrics.Collection]
   backend: str = ''
   inner_steps: int = 0
   inner_parts: tuple[str, ...] = ()
+  frozen_parts: tuple[str, ...] = ()
 
   @classmethod
   @abc.abstractmethod

@@ -10,7 +10,7 @@ from rnnvae_jax.training import optimizers
 
 @schema.fragment('')
 class RunConfig:
-  """What a run as a whole depends on."""
+  """Settings of a run as a whole."""
 
   seed: int = schema.field(
     0,
@@ -64,7 +64,7 @@ class TrainConfig:
   )
 
   def check(self) -> None:
-    """Raises ValueError where a call's updates do not divide the run's."""
+    """Raises ValueError for steps that are no multiple of steps_per_call."""
     for name, value in (
       ('num_steps', self.num_steps),
       ('eval_every', self.eval_every),
@@ -98,7 +98,7 @@ class StreamConfig:
   )
 
   def check(self) -> None:
-    """Raises ValueError where the shortest window has no token."""
+    """Raises ValueError if the shortest window has no token."""
     batches.windows(self.unroll, self.unroll_spread)
 
 
@@ -122,7 +122,7 @@ class EvaluateConfig:
   )
 
 
-# By capability, the keys of tasks that have it.
+# Pairs of a capability and the config fragment of the tasks that have it.
 SETTINGS = (
   (base.Task, RunConfig),
   (base.Task, corpora.CorpusConfig),

@@ -163,6 +163,12 @@ def default_protocol(name_or_path: str) -> str:
   return DEFAULT_PROTOCOL
 
 
+def default_label(name_or_path: str) -> str:
+  """The column of a corpus that is its label unless the config names one."""
+  own = get(name_or_path).labels if name_or_path in REGISTRY else ()
+  return own[0] if own else 'label'
+
+
 def evaluation_split(name_or_path: str) -> str:
   """The split whose figures are reported unless the config names one."""
   if name_or_path in REGISTRY:
