@@ -70,7 +70,9 @@ class Model:
   def __init__(self, kind: str, **overrides: Any):
     config = make_config(kind, **overrides)
     self.task = helpers.make_task(config, VOCAB)
-    self.hyperparameters = helpers.make_hyperparameters(config)
+    self.hyperparameters = self.task.schedule(
+      helpers.make_hyperparameters(config), jnp.int32(0)
+    )
     # Large enough for a posterior far from the prior.
     init = jax.jit(self.task.init)
     self.params = jax.tree.map(lambda x: 2 * x, init(jax.random.key(0)))

@@ -31,13 +31,10 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> corpora.Corpus:
   """
   workdir_lib.check(config, workdir)
   trained = workdir_lib.is_trained(workdir)
-  vocab_path = workdir_lib.path(workdir, workdir_lib.VOCABULARY)
-  vocab = None
-  init_from = config.get('train', {}).get('init_from', '')
-  if trained and init_from and os.path.exists(vocab_path):
-    # The run that lent its weights is not needed any more.
-    vocab = vocab_lib.Vocabulary.load(vocab_path)
-  corpus = build_corpus(config, vocab)
+  saved = _saved_vocabulary(workdir)
+  # The run that lent its weights is not needed any more.
+  is_tuned = trained and config.get('train', {}).get('init_from', '')
+  corpus = build_corpus(config, saved if is_tuned else None)
   if issubclass(config_build.task(config.model.kind), base.Trained):
     # Fail early on batching and word vectors.
     feeding(config, corpus.splits['train'])
@@ -46,6 +43,7 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> corpora.Corpus:
     _check_text(corpus, workdir)
   os.makedirs(workdir, exist_ok=True)
   with workdir_lib.locked(workdir):
+    vocab_path = workdir_lib.path(workdir, workdir_lib.VOCABULARY)
     if not trained or not os.path.exists(vocab_path):
       corpus.vocab.save(vocab_path)
     text_path = workdir_lib.path(workdir, workdir_lib.TEXT)
@@ -55,6 +53,23 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> corpora.Corpus:
       # Saved last: this file marks the folder as a run.
       workdir_lib.save_config(config, workdir)
   return corpus
+
+
+def _saved_vocabulary(workdir: str) -> vocab_lib.Vocabulary | None:
+  """The vocabulary in a folder, of a run that is to be overwritten or not.
+
+  Raises:
+    ValueError: a file that would be overwritten is no run's.
+  """
+  text_path = workdir_lib.path(workdir, workdir_lib.TEXT)
+  if os.path.exists(text_path) and (
+    'splits' not in workdir_lib.read_json(text_path)
+  ):
+    raise ValueError(f"{text_path} is no run's. Choose another --workdir.")
+  vocab_path = workdir_lib.path(workdir, workdir_lib.VOCABULARY)
+  if not os.path.exists(vocab_path):
+    return None
+  return vocab_lib.Vocabulary.load(vocab_path)
 
 
 def _described(corpus: corpora.Corpus) -> dict[str, Any]:

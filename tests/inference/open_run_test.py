@@ -48,7 +48,8 @@ class OpenRunTest(absltest.TestCase):
       opt_state = state.opt_state._replace(
         average=average, count=jnp.full_like(state.opt_state.count, count)
       )
-      saved.save(state.replace(opt_state=opt_state), step, 'latest')
+      state = state.replace(step=jnp.int32(step), opt_state=opt_state)
+      saved.save(state, step, 'latest')
       run = run_lib.open_run(self.config, self.workdir)
       self.assertEqual(run.checkpoint, f'latest, step {step}')
       jax.tree.map(np.testing.assert_array_equal, run.params, want)

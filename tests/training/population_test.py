@@ -201,8 +201,10 @@ def other_value(key, value):
   if isinstance(value, bool):
     return not value
   if isinstance(value, int | float):
-    return value + type(value)(1) if isinstance(value, int) else value / 2 + 0.1
-  return next((x for x in key.legal or () if x != value), value + 'x')
+    return (
+      value + type(value)(1) if isinstance(value, int) else value / 2 + 0.13
+    )
+  return next((x for x in key.legal() or () if x != value), value + 'x')
 
 
 class RefusalTest(parameterized.TestCase):

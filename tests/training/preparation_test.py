@@ -69,7 +69,7 @@ class PrepareTest(parameterized.TestCase):
     self.assertEqual(saved, corpus.vocab)
     self.assertIn('new', saved.tokens)
 
-  @parameterized.parameters('config.json', 'vocab.json')
+  @parameterized.parameters('config.json', 'vocab.json', 'text.json')
   def test_prepare_overwrites_no_file_of_others(self, name):
     os.makedirs(self.workdir)
     with open(self.path(name), 'w') as file:
@@ -102,7 +102,7 @@ class PrepareTest(parameterized.TestCase):
       config_build.flatten(loaded), config_build.flatten(self.config)
     )
 
-  @parameterized.parameters('config.json', 'vocab.json')
+  @parameterized.parameters('config.json', 'vocab.json', 'text.json')
   def test_prepare_writes_what_a_trained_run_has_lost(self, name):
     self.prepare_and_train()
     os.remove(self.path(name))

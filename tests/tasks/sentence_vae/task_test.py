@@ -146,8 +146,10 @@ class SentenceVaeTest(parameterized.TestCase):
     )
 
   @parameterized.parameters(
-    ('lagrangian', {'multiplier': 0.1, 'square': 1.0}),
-    ('lagrangian', {'multiplier': 0.3, 'square': 1.0}),
+    ('lagrangian', {'multiplier': 0.1, 'square': 1.0, 'largest_weight': 0.0}),
+    ('lagrangian', {'multiplier': 0.3, 'square': 1.0, 'largest_weight': 0.0}),
+    # As after a cycle in which the KL weighed more.
+    ('lagrangian', {'multiplier': 0.3, 'square': 1.0, 'largest_weight': 0.4}),
     ('soft_free_bits', {'weight': 0.4}),
     ('mmd', {}),
   )
@@ -173,8 +175,9 @@ class SentenceVaeTest(parameterized.TestCase):
     else:
       want += 0.25 * kl
     if control == 'lagrangian':  # At most what the KL weighs.
-      before = min(state['multiplier'], 0.25)
-      want += before * (9.0 - kl)
+      largest = max(state['largest_weight'], 0.25)
+      before = min(state['multiplier'], largest)
+      want += min(before, 0.25) * (9.0 - kl)
     if control == 'mmd':
       of_prior = self.model.noise(site='mmd')
       near = lambda x, y: np.exp(
@@ -193,7 +196,11 @@ class SentenceVaeTest(parameterized.TestCase):
     if control == 'lagrangian':  # An ascent by RMSprop.
       square = 0.99 + 0.01 * (9.0 - kl) ** 2
       multiplier = before + 0.01 * (9.0 - kl) / square**0.5
-      state = {'multiplier': multiplier, 'square': square}
+      state = {
+        'multiplier': multiplier,
+        'square': square,
+        'largest_weight': largest,
+      }
     elif control == 'soft_free_bits':
       self.assertLess(kl, 9.0)
       state = {'weight': 0.4 * 0.99}

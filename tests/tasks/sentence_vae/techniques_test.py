@@ -19,7 +19,10 @@ class GradientsTest(parameterized.TestCase):
   """Nothing that a loss depends on is kept from its gradient."""
 
   @parameterized.parameters(
-    ('lagrangian', {'multiplier': 20.0, 'square': 1.0}),
+    (
+      'lagrangian',
+      {'multiplier': 20.0, 'square': 1.0, 'largest_weight': 0.0},
+    ),
     ('soft_free_bits', {'weight': 1.0}),
     ('info_vae', {}),
     ('batch_norm', {}),
@@ -122,7 +125,7 @@ class TechniquesTest(parameterized.TestCase):
     batch = batches.gather(
       corpus, jnp.asarray(small_models.ROWS), batches.Bucket(6)
     )
-    scalars = helpers.make_hyperparameters(config)
+    scalars = task.schedule(helpers.make_hyperparameters(config), jnp.int32(0))
 
     @jax.jit
     def update(params, extras):
