@@ -45,7 +45,11 @@ BELOW = {
   'commands': ('results', 'web'),
   'startup': ('training',),
   'main': ('commands', 'config.command_line', 'startup'),
-  '': ('config.files', 'inference', 'training'),  # What library users are given.
+  '': (
+    'config.files',
+    'inference',
+    'training',
+  ),  # What library users are given.
 }
 # By library, the modules that may import it.
 KEPT = {

@@ -98,7 +98,7 @@ _UNKNOWN_SHARE = 0.15
 
 
 def report(figures: Mapping[str, Any]) -> str:
-  """A validation's likelihood in words, for the log."""
+  """Describes the likelihood of a validation, for the log."""
   if 'perplexity_without_eos' not in figures:  # No sentence ends.
     line = f'{figures["nll_per_token"]:.4f} nats a token'
   else:
@@ -119,14 +119,14 @@ def exact_figures(
   """The exact likelihood of a split.
 
   Args:
-    values: 'nll' of each sentence, nats, and 'backward_nll' where a second
-      model reads in reverse.
-    split: that was evaluated.
-    vocab: its characters are counted where tokens are characters or bytes.
+    values: 'nll' of each sentence, nats, and 'backward_nll' if a second model
+      reads in reverse.
+    split: the split that was evaluated.
+    vocab: its vocabulary, to count the characters of characters or bytes.
 
   Returns:
-    Those of `likelihoods.likelihood_figures` and `backward_figures`;
-    bits_per_character of a stream of characters or bytes.
+    The figures of `likelihoods.likelihood_figures` and `backward_figures`; for
+    a stream of characters or bytes also bits_per_character.
   """
   figures = likelihoods.likelihood_figures(
     values['nll'],
@@ -145,8 +145,7 @@ def exact_figures(
 
 
 def _count_characters(vocab: vocab_lib.Vocabulary, split: corpora.Split) -> int:
-  """Characters of a text of characters, or of bytes, several of which may make
-  one character."""
+  """The number of characters in a text of characters or UTF-8 bytes."""
   if vocab.kind == 'character':
     return len(split.tokens)
   continues = [len(t) == 1 and 0x80 <= ord(t) < 0xC0 for t in vocab.tokens]
@@ -154,7 +153,7 @@ def _count_characters(vocab: vocab_lib.Vocabulary, split: corpora.Split) -> int:
 
 
 def initialiser(config: Any) -> Callable[[Any, jax.Array], Any] | None:
-  """(params, key) -> params as the config draws them; None if it draws none."""
+  """(params, key) -> params drawn anew; None if the config does not ask."""
   model = config.model
   if not (model.init_scale or model.embedding_init_scale):
     return None
@@ -167,13 +166,13 @@ def init(
   initialise: Callable[[Any, jax.Array], Any] | None,
   key: jax.Array,
 ) -> Any:
-  """A model's first parameters.
+  """A model's initial parameters.
 
   Args:
     model: a Flax module.
-    arrays: what it is called with.
-    initialise: draws them anew; None: they are as the modules draw them.
-    key: of the draws.
+    arrays: the arguments of its call.
+    initialise: (params, key) -> params drawn anew; None: those of the modules.
+    key: random key.
   """
   if initialise is None:
     return model.init(key, *arrays)
@@ -182,7 +181,7 @@ def init(
 
 
 class Recurrent(base.Trained):
-  """What trained tasks with a recurrence have in common."""
+  """Code shared by trained tasks with a recurrence."""
 
   @classmethod
   def for_population(cls, config: Any) -> None:
@@ -211,12 +210,12 @@ class Recurrent(base.Trained):
 
 
 def arrays(batch: base.Batch):
-  """What a language model reads of a batch."""
+  """The arrays of a batch that a language model reads."""
   return batch['inputs'], batch['targets'], batch['mask']
 
 
 def counts(batch: base.Batch) -> dict[str, jax.Array]:
-  """Denominators; a batch of blank rows counts as one sentence, not none."""
+  """Sentences (at least 1, to divide by) and tokens of a batch."""
   return {
     'sentences': jnp.maximum(jnp.sum(batch['weights']), 1.0),
     'tokens': jnp.sum(batch['mask'], dtype=jnp.float32),
@@ -224,6 +223,6 @@ def counts(batch: base.Batch) -> dict[str, jax.Array]:
 
 
 def tiny_batch() -> base.Batch:
-  """The smallest batch there is: shapes of parameters need no data."""
+  """The smallest possible batch, to initialise parameters with."""
   ids = jnp.zeros((1, 1), jnp.int32)
   return {'inputs': ids, 'targets': ids, 'mask': jnp.ones((1, 1), bool)}

@@ -197,7 +197,7 @@ class TextTest(parameterized.TestCase):
       'every line end is a token',
     ),
     ({'unknown_token': 'a b'}, 'not one word'),
-    ({'unknown_token': 'UNK'}, "'UNK' is nowhere a word"),
+    ({'unknown_token': 'UNK'}, "'UNK' is not a word"),
     ({'unknown_token': 'UNK', 'protocol': 'bytes'}, 'is about bytes'),
   )
   def test_illegal_arguments_are_refused(self, arguments, message):
