@@ -1,4 +1,4 @@
-"""Lines in and records out, of the commands that read and write text."""
+"""Config keys of the commands that read and write text."""
 
 from rnnvae_jax.config import schema
 
@@ -15,4 +15,13 @@ class LinesConfig:
     'text',
     'Plain text, or a JSON object a line for programs.',
     choices=('text', 'jsonl'),
+  )
+
+
+@schema.fragment('generate', free=schema.Free.ALWAYS)
+class CandidatesConfig:
+  """How many tokens or words are listed."""
+
+  candidates: int = schema.field(
+    10, 'Candidates that the modes next and fill list.', low=1
   )

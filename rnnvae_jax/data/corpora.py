@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import itertools
+import os
 
 import numpy as np
 
@@ -24,6 +25,17 @@ _MUCH_CUT = 0.05
 _MUCH_UNKNOWN = 0.2
 
 read_lines = formats.read_lines
+
+
+_OF_A_FILE = schema.Condition(
+  lambda flat: not _has_splits(flat['corpus.name']),
+  lambda flat: f'{flat["corpus.name"]!r} has splits of its own',
+  '`corpus.name` is a single file',
+)
+
+
+def _has_splits(corpus_name: str) -> bool:
+  return corpus_name in base.REGISTRY or os.path.isdir(corpus_name)
 
 
 @schema.fragment('corpus')
@@ -47,6 +59,7 @@ class CorpusConfig:
     'Share of a single file that validates.',
     low=0,
     high=0.9,
+    only_if=_OF_A_FILE,
     free=schema.Free.OTHER_TEXT,
   )
   test_share: float = schema.field(
@@ -54,6 +67,7 @@ class CorpusConfig:
     'Share of a single file, the last part, that tests; 0: no test split.',
     low=0,
     high=0.9,
+    only_if=_OF_A_FILE,
     free=schema.Free.OTHER_TEXT,
   )
   labelled: bool = schema.field(

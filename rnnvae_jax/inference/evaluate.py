@@ -1,21 +1,38 @@
 """Evaluates a trained run on whole splits -> results.json and a table."""
 
 from collections.abc import Callable, Sequence
+import dataclasses
 import os
 import time
 from typing import Any
 
 from absl import logging
 import jax
+import numpy as np
 from rich import console as rich_console
 from rich import table as rich_table
 
 from rnnvae_jax.data import corpora
+from rnnvae_jax.data import labels as labels_lib
 from rnnvae_jax.data.sources import base as sources
 from rnnvae_jax.inference import run as run_lib
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import preparation, progress, validation, writers
 from rnnvae_jax.training import workdir as workdir_lib
+
+# Columns of more labels than this name sentences, not kinds of them.
+_MOST_LABELS = 50
+# What is kept of a label's figures, where the task has it.
+_LABEL_FIGURES = (
+  'sentences',
+  'tokens',
+  'nll_per_sentence',
+  'perplexity',
+  'elbo',
+  'reconstruction',
+  'kl',
+  'accuracy',
+)
 
 
 def evaluate(
@@ -34,10 +51,15 @@ def evaluate(
   Returns:
     Per split what `evaluate_split` returns.
   """
+  chosen = config.evaluate.split
+  if chosen == 'none':
+    raise ValueError(
+      "config.evaluate.split = 'none' leaves nothing to evaluate. Legal: "
+      'train, valid, test, all.'
+    )
   run = run_lib.open_run(config, workdir)
   if corpus is None:
     corpus = preparation.build_corpus(config, run.vocab, run.labels)
-  chosen = config.evaluate.split
   names = tuple(corpus.splits) if chosen == 'all' else (chosen,)
   path = os.path.join(workdir, 'results.json')
   results = {}
@@ -53,8 +75,11 @@ def evaluate(
     results[keys[name]] = evaluate_split(run, corpus, name)
     writers.write_json(path, results)
   ours = {name: results[key] for name, key in keys.items() if key in results}
-  rich_console.Console().print(table(ours, run.task.FIGURES))
+  console = rich_console.Console()
+  console.print(table(ours, run.task.FIGURES))
   for name in names:
+    for column, figures in ours[name].get('labels', {}).items():
+      console.print(_label_table(name, column, figures, run.task.FIGURES))
     for warning in run.task.warnings(ours[name]):
       logging.warning('%s: %s', name, warning)
   return {name: ours[name] for name in names}
@@ -65,8 +90,11 @@ def evaluate_split(
 ) -> dict[str, Any]:
   """The figures of one split; nats per sentence unless named otherwise.
 
-  The same at any batch size and bucket layout: noise is keyed by (seed,
-  sentence) and sums are taken over sentences in the split's order.
+  Where sentences have labels of at most 50 kinds, 'labels' has the main figures
+  of the sentences of each: {'topic': {'sport': {'sentences': 12, ...}}}.
+
+  The figures are the same at any batch size and bucket layout: noise is keyed
+  by (seed, sentence) and sums are taken over sentences in the split's order.
   """
   config, task, split = run.config, run.task, corpus.splits[name]
   carried = validation.carries_state(config, task)
@@ -90,11 +118,64 @@ def evaluate_split(
   }
   if carried and len(split) > 1:
     by_sentence = validation.make_sentence_evaluator(config, task, split)
-    values_reset = by_sentence(run.params, run.extras, key)
+    with progress.counter(f'evaluating {name}, state reset') as report:
+      values_reset = by_sentence(run.params, run.extras, key, report)
     summary_reset = task.summarise(values_reset, split, config)
     for figure in ('nll_per_sentence', 'perplexity'):
       summary[f'reset_{figure}'] = summary_reset[figure]
+  by_label = _figures_by_label(task, values, split, config)
+  if by_label:
+    summary['labels'] = by_label
   return summary | {'seconds': round(time.time() - start, 1)}
+
+
+def _figures_by_label(
+  task: base.Task, values: base.Values, split: corpora.Split, config: Any
+) -> dict[str, dict[str, dict[str, Any]]]:
+  """By name of a label and its value, the main figures of its sentences."""
+  found: dict[str, dict[str, dict[str, Any]]] = {}
+  for column, labels in split.labels.items():
+    kinds = sorted(set(labels))
+    if not 2 <= len(kinds) <= _MOST_LABELS:
+      continue
+    found[column] = {}
+    for kind in kinds:
+      rows = np.flatnonzero(np.array([label == kind for label in labels]))
+      figures = task.summarise(
+        {name: array[rows] for name, array in values.items()},
+        _some_of(split, rows),
+        config,
+      )
+      found[column][kind] = {'sentences': len(rows)} | {
+        name: figures[name] for name in _LABEL_FIGURES if name in figures
+      }
+  return found
+
+
+def _some_of(split: corpora.Split, rows: np.ndarray) -> corpora.Split:
+  """Some sentences of a split, in the order of `rows`."""
+  lengths = split.lengths[rows]
+  ends = np.cumsum(lengths, dtype=np.int32)
+  picked = np.concatenate(
+    [
+      np.arange(split.offsets[i], split.offsets[i] + split.lengths[i])
+      for i in rows
+    ]
+  )
+  return dataclasses.replace(
+    split,
+    tokens=split.tokens[picked],
+    offsets=ends - lengths,
+    lengths=lengths,
+    labels={
+      name: tuple(labels[i] for i in rows)
+      for name, labels in split.labels.items()
+    },
+    fields={
+      name: array[picked if name in labels_lib.PER_TOKEN else rows]
+      for name, array in split.fields.items()
+    },
+  )
 
 
 def make_evaluator(
@@ -145,6 +226,26 @@ def table(
     shown.add_column(name, justify='right')
   for row in rows.values():
     shown.add_row(*row)
+  return shown
+
+
+def _label_table(
+  split: str,
+  column: str,
+  by_label: dict[str, dict[str, Any]],
+  figures: Sequence[base.Figure],
+) -> rich_table.Table:
+  """The main figures of each label, one row a label."""
+  first = next(iter(by_label.values()))
+  shown = rich_table.Table(title=f'{split}, by {column}')
+  shown.add_column(column)
+  known = [figure for figure in figures if figure.name in first]
+  for figure in known:
+    label = figure.label
+    name = label({'estimator': ''} | first) if callable(label) else label
+    shown.add_column(name, justify='right')
+  for kind, values in by_label.items():
+    shown.add_row(kind, *(_cell(values, figure) for figure in known))
   return shown
 
 

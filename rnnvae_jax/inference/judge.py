@@ -13,7 +13,6 @@ from rnnvae_jax.analysis import overlap
 from rnnvae_jax.config import build as config_build
 from rnnvae_jax.data import corpora
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.inference import generate
 from rnnvae_jax.inference import run as run_lib
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import population, preparation, validation, writers
@@ -54,7 +53,6 @@ def judge(
   config = config.copy_and_resolve_references()
   generate_config = config.generate
   generate_config.top_k, generate_config.top_p = 0, 1.0
-  generate_config.posterior_sample = False
   generate_config.prime = ''
   run = run_lib.open_run(config, workdir)
   if config.corpus.stream and run.vocab.kind != 'word':
@@ -71,8 +69,8 @@ def judge(
     int(np.max(corpus.splits['train'].lengths)),
   )
   samples = corpora.split_of(
-    generate.prior_samples(run, num_samples, 1.0, forbid_unk=False),
-    corpora.begin_mark(run.vocab, config.corpus.stream),
+    run.sample_ids(num_samples, temperature=1.0, forbid_unk=False),
+    run.begin_mark,
   )
   words = _words(run.vocab, samples)
   training = _words(run.vocab, corpus.splits['train'])
@@ -89,8 +87,9 @@ def judge(
   }
   if isinstance(run.task, base.HasLatents):
     split = corpus.splits.get(split_name) or _held_out(corpus)
-    ids = generate.decode(
-      run, generate.posterior(run, split), 0.0, forbid_unk=False
+    read = [split.sentence(i) for i in range(len(split))]
+    ids = run.decode_ids(
+      run.latents_of(read), temperature=0.0, forbid_unk=False
     )
     judged['reconstruction_bleu'] = overlap.bleu(
       _words(run.vocab, corpora.split_of(ids)), _words(run.vocab, split)

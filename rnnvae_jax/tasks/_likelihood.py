@@ -1,4 +1,4 @@
-"""What the tasks that give text a likelihood have in common."""
+"""Code shared by the tasks that compute a likelihood of text."""
 
 from collections.abc import Callable, Mapping
 import functools
@@ -83,7 +83,7 @@ FIGURES = (
 
 
 def unknown_warnings(figures: Mapping[str, Any]) -> list[str]:
-  """Says that a likelihood over many unknown tokens flatters the model."""
+  """Warns if unknown tokens make the likelihood look better than it is."""
   share = figures.get('unknown_share') or 0.0
   if share <= _UNKNOWN_SHARE:
     return []

@@ -1,4 +1,4 @@
-"""Training metrics as clu collections of sums, divided last."""
+"""Training metrics as clu collections: sums, which `compute` divides."""
 
 from clu import metrics
 import flax.struct
@@ -54,7 +54,7 @@ def total(name: str) -> type[Ratio]:
   )
 
 
-# Means over some updates, dropout on; nats.
+# Means over the updates of a call, with dropout; nats.
 LanguageModelMetrics = metrics.Collection.create(
   loss=mean('loss'),
   nll_per_sentence=per('sentences', 'reconstruction'),

@@ -15,6 +15,7 @@ task's name:
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
+import dataclasses
 from typing import Any, ClassVar, NamedTuple
 
 from clu import metrics as clu_metrics
@@ -52,7 +53,8 @@ class Figure(NamedTuple):
     return self.form(value) if callable(self.form) else self.form.format(value)
 
 
-class Samples(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Samples:
   """Posterior samples that an evaluation draws for each sentence.
 
   Attributes:
@@ -299,14 +301,6 @@ class Fitted(Task):
     """What was fitted, in words, for the log."""
 
 
-class CarriesState(abc.ABC):
-  """Reads a text as one stream, the state carried from window to window."""
-
-  @abc.abstractmethod
-  def read(self, params: Any, batch: Batch, carry: Any = None) -> Any:
-    """(params, batch, carry) -> a `models.language_model.Reading`."""
-
-
 class Scores:
   """Gives a sentence a likelihood.
 
@@ -329,6 +323,14 @@ class Generates(abc.ABC):
     self, params: Any, carry: Any, tokens: jax.Array, latents: Any = None
   ) -> tuple[Any, jax.Array]:
     """carry, tokens int[B] -> carry, logits float[B, V]."""
+
+
+class CarriesState(Generates):
+  """Reads a text as one stream, the state carried from window to window."""
+
+  @abc.abstractmethod
+  def read(self, params: Any, batch: Batch, carry: Any = None) -> Any:
+    """(params, batch, carry) -> a `models.language_model.Reading`."""
 
 
 class Latents(NamedTuple):

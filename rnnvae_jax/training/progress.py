@@ -11,6 +11,9 @@ import rich.progress
 import rich.table
 
 WINDOW = 10.0  # Seconds over which the speed is averaged.
+# Values that metrics.jsonl has, and that say little while one watches.
+_FIRST = 3  # Values that stand before the speed and the time left.
+_NOT_SHOWN = ('tokens', 'grad_norm', 'learning_rate')
 
 
 class Progress:
@@ -75,8 +78,8 @@ class Progress:
     Args:
       step: the number of updates done since the run began.
       tokens: real tokens seen since the last update, padding not counted.
-      values: the few latest ones to show, in this order; `train/loss` is
-        shown as `loss`.
+      values: the latest ones, the most important first; `train/loss` is shown
+        as `loss`.
     """
     now = self._clock()
     self._tokens += tokens
@@ -86,13 +89,18 @@ class Progress:
       and self._history[0][0] < self._history[-1][0] - WINDOW
     ):
       self._history.popleft()
-    parts = [f'{step:,}/{self._total_steps:,}']
-    parts += self._speed_and_time_left()
     # What matters least is last: a narrow terminal cuts it off.
-    parts += [
-      f'{name.rpartition("/")[-1]} {value:.4g}'
-      for name, value in values.items()
+    named = [
+      (name.rpartition('/')[-1], value) for name, value in values.items()
     ]
+    shown = [
+      f'{_short(name)} {value:.4g}'
+      for name, value in named
+      if name not in _NOT_SHOWN
+    ]
+    parts = [f'{step:,}/{self._total_steps:,}', *shown[:_FIRST]]
+    parts += self._speed_and_time_left()
+    parts += shown[_FIRST:]
     parts.append(f'{_duration(now - self._start)} spent')
     self._status = '  '.join(parts)
     self._bar.update(self._task, completed=step, description=self._status)
@@ -141,10 +149,10 @@ def counter(
   """Gives `report(done, total)` for a task that is over in minutes.
 
   On a terminal it shows a bar that vanishes at the end, elsewhere it prints a
-  plain line every `interval` seconds.
+  plain line every `interval` seconds; both with the time left.
   """
   console = console or rich.console.Console()
-  last_line = clock()
+  start = last_line = clock()
   with rich.progress.Progress(
     *rich.progress.Progress.get_default_columns(),
     console=console,
@@ -159,9 +167,17 @@ def counter(
       bar.update(task, completed=done, total=total)
       if not console.is_interactive and clock() - last_line >= interval:
         last_line = clock()
-        console.print(f'{what}  {done:,}/{total:,}', highlight=False)
+        left = _duration((last_line - start) / done * (total - done))
+        console.print(
+          f'{what}  {done:,}/{total:,}  {left} left', highlight=False
+        )
 
     yield report
+
+
+def _short(name: str) -> str:
+  """`kl_per_sentence` as `kl`: the bar has little room."""
+  return name.removesuffix('_per_sentence')
 
 
 def _duration(seconds: float) -> str:

@@ -34,7 +34,17 @@ class ProgressTest(parameterized.TestCase):
     """Calls are (seconds it took, step reached, tokens seen)."""
     for seconds, step, tokens in calls:
       self.clock.seconds += seconds
-      bar.update(step, tokens, {'train/loss': 4.56789, 'train/kl': 0.125})
+      bar.update(
+        step,
+        tokens,
+        {
+          'train/loss': 4.56789,
+          'train/kl_per_sentence': 0.125,
+          'train/tokens': 500.0,
+          'train/grad_norm': 2.5,
+          'train/learning_rate': 0.001,
+        },
+      )
 
   def start(self, console, total=100, start=0, interval=30.0):
     return progress.Progress(
@@ -54,7 +64,7 @@ class ProgressTest(parameterized.TestCase):
       lines,
       [
         '10/100  loss 4.568  kl 0.125  0:00:40 spent',
-        '20/100  250 tokens/s  0:00:16 left  loss 4.568  kl 0.125  '
+        '20/100  loss 4.568  kl 0.125  250 tokens/s  0:00:16 left  '
         '0:00:42 spent',
       ],
     )
@@ -116,7 +126,7 @@ class ProgressTest(parameterized.TestCase):
     self.assertIn('━━━━━', last)
     self.assertIn('50/100', last)
     if width >= 80:
-      self.assertIn('250 tokens/s  0:00:02 left  loss 4.568  kl 0.125', last)
+      self.assertIn('loss 4.568  kl 0.125  250 tokens/s  0:00:02 left', last)
 
   def test_a_message_on_a_terminal_stands_above_the_bar(self):
     console = make_console(terminal=True)
@@ -143,7 +153,12 @@ class CounterTest(absltest.TestCase):
         report(done, 1000)
     self.assertEqual(
       console.file.getvalue().splitlines(),
-      [f'test  {done}/1,000' for done in (240, 480, 720, 960)],
+      [
+        'test  240/1,000  0:01:35 left',
+        'test  480/1,000  0:01:05 left',
+        'test  720/1,000  0:00:35 left',
+        'test  960/1,000  0:00:05 left',
+      ],
     )
 
   def test_a_terminal_gets_a_bar(self):

@@ -76,9 +76,7 @@ class ObjectiveConfig:
   )
 
 
-class LanguageModel(
-  _likelihood.Recurrent, base.CarriesState, base.Scores, base.Generates
-):
+class LanguageModel(_likelihood.Recurrent, base.Scores, base.CarriesState):
   """Sentences by themselves, or a stream whose state is carried."""
 
   FRAGMENTS = (

@@ -473,7 +473,8 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     draws = noise.normal(keys, site, (self.family.noise_size,))
     if self._own_prior:
       return self.family.draw_prior(draws)
-    log_weights, mean, log_var = self.model.apply(params, method='components')
+    components: Any = self.model.apply(params, method='components')
+    log_weights, mean, log_var = components
     pick = lambda key: jax.random.categorical(key, log_weights)
     chosen = jax.vmap(pick)(noise.site_keys(keys, f'{site}/component'))
     return losses.reparameterise(draws, mean[chosen], log_var[chosen])
