@@ -102,7 +102,19 @@ class ModesTest(parameterized.TestCase):
     self.assertEqual(header, ['line', 'nats', 'token'])
     self.assertEqual(
       [row[2] for row in rows],
-      'the cook ate . </s> many <unk> sailed today . </s>'.split(),
+      [
+        'the',
+        'cook',
+        'ate',
+        '.',
+        '</s>',
+        'many',
+        '<unk>',
+        'sailed',
+        'today',
+        '.',
+        '</s>',
+      ],
     )
     self.assertEqual([row[0] for row in rows], ['1'] * 5 + ['3'] * 6)
     _, *whole = table(mode('score', trained('gru_lm')))
