@@ -11,7 +11,7 @@ FLAGS = ('seeds',)
 
 
 def run(context: base.Context) -> None:
-  """Trains one run, or one a seed into folders of their own."""
+  """Trains one run, or one run per seed in folders of their own."""
   if context.seeds == 1:
     _train(context.config, context.workdir)
     return
@@ -23,7 +23,8 @@ def run(context: base.Context) -> None:
     config.seed += seed
     folder = os.path.join(context.workdir, f'seed_{config.seed}')
     results.append(_train(config, folder))
-  seeds.report(results, context.workdir, context.config.model.kind)
+  if results[0]:  # Nothing is evaluated with config.evaluate.split = 'none'.
+    seeds.report(results, context.workdir, context.config.model.kind)
 
 
 def _train(config: Any, workdir: str) -> dict[str, Any]:

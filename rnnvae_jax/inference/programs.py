@@ -389,7 +389,7 @@ class Programs:
         tokens=np.resize(split.tokens, size * length)  # type: ignore[arg-type]
       )
       rows = batches.pad_rows(np.arange(len(chosen)), size)[0]
-      of_rows = jax.device_get(
+      results = jax.device_get(
         program(
           params,
           extras,
@@ -401,7 +401,7 @@ class Programs:
         )
       )
       real = functools.partial(_first, len(chosen))
-      parts.append(jax.tree.map(real, of_rows))
+      parts.append(jax.tree.map(real, results))
     back = np.argsort(order)
     if ragged:
       rows = [row for part in parts for row in part]

@@ -363,12 +363,12 @@ class Run:
     by_token: list[tuple[tuple[str, float], ...]] = [()] * len(sentences)
     if per_token and sentences:
       latents = self._means(sentences)
-      of_tokens = self.programs.token_nats(
+      token_nats = self.programs.token_nats(
         self.params, sentences, self.begin_mark, latents
       )
       by_token = [
         tuple(zip((self.vocab.tokens[i] for i in s), n.tolist(), strict=True))
-        for s, n in zip(sentences, of_tokens, strict=True)
+        for s, n in zip(sentences, token_nats, strict=True)
       ]
     scores = [Score(text, None, 0, 0, self.estimator) for text in texts]
     for number, i in enumerate(kept):

@@ -102,7 +102,19 @@ class ModesTest(parameterized.TestCase):
     self.assertEqual(header, ['line', 'nats', 'token'])
     self.assertEqual(
       [row[2] for row in rows],
-      ['the', 'cook', 'ate', '.', '</s>', 'many', '<unk>', 'sailed', 'today', '.', '</s>'],
+      [
+        'the',
+        'cook',
+        'ate',
+        '.',
+        '</s>',
+        'many',
+        '<unk>',
+        'sailed',
+        'today',
+        '.',
+        '</s>',
+      ],
     )
     self.assertEqual([row[0] for row in rows], ['1'] * 5 + ['3'] * 6)
     _, *whole = table(mode('score', trained('gru_lm')))
@@ -267,6 +279,23 @@ class LibraryTest(absltest.TestCase):
       'import sys, rnnvae_jax\n'
       'print(*({"jax", "numpy", "flax", "absl"} & set(sys.modules)))'
     )
+    self.assertEqual(self.printed(program), '')
+
+  def test_reading_a_run_imports_no_library_that_it_does_not_need(self):
+    heavy = (
+      *('gensim', 'matplotlib', 'nltk', 'sacrebleu', 'sklearn', 'tensorboardX'),
+      *('tensorflow', 'tensorflow_datasets', 'torch'),
+    )
+    program = (
+      'import sys, rnnvae_jax.main\n'
+      'from rnnvae_jax.commands import base\n'
+      'from rnnvae_jax.inference import generate, latents\n'
+      'list(base.REGISTRY.values())\n'
+      f'print(*(m for m in {heavy} if m in sys.modules))'
+    )
+    self.assertEqual(self.printed(program), '')
+
+  def printed(self, program):
     done = subprocess.run(
       [sys.executable, '-c', program],
       capture_output=True,
@@ -274,7 +303,7 @@ class LibraryTest(absltest.TestCase):
       check=True,
       cwd=os.path.dirname(os.path.dirname(rnnvae_jax.__file__)),
     )
-    self.assertEqual(done.stdout, '\n')
+    return done.stdout.strip()
 
 
 class StandardOutputTest(parameterized.TestCase):
