@@ -15,7 +15,7 @@ import matplotlib
 matplotlib.use('agg')
 import matplotlib.pyplot as plt
 
-_WIDTH = 62  # Characters of a line.
+_WIDTH = 76  # Characters of a line.
 
 
 def validations(workdir: pathlib.Path) -> list[dict[str, float]]:
