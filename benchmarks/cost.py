@@ -24,7 +24,7 @@ from benchmarks import ours
 from rnnvae_jax.data import batches
 from rnnvae_jax.models.cells import elman, gru, lstm
 from rnnvae_jax.ops import cross_entropy, recurrence
-from rnnvae_jax.training import environment, optimizers, step, tasks
+from rnnvae_jax.training import environment, optimizers, step
 from rnnvae_jax.training import state as state_lib
 
 BASELINE = pathlib.Path(__file__).parent / 'results' / 'cost.json'
@@ -93,7 +93,7 @@ def _shape(*axes, dtype=jnp.float32):
 def _vae_step():
   """One update of the GRU sentence VAE of `recipe`, batch 32, 30 tokens."""
   config = ours.make_config()
-  task = tasks.build(config, 9_877)
+  task = ours.make_task(config, 9_877)
   tx = optimizers.build(config)
   integers = lambda *axes: _shape(*axes, dtype=jnp.int32)
   return step.make_train_step(
@@ -101,13 +101,12 @@ def _vae_step():
     tx,
     (batches.Bucket(30, (704,)),),
     config.optimizer.schedule,
-    config.objective.kl_schedule,
   ).lower(
     state_lib.abstract(task, tx),
     batches.DeviceSplit(integers(9_999), *[integers(999)] * 3, integers()),
     integers(1, 32),
     integers(1),
-    jax.eval_shape(lambda: optimizers.hyperparameters(config)),
+    jax.eval_shape(lambda: ours.make_hyperparameters(config)),
   )
 
 

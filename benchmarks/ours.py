@@ -1,4 +1,4 @@
-"""Our contestants, assembled as `rnnvae_jax.train` and `.generate` do it."""
+"""Our contestants, assembled as training and sampling of the package do it."""
 
 from collections.abc import Callable, Mapping
 import functools
@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import recipe
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import build as config_build
 from rnnvae_jax.data import batches
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.ops import noise, sampling
-from rnnvae_jax.training import optimizers, runs, tasks
+from rnnvae_jax.training import hyperparameters as hyperparameters_lib
+from rnnvae_jax.training import optimizers, preparation
 from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import step as step_lib
 
@@ -59,7 +60,7 @@ def make_config(
   precision: str = 'float32',
 ) -> Any:
   """The recipe's config."""
-  config = config_lib.default()
+  config = config_build.default('sentence_vae')
   config.corpus.name = corpus
   config.model.embedding_size = recipe.EMBEDDING_SIZE
   config.model.hidden_size = hidden_size
@@ -69,38 +70,45 @@ def make_config(
   config.train.batch_size = batch_size
   config.train.steps_per_call = recipe.STEPS_PER_BLOCK
   config.model.precision = precision
-  config_lib.validate(config)
+  config_build.validate(config)
   return config
+
+
+def make_task(config: Any, vocab_size: int) -> Any:
+  """The task of a config; of its vocabulary only the size matters."""
+  task = config_build.task(config.model.kind)
+  return task.build(config, range(vocab_size))
+
+
+def make_hyperparameters(config: Any) -> hyperparameters_lib.Hyperparameters:
+  """The traced scalars of a config."""
+  return hyperparameters_lib.build(config_build.keys_of(config), config)
 
 
 def make_trainer(
   config: Any, edit: Callable[[recipe.Weights], recipe.Weights] = dict
 ) -> Trainer:
-  """Builds the run that `rnnvae_jax.train` would, without its reports.
+  """Builds the run that `training.loop` would, without its reports.
 
   Args:
     config: of the run.
     edit: changes the initial weights.
   """
-  corpus = runs.build_corpus(config)
-  task = tasks.build(config, len(corpus.vocab))
+  corpus = preparation.build_corpus(config)
+  task = make_task(config, len(corpus.vocab))
   tx = optimizers.build(config)
   state = state_lib.create(task, tx, config.seed)
   weights = dict(edit(_weights(state.params)))
   state = state.replace(params=_with_weights(state.params, weights))
   split = corpus.splits['train']
-  buckets = runs.train_buckets(config, split)
+  buckets = preparation.train_buckets(config, split)
   schedule = batches.Schedule(
     split.lengths, buckets, config.train.batch_size, config.seed
   )
   train_step = step_lib.make_train_step(
-    task,
-    tx,
-    buckets,
-    config.optimizer.schedule,
-    config.objective.kl_schedule,
+    task, tx, buckets, config.optimizer.schedule
   )
-  hyperparameters = optimizers.hyperparameters(config)
+  hyperparameters = make_hyperparameters(config)
   device_split = batches.put(split)
   per_call = config.train.steps_per_call
 
@@ -129,13 +137,13 @@ def make_sampler(
   max_length: int,
   edit: Callable[[recipe.Weights], recipe.Weights],
 ) -> tuple[Callable[[int], jax.Array], recipe.Weights]:
-  """Draws sentences from the prior as `rnnvae_jax.generate` does.
+  """Draws sentences from the prior as `inference.generate` does.
 
   Returns:
     `run(k)`, the lengths int32[count] of sentences drawn with seed k, and the
     weights.
   """
-  task = tasks.build(config, vocab_size)
+  task = make_task(config, vocab_size)
   params = jax.jit(task.init)(jax.random.key(config.seed))
   weights = dict(edit(_weights(params)))
   params = _with_weights(params, weights)

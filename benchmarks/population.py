@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from benchmarks import harness, ours, recipe
 from rnnvae_jax.data import batches
-from rnnvae_jax.training import optimizers, population, runs, step, tasks
+from rnnvae_jax.training import optimizers, population, preparation, step
 from rnnvae_jax.training import state as state_lib
 
 _TRIALS = flags.DEFINE_integer('trials', 4, 'Trials.', lower_bound=1)
@@ -30,27 +30,26 @@ def main(_) -> None:
     _BATCH_SIZE.value,
     harness.PRECISION.value,
   )
-  corpus = runs.build_corpus(config)
-  task, tx = tasks.build(config, len(corpus.vocab)), optimizers.build(config)
+  corpus = preparation.build_corpus(config)
+  task = ours.make_task(config, len(corpus.vocab))
+  tx = optimizers.build(config)
   split = corpus.splits['train']
-  buckets = runs.train_buckets(config, split)
+  buckets = preparation.train_buckets(config, split)
   per_call = config.train.steps_per_call
   make_plan = batches.Schedule(
     split.lengths, buckets, config.train.batch_size, 0
   ).steps
-  arguments = (
-    task,
-    tx,
-    buckets,
-    config.optimizer.schedule,
-    config.objective.kl_schedule,
-  )
+  arguments = task, tx, buckets, config.optimizer.schedule
   one_step = step.make_train_step(*arguments)
   all_steps = population.make_population_step(*arguments)
   device_split = batches.put(split)
   scalars = [
-    optimizers.hyperparameters(config).replace(
-      learning_rate=jnp.float32(recipe.LEARNING_RATE * (1 + i / trials))
+    ours.make_hyperparameters(config).replace(
+      {
+        'optimizer.learning_rate': jnp.float32(
+          recipe.LEARNING_RATE * (1 + i / trials)
+        )
+      }
     )
     for i in range(trials)
   ]

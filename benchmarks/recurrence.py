@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from benchmarks import harness, torch_peers
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import build as config_build
 from rnnvae_jax.models import build
 from rnnvae_jax.ops import backends
 
@@ -47,8 +47,7 @@ _FLAX = {
 
 def stacks(cell: str, features: int) -> dict[str, nn.Module]:
   """Our layer on every backend that runs this cell on this machine."""
-  config = config_lib.default()
-  config.model.kind = 'language_model'
+  config = config_build.default('language_model')
   config.model.cell = cell
   config.model.hidden_size = features
   config.model.precision = harness.PRECISION.value

@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks import harness, ours
 from rnnvae_jax.analysis import plots
 from rnnvae_jax.data import batches, vocab
-from rnnvae_jax.training import optimizers, population, tasks
+from rnnvae_jax.training import optimizers, population
 from rnnvae_jax.training import state as state_lib
 
 _PLOT = flags.DEFINE_string('plot', '', 'PNG to draw.')
@@ -51,17 +51,13 @@ _MEANING = {
 def make_run(B, T, H, V, N) -> Callable[[int], Any]:
   """Does some updates of a population of N on B sentences of T tokens."""
   config = ours.make_config(hidden_size=H, batch_size=B)
-  task, tx = tasks.build(config, V), optimizers.build(config)
+  task, tx = ours.make_task(config, V), optimizers.build(config)
   advance = population.make_population_step(
-    task,
-    tx,
-    (batches.Bucket(T),),
-    config.optimizer.schedule,
-    config.objective.kl_schedule,
+    task, tx, (batches.Bucket(T),), config.optimizer.schedule
   )
   stack = lambda tree: jax.tree.map(lambda x: jnp.stack([x] * N), tree)
   states = stack(state_lib.create(task, tx, 0))
-  scalars = stack(optimizers.hyperparameters(config))
+  scalars = stack(ours.make_hyperparameters(config))
   rng = np.random.default_rng(0)
   corpus = batches.DeviceSplit(
     jnp.asarray(rng.integers(4, V, B * T), jnp.int32),

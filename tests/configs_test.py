@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import json
 import os
 import pathlib
 import runpy
@@ -13,14 +14,9 @@ from absl.testing import absltest, parameterized
 import ml_collections
 import pytest
 
-from rnnvae_jax import (
-  analyse,
-  config_lib,
-  evaluate,
-  generate,
-  judge,
-  train,
-)
+from rnnvae_jax.commands import base as commands
+from rnnvae_jax.config import build
+from rnnvae_jax.training import hyperparameters, preparation
 
 CONFIGS = pathlib.Path(__file__).parent.parent / 'configs'
 TABLES = tuple(
@@ -38,6 +34,9 @@ ROWS = tuple(
 )
 
 
+# Named after a recurrent cell and what it is the cell of.
+RECURRENT = tuple(name for name in NAMES if name.endswith(('_lm', '_vae')))
+
 pytestmark = pytest.mark.usefixtures('compile_once')
 
 
@@ -46,73 +45,155 @@ def get_config(name, tail=''):
 
 
 class Spy:
-  """A read-through view of a ConfigDict that crosses off what is read."""
+  """A view of a ConfigDict, and of its copies, that crosses off what is read.
+
+  `items` and `keys` are blind: whoever flattens a config reads no key.
+  """
 
   def __init__(self, node, unread=None, path=''):
-    self._node, self._path = node, path
-    self.unread = set(config_lib.flatten(node)) if unread is None else unread
+    unread = set(build.flatten(node)) if unread is None else unread
+    vars(self).update(_node=node, unread=unread, _path=path)
 
   def __getattr__(self, name):
-    value = getattr(self._node, name)
+    if name in self._node:
+      return self[name]
+    if name == 'copy_and_resolve_references':
+      return lambda: Spy(getattr(self._node, name)(), self.unread, self._path)
+    return getattr(self._node, name)
+
+  def __getitem__(self, name):
+    value = self._node[name]
     if isinstance(value, ml_collections.ConfigDict):
       return Spy(value, self.unread, f'{self._path}{name}.')
     self.unread.discard(f'{self._path}{name}')
     return value
 
-  __getitem__ = __getattr__
+  def get(self, name, default=None):
+    return self[name] if name in self._node else default
+
+  def __contains__(self, name):
+    return name in self._node
+
+  def __setattr__(self, name, value):
+    setattr(self._node, name, value)
+
+
+@contextlib.contextmanager
+def spying_on_scalars(config, unread):
+  """Crosses off the scalars that compiled programs read as arguments."""
+  own = hyperparameters.Hyperparameters.__getattr__
+  sections = {}  # By its names, the prefix of a section.
+  for key in build.flatten(config):
+    prefix = key.rpartition('.')[0]
+    sections.setdefault(prefix, set()).add(key)
+  traced = {
+    name for name, key in build.keys_of(config).keys.items() if key.traced
+  }
+  prefixes = {
+    frozenset(key.rpartition('.')[2] for key in keys & traced): f'{prefix}.'
+    for prefix, keys in sections.items()
+  }
+
+  def reading(self, name):
+    value = own(self, name)
+    prefix = prefixes.get(frozenset(self))
+    if prefix and not isinstance(value, hyperparameters.Hyperparameters):
+      unread.discard(f'{prefix}{name}')
+    return value
+
+  with mock.patch.object(
+    hyperparameters.Hyperparameters, '__getattr__', reading
+  ):
+    yield
+
+
+# Modes that read a run and write more than what they are asked for.
+WRITTEN = {
+  'evaluate': 'results.json',
+  'judge': 'judged.json',
+  'trace': 'trace.html',
+}
 
 
 @functools.cache
 def run_tiny(name, row=''):
-  """Runs a config, or a table's row, at `tiny` in all modes.
+  """Runs a config, or a table's row, at `tiny` in all modes that its task has.
 
   Returns:
-    The keys that no one has read, and what each mode wrote or said.
+    The keys that no one has read, and what each mode wrote, or why it did not.
   """
   with tempfile.TemporaryDirectory() as root:
     folder, workdir = os.path.join(root, 'text'), os.path.join(root, 'run')
     os.makedirs(folder)
+    config = get_config(name, f'{row},tiny,{folder}')
+    labels = ('one\t', 'two\t') if config.corpus.labelled else ('', '')
     for split in ('train', 'valid', 'test'):
       with open(os.path.join(folder, f'{split}.txt'), 'w') as file:
-        file.write('A b c.\nB c a d.\n' * 3)
-    config = get_config(name, f'{row},tiny,{folder}')
-    # Of one shape, so that all splits and modes share their programs: six
-    # sentences to evaluate, score, sample, reconstruct, or in three pairs.
-    config.evaluate.num_buckets = 1
-    if config.model.kind != 'ngrams':
-      config.train.num_steps, config.train.pretrain_steps = 3, 0
-      config.train.steps_per_call = config.train.eval_every = 3
-      if not config.corpus.stream:
-        config.train.num_buckets = 1
-    config.evaluate.iw_samples = config.evaluate.chunk = 1
-    config.generate.num_samples = config.judge.num_samples = 6
-    config.generate.interpolation_steps = 2
+        file.write(f'{labels[0]}A b c.\n{labels[1]}B c a d.\n' * 3)
+    _shrink_more(config)
     config.generate.input = os.path.join(folder, 'test.txt')
     config.generate.output = os.path.join(root, 'written')
-    config_lib.validate(config)
+    build.validate(config, ())
     spy = Spy(config)
     written = {}
-    with contextlib.redirect_stdout(io.StringIO()):
-      train.train(spy, workdir)
-      written['evaluate'] = evaluate.evaluate(spy, workdir)
-      generate.showcase(spy, workdir)
-      if name == 'char_lm':  # Which has no sentences to judge.
-        analyse.trace(spy, workdir)
-      else:
-        written['judge'] = judge.judge(spy, workdir)
-      for mode, act in generate.MODES.items():
+    with (
+      contextlib.redirect_stdout(io.StringIO()),
+      spying_on_scalars(config, spy.unread),
+    ):
+      for mode in ('train', *modes_of(config)):
+        path = config.generate.output
+        if mode in WRITTEN:
+          path = os.path.join(workdir, WRITTEN[mode])
         try:
-          act(spy, workdir)
-          with open(config.generate.output) as file:
-            written[mode] = file.read()
+          commands.REGISTRY[mode].run(commands.Context(workdir, spy))
+          if os.path.exists(path):
+            written[mode] = pathlib.Path(path).read_text()
         except ValueError as error:
           written[mode] = str(error)
     return spy.unread, written
 
 
+def _shrink_more(config):
+  """One shape, so that all splits and modes share their programs.
+
+  Six sentences are evaluated, scored, sampled, reconstructed, or in three
+  pairs.
+  """
+  small = {
+    'evaluate.num_buckets': 1,
+    'evaluate.iw_samples': 1,
+    'evaluate.chunk': 1,
+    'generate.num_samples': 6,
+    'generate.interpolation_steps': 2,
+    'judge.num_samples': 6,
+    'train.num_steps': 3,
+    'train.pretrain_steps': 0,
+    'train.steps_per_call': 3,
+    'train.eval_every': 3,
+    **({} if config.corpus.stream else {'train.num_buckets': 1}),
+  }
+  known = build.keys_of(config).keys
+  config.update_from_flattened_dict(
+    {key: value for key, value in small.items() if key in known}
+  )
+
+
+def modes_of(config):
+  """Modes that read a run of this task, but those of other configs' words."""
+  task = build.task(config.model.kind)
+  for mode, command in commands.REGISTRY.items():
+    capability = getattr(command, 'CAPABILITY', object)
+    # `agreement` writes sentences in words that these runs do not know; a
+    # stream of characters has no sentences to judge.
+    is_apart = mode == 'agreement' or (mode == 'judge' and config.corpus.stream)
+    if command.NEEDS == 'run' and issubclass(task, capability) and not is_apart:
+      yield mode
+
+
 class ConfigsTest(parameterized.TestCase):
-  def test_there_are_six_beside_the_tables(self):
-    self.assertLen(NAMES, 6)
+  def test_there_are_six_of_recurrent_models_and_ten_tables(self):
+    self.assertLen(RECURRENT, 6)
+    self.assertGreaterEqual(len(TABLES), 10)
 
   @parameterized.product(
     name=NAMES,
@@ -120,7 +201,7 @@ class ConfigsTest(parameterized.TestCase):
   )
   def test_is_valid_with_every_argument(self, name, tail):
     config = get_config(name, tail)
-    config_lib.validate(config)
+    build.validate(config)
     self.assertTrue(config.is_locked)
     if 'ptb' in tail or tail == 'politicians':
       self.assertEqual(config.corpus.name, tail.removeprefix('tiny,'))
@@ -129,10 +210,10 @@ class ConfigsTest(parameterized.TestCase):
   def test_is_valid_with_a_folder(self, name):
     folder = self.create_tempdir().full_path
     config = get_config(name, folder)
-    config_lib.validate(config)
+    build.validate(config)
     self.assertEqual(config.corpus.name, folder)
 
-  @parameterized.parameters(*NAMES)
+  @parameterized.parameters(*RECURRENT)
   def test_is_the_cell_and_kind_of_its_name(self, name):
     cell, kind = name.split('_')
     model = get_config(name).model
@@ -144,20 +225,26 @@ class ConfigsTest(parameterized.TestCase):
   @parameterized.parameters(*NAMES)
   def test_all_sizes_differ_at_tiny(self, name):
     config = get_config(name, 'tiny')
-    sizes = (
-      config.corpus.max_length,
-      config.model.embedding_size,
-      config.model.hidden_size,
-      config.model.encoder_hidden_size,
-      config.model.latent_size,
-      config.train.batch_size,
-      config.train.steps_per_call,
-      config.evaluate.batch_size,
-      config.evaluate.iw_samples,
-      config.generate.max_length,
-      config.generate.num_samples,
-    )
-    self.assertLen(set(sizes), len(sizes), sizes)
+    flat = build.flatten(config)
+    sizes = {
+      key: flat[key]
+      for key in (
+        'corpus.max_length',
+        'model.embedding_size',
+        'model.hidden_size',
+        'model.encoder_hidden_size',
+        'model.latent_size',
+        'train.batch_size',
+        'train.steps_per_call',
+        'evaluate.batch_size',
+        'evaluate.iw_samples',
+        'generate.max_length',
+        'generate.num_samples',
+      )
+      if key in flat
+    }
+    self.assertGreaterEqual(len(sizes), 6)
+    self.assertLen(set(sizes.values()), len(sizes), sizes)
 
 
 class TablesTest(parameterized.TestCase):
@@ -171,7 +258,7 @@ class TablesTest(parameterized.TestCase):
       own = os.path.join(data, row.partition('_')[0])
       os.makedirs(own)
     config = get_config(table, f'row={row},{tail}')
-    config_lib.validate(config)
+    build.validate(config)
     self.assertTrue(config.is_locked)
     self.assertEqual(config.corpus.name, 'grammar' if tail else own)
 
@@ -180,17 +267,17 @@ class TablesTest(parameterized.TestCase):
     for table, row in ROWS:
       if table == 'ptb_vae':
         config = get_config('documents_vae', f'row={row},labelled,{folder}')
-        config_lib.validate(config)
+        build.validate(config)
         self.assertTrue(config.corpus.labelled)
         self.assertEqual(config.corpus.name, folder)
 
   def test_documents_are_those_of_a_folder_that_is_there(self):
-    with self.assertRaisesRegex(ValueError, 'wants a corpus'):
-      config_lib.validate(get_config('documents_vae', 'row=skip'))
+    with self.assertRaisesRegex(ValueError, 'No corpus is named'):
+      preparation.build_corpus(get_config('documents_vae', 'row=skip'))
     data = self.create_tempdir().full_path
     self.enter_context(mock.patch.dict(os.environ, RNNVAE_DATA_DIR=data))
-    with self.assertRaisesRegex(ValueError, f'{data}/yelp.* is unknown'):
-      config_lib.validate(get_config('documents_vae', 'row=yelp_skip'))
+    with self.assertRaisesRegex(ValueError, f'no folder or file .{data}/yelp'):
+      preparation.build_corpus(get_config('documents_vae', 'row=yelp_skip'))
 
   def test_documents_have_the_published_size_and_longer_epochs(self):
     config = get_config('documents_vae', 'row=yahoo_ae_free_bits')
@@ -213,7 +300,7 @@ class TablesTest(parameterized.TestCase):
   @parameterized.parameters(*TABLES)
   def test_rows_are_different_runs(self, table):
     flat = [
-      tuple(config_lib.flatten(get_config(name, f'row={row}')).items())
+      tuple(build.flatten(get_config(name, f'row={row}')).items())
       for name, row in ROWS
       if name == table
     ]
@@ -236,65 +323,86 @@ class TablesTest(parameterized.TestCase):
   @parameterized.parameters('beta', 'cyclical', 'lstm_lm')
   def test_an_epoch_is_enough(self, row):
     config = get_config('ptb_vae', f'row={row},epochs=1')
-    config_lib.validate(config)
+    build.validate(config)
     self.assertEqual(config.train.num_steps, config.train.eval_every)
 
 
 class DeadKeysTest(parameterized.TestCase):
   def test_the_spy_sees_reads_and_is_blind_to_copies(self):
-    config = config_lib.default()
+    config = build.default('sentence_vae')
     spy = Spy(config)
-    config_lib.flatten(spy)
-    self.assertEqual(spy.unread, set(config_lib.flatten(config)))
+    build.flatten(spy)
+    self.assertEqual(spy.unread, set(build.flatten(config)))
     model = spy.model
     self.assertEqual(model.lstm.forget_bias, 1.0)
     self.assertEqual(spy.seed, 0)
     self.assertEqual(
-      set(config_lib.flatten(config)) - spy.unread,
+      set(build.flatten(config)) - spy.unread,
       {'model.lstm.forget_bias', 'seed'},
     )
 
-  @parameterized.parameters(*NAMES)
+  def test_the_spy_sees_scalars_copies_and_items(self):
+    config = build.default('sentence_vae')
+    config.objective.free_bits = 3.0
+    spy = Spy(config)
+    with spying_on_scalars(config, spy.unread):
+      scalars = hyperparameters.build(build.keys_of(config), spy)
+      self.assertEqual(spy.unread, set(build.flatten(config)))
+      self.assertEqual(scalars.objective.free_bits, 3.0)
+      self.assertIsNone(scalars.dropout.word)
+      self.assertNotIn('train', spy['optimizer'])
+      self.assertEqual(spy.copy_and_resolve_references().model.num_layers, 1)
+      self.assertEqual(spy.get('data', {}).get('dir', None), '')
+      self.assertEqual(spy.train.get('nothing', 7), 7)
+    self.assertEqual(
+      set(build.flatten(config)) - spy.unread,
+      {'objective.free_bits', 'dropout.word', 'model.num_layers', 'data.dir'},
+    )
+
+  @parameterized.parameters(*RECURRENT)
   @pytest.mark.slow
   def test_runs_at_tiny_in_every_mode(self, name):
     _, written = run_tiny(name)
-    self.assertEqual(written['evaluate']['test']['sentences'], 6)
+    evaluated = json.loads(written['evaluate'])
+    self.assertEqual(evaluated['test']['sentences'], 6)
     self.assertLen(written['sample'].splitlines(), 6)
-    self.assertLen(written['score'].splitlines(), 6)
-    self.assertBetween(written['judge']['self_bleu'], 0.0, 100.0)
-    self.assertEqual(
-      'reconstruction_bleu' in written['judge'], name.endswith('_vae')
-    )
+    self.assertLen(written['score'].splitlines(), 1 + 6)  # A header.
+    judged = json.loads(written['judge'])
+    self.assertBetween(judged['self_bleu'], 0.0, 100.0)
+    self.assertEqual('reconstruction_bleu' in judged, name.endswith('_vae'))
     if name.endswith('_vae'):
       self.assertLen(written['reconstruct'].splitlines(), 6)
       self.assertLen(written['interpolate'].split('\n\n'), 3)
     else:
-      self.assertIn('is a language model', written['reconstruct'])
-      self.assertIn('is a language model', written['interpolate'])
+      self.assertNotIn('reconstruct', written)
+      self.assertNotIn('interpolate', written)
 
   @pytest.mark.slow
   def test_no_key_is_read_by_no_run(self):
     # Rows whose model or text no other config has.
     others = ('char_lm', ''), ('ptb_ngram', ''), ('ptb_lm', 'row=feed_forward')
-    unread = set.intersection(
-      *(run_tiny(name)[0] for name in NAMES),
-      *(run_tiny(name, row)[0] for name, row in others),
-    )
+    unread, read = set(), set()
+    for name, row in (*((name, '') for name in NAMES), *others):
+      own, _ = run_tiny(name, row)
+      known = set(build.flatten(get_config(name, f'{row},tiny')))
+      unread |= own
+      read |= known - own
     # Its only legal value is its default, so there is nothing to read.
     refused = {'model.bidirectional_decoder': True}
-    self.assertEqual(unread, set(refused))
-    config = config_lib.default()
+    self.assertEqual(unread - read, set(refused))
+    config = build.default('sentence_vae')
     config.update_from_flattened_dict(refused)
     with self.assertRaisesRegex(ValueError, 'bidirectional_decoder'):
-      config_lib.validate(config)
+      build.validate(config)
 
-  @parameterized.parameters(*NAMES)
+  @parameterized.parameters(*RECURRENT)
   @pytest.mark.slow
   def test_reads_its_own_keys_and_no_others(self, name):
     unread, _ = run_tiny(name)
-    defaults = config_lib.flatten(config_lib.default())
+    kind = get_config(name).model.kind
+    defaults = build.flatten(build.default(kind))
     for tail in ('', 'ptb'):  # All that it sets it reads.
-      flat = config_lib.flatten(get_config(name, tail))
+      flat = build.flatten(get_config(name, tail))
       changed = {key for key, value in flat.items() if value != defaults[key]}
       self.assertEqual(changed & unread, set(), tail)
     own = get_config(name).model.cell
@@ -302,7 +410,7 @@ class DeadKeysTest(parameterized.TestCase):
       for cell in ('elman', 'gru', 'lstm'):
         if key.startswith(f'model.{cell}.'):
           self.assertEqual(key in unread, cell != own, key)
-    for key in (  # What is about latents only a VAE reads.
+    for key in (  # What is about latents only a VAE has, and it reads them.
       'model.encoder_hidden_size',
       'model.bidirectional_encoder',
       'model.latent_every_step',
@@ -310,7 +418,8 @@ class DeadKeysTest(parameterized.TestCase):
       'evaluate.mutual_information_group',
       'generate.posterior_sample',
     ):
-      self.assertEqual(key in unread, name.endswith('_lm'), key)
+      self.assertEqual(key in defaults, name.endswith('_vae'), key)
+      self.assertNotIn(key, unread)
 
 
 if __name__ == '__main__':

@@ -1,1 +1,1 @@
-"""What trained models have learnt and what they write, as figures."""
+"""Measurements of trained models and of the text that they generate."""

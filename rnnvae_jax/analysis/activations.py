@@ -1,4 +1,4 @@
-"""What single units of a character model keep track of.
+"""Correlations of single units of a character model with the text's structure.
 
 Karpathy et al., arXiv:1506.02078, section 4.2: some cells of an LSTM follow the
 position in the line, or whether the text is inside of quotes, brackets,
@@ -17,12 +17,12 @@ _OPENING, _CLOSING = '([{', ')]}'
 
 
 def properties(text: str) -> dict[str, np.ndarray]:
-  """What a reader could keep track of, after each character.
+  """Computes properties of the text that a unit might follow.
 
   Returns:
-    By name float64[N]: line_position, characters since the line began; and 1
-    inside, 0 outside of double quotes, of brackets, of comments as in C, and of
-    the condition of an if-statement.
+    By name float64[N], the value after each character: line_position, the
+    number of characters since the line began; quotes, brackets, comments (as in
+    C) and if_statements (their conditions), 1 inside and 0 outside.
   """
   return {
     'line_position': _line_position(text),
@@ -36,17 +36,17 @@ def properties(text: str) -> dict[str, np.ndarray]:
 def ranking(
   traces: np.ndarray, properties: Mapping[str, np.ndarray], count: int = 10
 ) -> dict[str, list[tuple[int, float]]]:
-  """The units that follow each property best.
+  """Finds the units that correlate most with each property.
 
   Args:
-    traces: float[N, U], after each character.
-    properties: float[N] each; one that never changes is left out.
-    count: units a property.
+    traces: float[N, U], the units' values after each character.
+    properties: float[N] each; constant properties are left out.
+    count: number of units to return for each property.
 
   Returns:
-    By property (number of the unit, correlation in [-1, 1]), the square of the
-    correlation falling: the share of the property's variance that a linear
-    function of the unit explains.
+    By property, pairs of unit number and correlation in [-1, 1], the largest
+    absolute correlation first. The squared correlation is the share of the
+    property's variance that a linear function of the unit explains.
   """
   centred = traces - traces.mean(axis=0)
   norms = np.linalg.norm(centred, axis=0)
@@ -69,13 +69,17 @@ def page(
   names: Sequence[str],
   ranked: Mapping[str, Sequence[tuple[int, float]]],
 ) -> str:
-  """A self-contained HTML page: the text coloured by a unit that one chooses.
+  """Renders an HTML page of the text, coloured by a unit that the reader picks.
 
   Args:
     text: N characters.
-    traces: float[N, U]; a colour is relative to the unit's largest size.
-    names: of the units.
-    ranked: from `ranking`; only these units are on the page.
+    traces: float[N, U]; colours are relative to a unit's largest absolute
+      value.
+    names: names of the U units.
+    ranked: the result of `ranking`; only these units are on the page.
+
+  Returns:
+    The page, which loads no other files.
   """
   units = list(dict.fromkeys(u for best in ranked.values() for u, _ in best))
   largest = np.max(np.abs(traces[:, units]), axis=0, initial=1e-9)
@@ -98,7 +102,7 @@ def page(
       'traces': base64.b64encode(bytes_.tobytes()).decode(),
     }
   )
-  # What would end the script is spelt otherwise.
+  # Escaped: '</script>' in the text would end the script.
   content = content.replace('<', '\\u003c')
   title = html.escape(f'{len(text):,} characters, {traces.shape[1]:,} units')
   return _PAGE.replace('TITLE', title).replace('CONTENT', content)
@@ -112,7 +116,7 @@ def _line_position(text: str) -> np.ndarray:
 
 
 def _quotes(text: str) -> np.ndarray:
-  """After an opening mark, up to its closing one; a blank line closes all."""
+  """1 after an opening mark until its closing mark or a blank line."""
   inside, values = False, np.zeros(len(text))
   for place, c in enumerate(text):
     if c == '"' and text[place - 1 : place] != '\\':
@@ -126,9 +130,9 @@ def _quotes(text: str) -> np.ndarray:
 
 
 def _brackets(text: str) -> dict[int, int]:
-  """Places of opening brackets and of those that close them.
+  """Maps the positions of opening brackets to those of their closing brackets.
 
-  What nothing closes or opens, as in a :-(, does not count.
+  Brackets without a partner, as in :-(, are ignored.
   """
   opened: dict[str, list[int]] = {closing: [] for closing in _CLOSING}
   closing_of = dict(zip(_OPENING, _CLOSING, strict=True))
@@ -139,7 +143,8 @@ def _brackets(text: str) -> dict[int, int]:
     elif opened.get(c):
       opening = opened[c].pop()
       pairs[opening] = place
-      for places in opened.values():  # Of another kind, left open inside.
+      # Drops brackets of other kinds that were opened inside and never closed.
+      for places in opened.values():
         while places and places[-1] > opening:
           places.pop()
   return pairs

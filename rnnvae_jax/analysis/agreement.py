@@ -1,7 +1,7 @@
-"""Subject-verb agreement across nouns in between (Linzen et al. 2016).
+"""Subject-verb agreement across intervening nouns (Linzen et al. 2016).
 
-"the price of the shares is", never "are": a model that goes by the nearest noun
-is wrong where it differs in number from the subject.
+"the price of the shares is", never "are": a model that agrees with the nearest
+noun is wrong if that noun differs in number from the subject.
 """
 
 from collections.abc import Callable, Collection
@@ -29,25 +29,26 @@ _LINKS = ('of', 'near', 'with')
 
 
 class Item(NamedTuple):
-  """A sentence up to its verb."""
+  """The beginning of a sentence, and the two verbs that may follow."""
 
-  words: tuple[str, ...]
-  right: str
-  wrong: str
-  attractors: int  # Nouns in between whose number is not the subject's.
-  between: int  # Nouns in between.
+  words: tuple[str, ...]  # The words before the verb.
+  right: str  # The verb that agrees with the subject.
+  wrong: str  # The same verb in the other number.
+  attractors: int  # Intervening nouns whose number differs from the subject's.
+  between: int  # Nouns between the subject and the verb.
 
 
 def items(
   known: Collection[str], most: int = 2, limit: int = 3_000, seed: int = 0
 ) -> list[Item]:
-  """A generated test set.
+  """Generates a test set.
 
   Args:
-    known: words; an item has no others.
-    most: nouns between subject and verb, at most.
-    limit: items for each number of nouns in between; so many are drawn.
-    seed: of the draw.
+    known: the words that items may contain.
+    most: largest number of nouns between subject and verb.
+    limit: largest number of items for each number of intervening nouns; if
+      there are more, so many are drawn at random.
+    seed: seed of the random draw.
 
   Raises:
     ValueError: too few of the test's words are known.
@@ -57,7 +58,7 @@ def items(
   links = [link for link in _LINKS if link in known]
   if len(nouns) <= most or not verbs or not links:
     raise ValueError(
-      f'The test of agreement wants more than {most} of its pairs of nouns, a '
+      f'The test of agreement needs more than {most} of its pairs of nouns, a '
       f'pair of verbs and a preposition; the vocabulary has {len(nouns)}, '
       f'{len(verbs)} and {len(links)}.'
     )
@@ -68,7 +69,8 @@ def items(
     for chosen in itertools.permutations(nouns, between + 1):
       for numbers, link, verb in itertools.product(
         itertools.product((0, 1), repeat=between + 1),
-        links if between else links[:1],  # Without nouns between there is none.
+        # Without intervening nouns no preposition is used.
+        links if between else links[:1],
         verbs,
       ):
         words = ['the', chosen[0][numbers[0]]]
@@ -91,15 +93,15 @@ def items(
 def measure(
   items: list[Item], log_odds: Callable[[list[Item]], np.ndarray]
 ) -> list[dict[str, float]]:
-  """By nouns in between and attractors among them: how often, how clearly.
+  """Measures agreement by the numbers of intervening nouns and attractors.
 
   Args:
-    items: from `items`.
-    log_odds: of items, float[N]: nats by which the right verb is more probable
-      than the wrong one.
+    items: the result of `items`.
+    log_odds: items -> float[N], log p(right verb) - log p(wrong verb), nats.
 
   Returns:
-    between, attractors, items, accuracy and the mean log_odds of each group.
+    between, attractors, the number of items, accuracy (the share of items with
+    log_odds above 0) and mean log_odds of each group.
   """
   values = log_odds(items)
   groups: dict[tuple[int, int], list[float]] = {}

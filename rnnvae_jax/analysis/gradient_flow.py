@@ -12,7 +12,7 @@ from rnnvae_jax.analysis import gradients, lstm_backward, plots
 
 _RADII = (0.9, 1.0, 1.1)
 _SIZE, _STEPS = 32, 60
-# Of the descent beside a cliff: where it starts, rate, steps, clipping.
+# The descent beside a cliff: start, learning rate, steps and clipping norm.
 _START, _RATE, _DESCENT, _THRESHOLD = (5.0, -3.0), 0.5, 100, 0.1
 
 
@@ -20,12 +20,13 @@ def measure() -> dict[str, Any]:
   """Measures how gradients flow through time.
 
   Returns:
-    'through_time': by cell and spectral radius the norms of the last state's
-    gradient by the states before it, their slope, and where there is one its
-    closed form; of linear cells also the norms of the recurrent matrix's
-    gradient, by length. 'clipping': descents with and without. 'lstm_backward':
-    gradients of an LSTM's inputs by hand and by `jax.grad`, norms by step, and
-    the largest difference to the largest of each array.
+    'through_time': for each cell and spectral radius, the norms of the last
+    state's gradient with respect to earlier states, the slope of their
+    logarithm, and its closed form if there is one; for linear cells also the
+    norms of the recurrent matrix's gradient by length. 'clipping': gradient
+    descents with and without clipping. 'lstm_backward': the norms by step of
+    the gradients of an LSTM's inputs, derived by hand and by `jax.grad`, and
+    their largest difference relative to each array's largest entry.
   """
   return {
     'through_time': _through_time(),
@@ -95,7 +96,7 @@ def _clipping() -> dict[str, Any]:
 
 
 def _lstm_backward() -> dict[str, Any]:
-  """Gradients of the last output's sum."""
+  """Compares two gradients of the sum of an LSTM's last output."""
   rng = np.random.default_rng(0)
   params = lstm_backward.random_params(rng, _SIZE, _SIZE)
   x, d_outputs = rng.normal(size=(_STEPS, _SIZE)), np.zeros((_STEPS, _SIZE))
@@ -115,7 +116,7 @@ def _lstm_backward() -> dict[str, Any]:
 
 
 def plot(result: dict[str, Any], path: str) -> None:
-  """Draws what `measure` returned into a picture."""
+  """Plots what `measure` returned, and saves the plot at `path`."""
   pyplot = plots.pyplot()
   figure, axes = pyplot.subplots(2, 2, figsize=(12, 10), layout='constrained')
   flow, matrix, cliff, lstm = axes.flat
@@ -156,7 +157,7 @@ def plot(result: dict[str, Any], path: str) -> None:
 
 
 def _draw_cliff(axes, descents) -> None:
-  """The error over both weights, and the ways that descents take on it."""
+  """Draws the error as a function of both weights, and the descents on it."""
   low, high = np.array([3.0, -4.5]), np.array([9.0, 4.5])
   w, b = np.meshgrid(*np.linspace(low, high, 200).T)
   errors = jax.jit(jax.vmap(gradients.cliff_error))(

@@ -1,10 +1,10 @@
 """Gradients through time: how they vanish, explode, and are clipped.
 
 Bengio, Simard & Frasconi 1994; Pascanu et al., arXiv:1211.5063: the gradient of
-a state by one k steps before is a product of k Jacobians. Where a step is
-linear with an orthogonal matrix of spectral radius rho its norm is rho**k; a
-squashing function shrinks it; an LSTM's cell passes it on through the forget
-gates.
+a state with respect to the state k steps earlier is a product of k Jacobians.
+If a step is linear with rho times an orthogonal matrix, the norm of that
+product is rho**k. A squashing activation makes it smaller. In an LSTM the cell
+state passes gradients on through the forget gates.
 """
 
 from collections.abc import Callable
@@ -21,16 +21,16 @@ Step = Callable[[base.Carry, jax.Array], base.Carry]
 
 
 def norms(step: Step, carry: base.Carry, inputs: jax.Array) -> jax.Array:
-  """Of the last state's gradient by the state k steps before it.
+  """Norms of d(last state) / d(state k steps earlier) for every k.
 
   Args:
-    step: (carry, float[F]) -> carry, of one row.
-    carry: float[H] each.
+    step: (carry, float[F]) -> carry, for a single row.
+    carry: float[H] each, before the first step.
     inputs: float[T, F].
 
   Returns:
-    float[T + 1], by k from 0 on: the Frobenius norm of the product of k
-    Jacobians over that of the identity.
+    float[T + 1], for k from 0 to T: the Frobenius norm of the product of the
+    last k Jacobians, divided by the norm of the identity.
   """
   flat, unflatten = flatten_util.ravel_pytree(carry)
 
@@ -57,7 +57,10 @@ def norms(step: Step, carry: base.Carry, inputs: jax.Array) -> jax.Array:
 def elman_step(
   radius: float, size: int, activation: str, key: jax.Array
 ) -> Step:
-  """h = f(x + h U), U orthogonal times `radius`; 'linear' f is the identity."""
+  """h = f(x + h U), where U is `radius` times a random orthogonal matrix.
+
+  The activation 'linear' is the identity.
+  """
   kernel = radius * jax.random.orthogonal(key, size)
   f = elman.ACTIVATIONS.get(activation, lambda x: x)
   return lambda carry, x: (f(x + carry[0] @ kernel),)
@@ -66,7 +69,7 @@ def elman_step(
 def lstm_step(
   radius: float, size: int, forget_bias: float, key: jax.Array
 ) -> Step:
-  """An LSTM of orthogonal recurrent blocks times `radius`."""
+  """An LSTM whose recurrent blocks are `radius` times orthogonal matrices."""
   cell = lstm.LSTM(size)
   blocks = [jax.random.orthogonal(k, size) for k in jax.random.split(key, 4)]
   kernel = radius * jnp.concatenate(blocks, axis=1)
@@ -84,15 +87,15 @@ def lstm_step(
 def matrix_gradient_norms(
   kernel: jax.Array, carry: jax.Array, inputs: jax.Array
 ) -> jax.Array:
-  """Of the gradient of h_T by the matrix of h = x + h U, by length T.
+  """Norms of the recurrent matrix's gradient, by sequence length.
 
   Args:
-    kernel: float[H, H], U.
-    carry: float[H], before the first step.
+    kernel: float[H, H], the matrix U of h = x + h U.
+    carry: float[H], h before the first step.
     inputs: float[T, H].
 
   Returns:
-    float[T], for lengths 1 to T: the norm of d sum(h) / dU.
+    float[T], for lengths 1 to T: the norm of d sum(last h) / dU.
   """
   times = jnp.arange(len(inputs))
 
@@ -108,19 +111,21 @@ def matrix_gradient_norms(
 
 
 def slope(norms_by_step: np.ndarray) -> float:
-  """Of the logarithm of norms by their step, by least squares."""
+  """The slope of the least-squares line through log norm by step."""
   steps = np.arange(len(norms_by_step))
   return float(np.polyfit(steps, np.log(norms_by_step), 1)[0])
 
 
 def cliff_error(weights: tuple[jax.Array, jax.Array]) -> jax.Array:
-  """Of one unit that is to be at .7 after 50 steps (Pascanu et al., figure 6).
+  """Squared error of a one-unit network with a cliff.
 
-  h = w sigmoid(h) + b from .5 on: where it has two fixed points the error
-  jumps, along a line of (w, b), from one of them to the other.
+  Pascanu et al., figure 6.
+  h = w sigmoid(h) + b starts at .5; after 50 steps sigmoid(h) should be .7.
+  Where the map has two stable fixed points, the error jumps along a line of
+  (w, b) on which h changes from one of them to the other.
 
   Args:
-    weights: float[], w and b.
+    weights: w and b, float[] each.
 
   Returns:
     float[], the squared error.
@@ -138,14 +143,14 @@ def descend(
   steps: int,
   threshold: float,
 ) -> tuple[jax.Array, jax.Array]:
-  """Gradient descent, clipped as training clips (Pascanu et al., algorithm 1).
+  """Gradient descent with clipping by norm (Pascanu et al., algorithm 1).
 
   Args:
-    error: of two weights.
-    start: these, before the first step.
-    rate: of learning.
-    steps: their number.
-    threshold: norm that no gradient is longer than; inf: not clipped.
+    error: the function of two weights to minimise.
+    start: the weights before the first step.
+    rate: learning rate.
+    steps: number of updates.
+    threshold: largest norm of a gradient; inf: no clipping.
 
   Returns:
     The weights float[steps + 1, 2], and their errors float[steps + 1].
@@ -160,5 +165,5 @@ def descend(
     return (optax.apply_updates(weights, updates), state), (weights, value)
 
   loop = weights, optimizer.init(weights)
-  _, (way, errors) = jax.lax.scan(step, loop, None, length=steps + 1)
-  return jnp.stack(way, axis=-1), errors
+  _, (visited, errors) = jax.lax.scan(step, loop, None, length=steps + 1)
+  return jnp.stack(visited, axis=-1), errors

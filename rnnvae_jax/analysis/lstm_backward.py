@@ -1,7 +1,7 @@
-"""An LSTM's backward pass by hand, beside that of automatic gradients.
+"""The backward pass of an LSTM, derived by hand and by automatic gradients.
 
-The equations of Greff et al., arXiv:1503.04069, section II (and of lectures
-since): with y the output, z the block input, bars before squashing,
+The equations are those of Greff et al., arXiv:1503.04069, section II. y is the
+output, z the block input, and D the gradient of the loss with respect to y:
 
   dy_t = D_t + R_z' dz_t+1 + R_i' di_t+1 + R_f' df_t+1 + R_o' do_t+1
   do_t = dy_t tanh(c_t) o'(o_t)
@@ -23,12 +23,12 @@ from rnnvae_jax.models.cells import lstm
 
 
 def layer(size: int, backend: str = 'scan') -> recurrent.Recurrent:
-  """The library's own, with peepholes, whose gradients are to be those."""
+  """The library's LSTM with peepholes, to compare with `by_hand`."""
   return recurrent.Recurrent(lstm.LSTM(size, peepholes=True), backend=backend)
 
 
 def random_params(rng: np.random.Generator, size: int, features: int) -> Any:
-  """Of `layer`, float64: {'params': {'layer_0': ...}}."""
+  """Draws parameters of `layer`, float64: {'params': {'layer_0': ...}}."""
   x, mask = jnp.ones((1, 1, features)), jnp.ones((1, 1), bool)
   shapes = jax.eval_shape(layer(size).init, jax.random.key(0), x, mask)
   draw = lambda shape: rng.normal(size=shape.shape) / 2
@@ -38,7 +38,7 @@ def random_params(rng: np.random.Generator, size: int, features: int) -> Any:
 def automatic(
   stack: recurrent.Recurrent, params: Any, x: np.ndarray, d_outputs: np.ndarray
 ) -> tuple[Any, jax.Array]:
-  """What `by_hand` returns, by `jax.grad` and in float32."""
+  """Computes the result of `by_hand` by `jax.grad`, in float32."""
 
   @jax.jit
   @functools.partial(jax.grad, argnums=(0, 1))
@@ -55,19 +55,17 @@ def automatic(
 def by_hand(
   params: Mapping[str, Any], x: np.ndarray, d_outputs: np.ndarray
 ) -> tuple[dict[str, Any], np.ndarray]:
-  """Gradients of Σ d_outputs * outputs, of one sequence from a state of zeros.
-
-  In NumPy and float64.
+  """Gradients of Σ d_outputs * outputs, in NumPy and float64.
 
   Args:
-    params: of a layer with peepholes, as `recurrent.Recurrent` has them:
-      'kernel' [F, 4H], 'bias' [4H], and of the 'cell' 'recurrent_kernel'
-      [H, 4H] and 'peepholes' [3, H]. Gates come as i, f, z, o.
-    x: float[T, F].
+    params: parameters of an LSTM with peepholes in `recurrent.Recurrent`:
+      'kernel' [F, 4H], 'bias' [4H], and under 'cell' 'recurrent_kernel'
+      [H, 4H] and 'peepholes' [3, H]. Gates are in the order i, f, z, o.
+    x: float[T, F], a single sequence, read from a state of zeros.
     d_outputs: float[T, H].
 
   Returns:
-    By those of `params`, and by `x`.
+    The gradients with respect to `params` and to `x`.
   """
   steps, size = d_outputs.shape
   kernel, bias = params['kernel'], params['bias']

@@ -1,6 +1,6 @@
-"""How much sentences share with others: BLEU, diversity, novelty.
+"""Overlap between sentences: BLEU, diversity and novelty.
 
-Sentences are sequences of tokens; no text is tokenised here.
+Sentences are sequences of tokens; this module does not tokenise.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,17 +9,17 @@ Sentence = Sequence[str]
 
 
 def bleu(hypotheses: Sequence[Sentence], references: Sequence[Sentence]):
-  """Corpus BLEU-4 of each hypothesis against its reference, 0 to 100.
+  """Corpus BLEU-4 of hypotheses against their references, 0 to 100.
 
-  sacrebleu's (Post, arXiv:1804.08771), its own tokeniser switched off; 0 where
-  no hypothesis has four tokens.
+  Computed by sacrebleu (Post, arXiv:1804.08771) without its tokeniser; 0 if no
+  hypothesis has four tokens.
 
   Raises:
-    ValueError: their numbers differ, or there are none.
+    ValueError: the numbers of hypotheses and references differ or are 0.
   """
   if len(hypotheses) != len(references) or not hypotheses:
     raise ValueError(
-      'BLEU wants as many references as hypotheses, at least one, got '
+      'BLEU needs as many references as hypotheses, at least one, got '
       f'{len(references)} and {len(hypotheses)}.'
     )
   return _corpus_bleu(hypotheses, [references])
@@ -28,16 +28,16 @@ def bleu(hypotheses: Sequence[Sentence], references: Sequence[Sentence]):
 def self_bleu(sentences: Sequence[Sentence]) -> float:
   """Corpus BLEU-4 of each sentence against all others, 0 to 100.
 
-  Zhu et al., arXiv:1802.01886: high where a model writes the same again and
-  again, in four tokens or more. It grows with the number of sentences, which
-  belongs beside it.
+  Zhu et al., arXiv:1802.01886: high if a model repeats sequences of four or
+  more tokens. The value grows with the number of sentences, so report that
+  number with it.
 
   Raises:
-    ValueError: fewer than two sentences.
+    ValueError: there are fewer than two sentences.
   """
   count = len(sentences)
   if count < 2:
-    raise ValueError(f'Self-BLEU wants at least 2 sentences, got {count}.')
+    raise ValueError(f'Self-BLEU needs at least 2 sentences, got {count}.')
   others = [
     [sentences[(i + shift) % count] for i in range(count)]
     for shift in range(1, count)
@@ -48,7 +48,8 @@ def self_bleu(sentences: Sequence[Sentence]) -> float:
 def _corpus_bleu(hypotheses, references) -> float:
   import sacrebleu
 
-  # It splits texts at spaces; no number has one, but a token may be one.
+  # sacrebleu splits texts at spaces, and a token may contain a space. So tokens
+  # are replaced by numbers.
   numbers: dict[str, int] = {}
   number = lambda token: str(numbers.setdefault(token, len(numbers)))
   join = lambda sentences: [' '.join(map(number, x)) for x in sentences]
@@ -59,10 +60,10 @@ def _corpus_bleu(hypotheses, references) -> float:
 
 
 def distinct(sentences: Iterable[Sentence], order: int) -> float:
-  """Different n-grams over all tokens (Li et al., arXiv:1510.03055), 0 to 1.
+  """Distinct n-grams divided by tokens (Li et al., arXiv:1510.03055), 0 to 1.
 
-  0 where no sentence is as long as `order`. Much code divides by the number of
-  n-grams, which is smaller by up to `order` - 1 a sentence.
+  0 if no sentence is as long as `order`. Other implementations divide by the
+  number of n-grams, which is smaller by up to `order` - 1 a sentence.
   """
   grams: set[tuple[str, ...]] = set()
   tokens = 0
@@ -76,13 +77,13 @@ def distinct(sentences: Iterable[Sentence], order: int) -> float:
 def novelty(
   sentences: Sequence[Sentence], training: Iterable[Sentence]
 ) -> float:
-  """The share of sentences that are not, token for token, training ones.
+  """The share of sentences that do not occur in the training text.
 
   Raises:
     ValueError: there are no sentences.
   """
   if not sentences:
-    raise ValueError('Novelty wants at least one sentence.')
+    raise ValueError('Novelty needs at least one sentence.')
   known = set(map(tuple, training))
   new = sum(tuple(sentence) not in known for sentence in sentences)
   return new / len(sentences)

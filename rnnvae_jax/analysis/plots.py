@@ -1,10 +1,13 @@
-"""Pictures without a screen."""
+"""Plots that are written to files, without a display."""
 
 from typing import Any
 
 
 def pyplot() -> Any:
-  """matplotlib's pyplot, which takes a second to import, drawing to files."""
+  """Imports matplotlib's pyplot with the backend that draws to files.
+
+  The import takes a second, so this module does not do it by itself.
+  """
   import matplotlib
 
   matplotlib.use('agg')
@@ -14,15 +17,15 @@ def pyplot() -> Any:
 
 
 def legend(axes: Any, **settings: Any) -> None:
-  """A legend where it hides least.
+  """Adds a legend where it hides the fewest points.
 
-  Which is the default too, but a default place is warned of where finding it
-  takes a second, and of that a busy machine is enough.
+  matplotlib's default location is the same, but as a default it causes a
+  warning when the search takes more than a second, as on a busy machine.
   """
   axes.legend(loc='best', **settings)
 
 
 def save(figure: Any, path: str) -> None:
-  """Writes a figure, and forgets it."""
+  """Writes a figure to a file and closes it."""
   figure.savefig(path, dpi=120)
   pyplot().close(figure)

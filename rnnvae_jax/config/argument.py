@@ -40,6 +40,11 @@ def parse(tail: str, **defaults: Any) -> ml_collections.ConfigDict:
       values['corpus'] = part
     elif not equals and isinstance(values.get(name), bool):
       values[name] = True
+    elif not equals and name in values:
+      raise ValueError(
+        f'config argument = {name!r} wants a value, as in '
+        f'{name + "=" + str(values[name])!r}.'
+      )
     elif not equals and (os.sep in name or '.' in name):
       raise ValueError(
         f'config argument = {name!r}: no such folder or file. A corpus folder '
@@ -47,9 +52,11 @@ def parse(tail: str, **defaults: Any) -> ml_collections.ConfigDict:
       )
     elif name in build.all_keys() or _full_name(name):
       key = name if name in build.all_keys() else _full_name(name)
+      is_switch = isinstance(build.all_keys()[key].default, bool)
       raise ValueError(
         f'config argument = {name!r} is a config key, which is set by a flag '
-        f'of its own: --config.{key}=' + (text or 'True')
+        f'of its own: --config.{key}='
+        + (text or ('True' if is_switch else 'VALUE'))
       )
     else:
       known = (*values, *sources.names())
@@ -79,7 +86,8 @@ def _parts(tail: str) -> list[str]:
 
 
 def _is_path(pieces: Iterable[str]) -> bool:
-  return os.path.exists(','.join(pieces).strip())
+  path = ','.join(pieces).strip()
+  return os.path.exists(path.removeprefix('corpus=')) or os.path.exists(path)
 
 
 def _typed(name: str, text: str, like: Any) -> Any:

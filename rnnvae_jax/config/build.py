@@ -30,7 +30,7 @@ class KindConfig:
   """The task of a config; it is set by the config file."""
 
   kind: str = schema.field(
-    'sentence_vae', 'The task: a folder of `tasks/`.', choices=lambda: TASKS
+    '', 'The task: a folder of `tasks/`.', choices=lambda: TASKS
   )
 
 
@@ -83,6 +83,11 @@ def default(kind: str) -> ml_collections.ConfigDict:
   return config
 
 
+def default_of_all() -> ml_collections.ConfigDict:
+  """All keys of all tasks at their defaults, where no task is known."""
+  return schema.defaults(all_keys().values())
+
+
 def keys_of(config: ml_collections.ConfigDict) -> schema.Schema:
   """The schema that a config follows."""
   return schema_for(config.model.kind)
@@ -103,13 +108,15 @@ def validate(
       legal.
   """
   ours = keys_of(config)
-  extra = sorted({*flatten(config)} ^ {*ours.keys})
-  if extra:
+  differing = sorted({*flatten(config)} ^ {*ours.keys})
+  if differing:
     raise ValueError(
-      f'config.{extra[0]} does not belong to a {config.model.kind}: '
-      f'config.{KIND} is set by the config file, begin with one for this task.'
+      f'The keys of this config are not those of a {config.model.kind}: '
+      f'config.{differing[0]} differs. The config file sets config.{KIND}; '
+      'choose one of this task.'
     )
   ours.check(config, given)
+  importlib.import_module(_TRAINING).check(config)
   task(config.model.kind).check(config)
 
 

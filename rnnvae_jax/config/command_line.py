@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 import difflib
+import runpy
 from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
-from rnnvae_jax.config import build, files, saved
+from rnnvae_jax.config import build, files, render, saved
 from rnnvae_jax.training import workdir as workdir_lib
 
 # What users of other libraries call our keys.
@@ -39,8 +40,11 @@ _SYNONYMS = {
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-  """absl's parser, but a mistake in a config is a line, not a traceback."""
-  arguments = [_with_path(argument) for argument in argv[1:]]
+  """absl's parser, but a mistake in a config is a line, not a traceback.
+
+  --help is followed by all config keys.
+  """
+  arguments = [_with_path(argument) for argument in _joined(argv[1:])]
   if not any(_flag_name(argument) == 'config' for argument in arguments):
     # Overrides alone: they change the config of the folder's run.
     workdir = _value_of(arguments, 'workdir')
@@ -57,6 +61,9 @@ def parse(argv: Sequence[str]) -> list[str]:
     OSError,
   ) as error:
     raise SystemExit(f'Error: {_message(error, arguments)}') from error
+  except SystemExit:  # absl has printed its help.
+    print(f'\n{render.plain()}')
+    raise
 
 
 def config_for(
@@ -137,6 +144,17 @@ def _value_of(arguments: Sequence[str], name: str) -> str:
   return ''
 
 
+def _joined(arguments: Sequence[str]) -> list[str]:
+  """The arguments, with `--config FILE` as `--config=FILE`."""
+  joined: list[str] = []
+  for argument in arguments:
+    if joined and joined[-1] in ('-config', '--config'):
+      joined[-1] += f'={argument}'
+    else:
+      joined.append(argument)
+  return joined
+
+
 def _with_path(argument: str) -> str:
   """--config=NAME:ARG with the path of the file in the place of its name."""
   if not argument.startswith('-') or _flag_name(argument) != 'config':
@@ -155,17 +173,32 @@ def _message(error: Exception, arguments: Sequence[str]) -> str:
   """What is wrong, in one line, with the nearest legal key."""
   for argument in arguments:
     name = _flag_name(argument)
-    if name.startswith('config.'):
-      key = name.removeprefix('config.')
-      if key not in build.all_keys():
-        return f'unknown config key {key!r}.{_hint(key)}'
+    if not argument.startswith('-') or not name.startswith('config.'):
+      continue
+    key = name.removeprefix('config.')
+    if key not in build.all_keys():
+      return f'unknown config key {key!r}.{_hint(key)}'
   # config_flags puts the traceback of a config file into its message.
   lines = [line for line in str(error).splitlines() if line.strip()]
   last = lines[-1].strip() if lines else repr(error)
   if isinstance(error, AttributeError | KeyError):
-    last = last.strip('\'"').replace('\\n', ' ').replace("\\'", "'")
-    return f'{last} This key does not belong to the task of this config.'
+    return _not_of_this_task(arguments) or last.strip('\'"')
   return last.removeprefix('ValueError: ')
+
+
+def _not_of_this_task(arguments: Sequence[str]) -> str:
+  """Names the first key that the config's task has not; '' if it has all."""
+  file, _, tail = _value_of(arguments, 'config').partition(':')
+  kind = runpy.run_path(file)['get_config'](*[tail][: bool(tail)]).model.kind
+  for argument in arguments:
+    key = _flag_name(argument).removeprefix('config.')
+    if key in build.all_keys() and key not in build.schema_for(kind).keys:
+      kinds = [k for k in build.TASKS if key in build.schema_for(k).keys]
+      return (
+        f'config.{key} has no effect on a {kind}, the task of this config: it '
+        f'is a key of {", ".join(kinds)}.'
+      )
+  return ''
 
 
 def _hint(key: str) -> str:

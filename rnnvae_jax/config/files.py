@@ -28,14 +28,13 @@ def find(name: str) -> str:
   if os.path.isfile(name):
     return name
   own, stem = folder(), pathlib.Path(name).stem
-  if own is not None:
+  if own is not None and str(pathlib.Path(name).parent) in ('.', 'configs'):
     path = own / f'{stem}.py'
-    is_own = pathlib.Path(name).parent.name in ('', 'configs')
-    if is_own and path.is_file():
+    if path.is_file():
       return str(path)
     known = sorted(path.stem for path in own.glob('*.py'))
     raise FileNotFoundError(
-      errors.unknown('--config', name, known) + ' Nor is it a file.'
+      errors.unknown('--config', stem, known) + ' Nor is it a file.'
     )
   raise FileNotFoundError(f'The config file {name} does not exist.')
 

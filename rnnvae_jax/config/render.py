@@ -1,6 +1,6 @@
 """The reference of all config keys, as Markdown and as plain text."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from rnnvae_jax.config import build, schema
 
@@ -37,7 +37,7 @@ def markdown() -> str:
       '| key | default | legal | meaning | read if | tasks | changes |'
     )
     parts.append('|---|---|---|---|---|---|---|')
-    parts += [_row(key) for key in keys]
+    parts += [_row(key, kinds) for key, kinds in keys]
     parts.append('')
   return '\n'.join(parts)
 
@@ -46,22 +46,43 @@ def plain() -> str:
   """A line a key, for --help."""
   lines = ['config keys (--config.KEY=VALUE; docs/config.md says more):']
   for keys in _sections().values():
-    lines += [f'  {key.name}={key.default!r}: {key.help}' for key in keys]
+    for key, kinds in keys:
+      # Of a key that tasks declare differently, whose it is.
+      whose = '' if _is_common(key, kinds) else f' ({", ".join(kinds)})'
+      lines.append(f'  {key.name}={key.default!r}: {key.help}{whose}')
   return '\n'.join(lines)
 
 
-def _sections() -> Mapping[str, list[schema.Key]]:
-  sections: dict[str, list[schema.Key]] = {}
-  for name, key in build.all_keys().items():
+# A key, and the tasks that declare it so.
+_Declared = tuple[schema.Key, list[str]]
+
+
+def _sections() -> Mapping[str, list[_Declared]]:
+  sections: dict[str, list[_Declared]] = {}
+  for name in build.all_keys():
+    found: list[_Declared] = []
+    for kind in build.TASKS:
+      key = build.schema_for(kind).keys.get(name)
+      if key is None:
+        continue
+      kinds = next((kinds for same, kinds in found if same == key), None)
+      if kinds is None:
+        found.append((key, [kind]))
+      else:
+        kinds.append(kind)
     prefix = name.rpartition('.')[0] or 'the run'
-    sections.setdefault(prefix, []).append(key)
+    sections.setdefault(prefix, []).extend(found)
   return sections
 
 
-def _row(key: schema.Key) -> str:
-  kinds = [
-    kind for kind in build.TASKS if key.name in build.schema_for(kind).keys
-  ]
+def _is_common(key: schema.Key, kinds: Sequence[str]) -> bool:
+  """Whether all tasks that have a key of this name declare it so."""
+  return len(kinds) == sum(
+    key.name in build.schema_for(kind).keys for kind in build.TASKS
+  )
+
+
+def _row(key: schema.Key, kinds: Sequence[str]) -> str:
   tasks = 'all' if len(kinds) == len(build.TASKS) else ', '.join(kinds)
   changes = [_FREE[key.free]] if _FREE[key.free] else []
   changes += ['**traced**'] if key.traced else []

@@ -10,8 +10,8 @@ from rnnvae_jax.training import workdir as workdir_lib
 
 
 def get_config(workdir: str = '') -> ml_collections.ConfigDict:
-  """The config of the run in `workdir`; the defaults if there is no run."""
+  """The config of the run in `workdir`; all keys if there is no run."""
   try:
     return workdir_lib.load_config(workdir)
   except FileNotFoundError:
-    return build.default('sentence_vae')
+    return build.default_of_all()

@@ -23,6 +23,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import dataclasses
 import difflib
 import enum
+import math
 from typing import Any, NamedTuple, TypeVar
 
 import ml_collections
@@ -205,7 +206,7 @@ class Schema:
     Raises:
       ValueError: two fragments declare the same key.
     """
-    self.fragments = tuple(dict.fromkeys(fragments))
+    self.fragments: tuple[Any, ...] = tuple(dict.fromkeys(fragments))
     self.keys: dict[str, Key] = {}
     for cls in self.fragments:
       for key in _keys(cls):
@@ -218,17 +219,7 @@ class Schema:
 
   def default(self) -> ml_collections.ConfigDict:
     """A config with every key at its default, locked against other keys."""
-    config = ml_collections.ConfigDict()
-    for name, key in self.keys.items():
-      *path, last = name.split('.')
-      node = config
-      for part in path:
-        if part not in node:
-          node[part] = ml_collections.ConfigDict()
-        node = node[part]
-      node[last] = key.default
-    config.lock()
-    return config
+    return defaults(self.keys.values())
 
   def varying(self) -> tuple[str, ...]:
     """Keys in which the members of a population may differ."""
@@ -283,6 +274,21 @@ class Schema:
         )
 
 
+def defaults(keys: Iterable[Key]) -> ml_collections.ConfigDict:
+  """A config with these keys at their defaults, locked against other keys."""
+  config = ml_collections.ConfigDict()
+  for key in keys:
+    *path, last = key.name.split('.')
+    node = config
+    for part in path:
+      if part not in node:
+        node[part] = ml_collections.ConfigDict()
+      node = node[part]
+    node[last] = key.default
+  config.lock()
+  return config
+
+
 def _is_read(key: Key, flat: Mapping[str, Any]) -> bool:
   return all(condition.holds(flat) for condition in key.only_if)
 
@@ -327,6 +333,8 @@ def _check_value(key: Key, value: Any) -> None:
     raise ValueError(
       f'config.{key.name} = {value!r} is out of range: {bound}.{nearest}'
     )
+  if isinstance(value, float) and not math.isfinite(value):
+    raise ValueError(f'config.{key.name} = {value!r} is not a finite number.')
 
 
 def read(config: Any, cls: type[T]) -> T:

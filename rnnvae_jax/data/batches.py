@@ -1,9 +1,9 @@
-"""Which sentences form the batch of a step, and their gathering on the device.
+"""Schedules of batches, and the gathering of batches on the device.
 
-The order is a pure function of (seed, epoch), so a restart needs only the
-step. Sentences of one length bucket are batched together; a batch is padded to
-its bucket's length, one of a few static shapes. Of a stream the batches are
-windows of B rows that move on together.
+The order of batches is a pure function of (seed, epoch), so a resumed run needs
+only the step. Sentences of similar length are batched together, and a batch is
+padded to the length of its bucket, one of a few static shapes. The batches of a
+stream are windows that move along B rows together.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,18 +16,19 @@ import numpy as np
 
 from rnnvae_jax.data import corpora, labels, vocab
 
-_WASTE = 0.05  # Of work on padding that more static shapes would save.
-BLANK = -1  # A row that holds no sentence: the mask is False throughout.
+_WASTE = 0.05  # Share of work on padding that is accepted for fewer shapes.
+BLANK = -1  # Index of a row without a sentence; its mask is False throughout.
 
 
 class Bucket(NamedTuple):
   """A static shape of batches.
 
   Attributes:
-    length: T, that its sentences are padded to.
-    token_counts: how many real tokens its batches hold, rounded up to a few
-      numbers, each of them a branch of the output layer; the last is never
-      exceeded. () if that is not known: then B T.
+    length: T, the length that sentences are padded to.
+    token_counts: numbers of real tokens in a batch, rounded up to a few values,
+      each of which is a branch of the output layer. No batch has more tokens
+      than the last value. (): unknown; the output layer then computes B T
+      tokens.
   """
 
   length: int
@@ -37,8 +38,8 @@ class Bucket(NamedTuple):
 class Plan(NamedTuple):
   """The batches of an epoch, or of some consecutive steps."""
 
-  # int32[N, B], sentence indices, where BLANK fills the last batch; of a
-  # stream, where in its part of the text each row's window begins.
+  # int32[N, B], sentence indices, with BLANK in rows without a sentence; for a
+  # stream, the start of each row's window in the row's part of the text.
   rows: np.ndarray
   bucket: np.ndarray  # int32[N], index into the buckets.
 
@@ -49,7 +50,7 @@ class DeviceSplit(NamedTuple):
   tokens: jax.Array  # int32[total]
   offsets: jax.Array  # int32[sentences]
   lengths: jax.Array  # int32[sentences]
-  numbers: jax.Array  # int32[sentences], as the whole split counts them.
+  numbers: jax.Array  # int32[sentences], indices in the whole split.
   bos: jax.Array  # int32[], the input before the first token.
   # By name, int32[sentences], or int32[total] if `labels.PER_TOKEN` has it.
   fields: dict[str, jax.Array] = {}  # noqa: RUF012
@@ -68,14 +69,14 @@ def put(split: corpora.Split) -> DeviceSplit:
 
 
 def pad_rows(rows: Any, size: int) -> Any:
-  """Rows in batches of one size, the last filled up with BLANK.
+  """Cuts rows into batches of one size; fills up the last with BLANK.
 
   Args:
-    rows: int[N], of NumPy or of JAX, traced or not.
-    size: B, of a batch.
+    rows: int[N], a NumPy or JAX array, which may be traced.
+    size: B, rows of a batch.
 
   Returns:
-    int32[ceil(N / B), B], of the same library.
+    int32[ceil(N / B), B], an array of the same library.
   """
   xp = jnp if isinstance(rows, jax.Array) else np
   blanks = xp.full(-len(rows) % size, BLANK, xp.int32)
@@ -85,27 +86,28 @@ def pad_rows(rows: Any, size: int) -> Any:
 def round_up(
   sizes: np.ndarray, number: int, waste: float = 0.0
 ) -> tuple[int, ...]:
-  """The static sizes that waste the least if each size is rounded up to one.
+  """Chooses the static sizes to which sizes are rounded up with least waste.
 
-  Exact, by dynamic programming over the distinct sizes.
+  The result is optimal, by dynamic programming over the distinct sizes.
 
   Args:
     sizes: int[N].
-    number: how many static ones, hence compiled branches, are allowed.
-    waste: fewer are taken where what they add is at most this share of the
-      sizes' sum.
+    number: largest number of static sizes, each of which is a compiled branch.
+    waste: fewer static sizes are returned if rounding up adds at most this
+      share of the sizes' sum.
 
   Returns:
-    Increasing sizes; the last is the largest.
+    Increasing sizes; the last is the largest of `sizes`.
   """
   values, counts = np.unique(sizes, return_counts=True)
   below = np.concatenate([[0], np.cumsum(counts)])
-  # cost[j]: the j smallest values rounded up, summed; cuts[k][j]: where static
-  # size k of the best such split begins.
+  # cost[j]: sum of the j smallest values after rounding up; cuts[k][j]: the
+  # first value that is rounded up to static size k in the best solution.
   cost = np.where(np.arange(len(values) + 1) == 0, 0.0, np.inf)
   cuts = []
   for _ in range(min(number, len(values))):
-    # [i, j]: those so far hold the i smallest values, one more goes up to j.
+    # [i, j]: earlier static sizes cover the i smallest values, and the next
+    # static size covers those up to j.
     area = (below[None, 1:] - below[:-1, None]) * values[None, :]
     total = np.where(area > 0, cost[:-1, None] + area, np.inf)
     cuts.append(np.argmin(total, axis=0))
@@ -122,22 +124,23 @@ def round_up(
 def buckets_for(
   lengths: np.ndarray, batch_size: int, num_buckets: int, platform: str
 ) -> tuple[Bucket, ...]:
-  """The buckets of a config: so many lengths, or at 0 the platform's own.
+  """Chooses the buckets of a split.
 
-  On a CPU the loops over time stop at a batch's longest sentence, so one shape
-  wastes little and compiles fast. Elsewhere a loop's length is a shape: as many
-  as keep padding below 5%. The output layer works on real tokens everywhere,
-  rounded up by less than 5% as well if eight branches suffice.
+  On a CPU, loops over time stop at a batch's longest sentence, so a single
+  length wastes little and compiles fast. On other platforms the length of a
+  loop is static, and there are as many lengths as keep padding below 5%. The
+  output layer computes only real tokens on all platforms; their number is
+  rounded up by less than 5% if eight branches are enough for that.
 
   Args:
-    lengths: int[N], of all sentences, eos counted.
-    batch_size: B, sentences a batch.
-    num_buckets: how many lengths; 0: the platform's own.
-    platform: as JAX calls it.
+    lengths: int[N], lengths of all sentences, eos counted.
+    batch_size: B, sentences of a batch.
+    num_buckets: number of lengths; 0: chosen for the platform.
+    platform: JAX's name of the platform.
 
   Returns:
-    Buckets for every batch of `epoch_plan`, whatever the seed and the epoch,
-    and of `evaluation_plan`.
+    Buckets for every batch of `evaluation_plan` and of `epoch_plan`, for any
+    seed and epoch.
   """
   if num_buckets:
     padded = round_up(lengths, num_buckets)
@@ -145,19 +148,19 @@ def buckets_for(
     padded = round_up(lengths, 1)
   else:
     padded = round_up(lengths, len(lengths), _WASTE)
-  # Batches of sorted sentences: which ones is left to chance, their lengths
-  # are not.
+  # Batches are cut from sorted sentences. Which sentences a batch has is
+  # random, but their lengths are not.
   sizes = np.sort(lengths)
   sizes = np.concatenate([sizes, np.zeros(-len(sizes) % batch_size, int)])
   sizes = sizes.reshape(-1, batch_size)
   bucket_of, tokens = np.searchsorted(padded, sizes.max(axis=1)), sizes.sum(1)
 
   def make(number, length):
-    # Not finer than needed: the search is quadratic.
+    # Rounded to a grain first, because the time of the search is quadratic.
     grain = -(-batch_size * length // 256)
     counts = -(-tokens[bucket_of == number] // grain) * grain
     counts = np.minimum(counts, batch_size * length)
-    # Without a batch of its own a bucket has no use, but a shape.
+    # A bucket without batches has no token counts.
     return Bucket(length, round_up(counts, 8, _WASTE) if len(counts) else ())
 
   return tuple(make(*pair) for pair in enumerate(padded))
@@ -172,11 +175,12 @@ def epoch_plan(
 ) -> Plan:
   """All batches of an epoch, a pure function of the arguments.
 
-  Sentences are shuffled, stably sorted by length and cut into batches: nearly
-  all rows of a batch are equally long, a length's remainder moves up into the
-  next one, and only one batch of the epoch has blank rows. Then the batches
-  are shuffled, for all seeds and epochs alike: runs meet the same shapes at
-  the same place of an epoch, so that many can be trained as one program.
+  Sentences are shuffled, stably sorted by length and cut into batches. Nearly
+  all rows of a batch have the same length; the remainder of a length joins the
+  next length, so that only one batch of the epoch has blank rows. Then the
+  batches are shuffled in the same way for all seeds and epochs, so that all
+  runs have the same shapes at the same position of an epoch, and many can be
+  trained as one program.
   """
   rng = np.random.default_rng([seed, epoch])
   order = rng.permutation(len(lengths))
@@ -196,7 +200,7 @@ def evaluation_plan(
 
 
 def _bucket_of(lengths, buckets):
-  """The number of the first bucket that is long enough for each sentence."""
+  """The index of the first bucket that is long enough for each sentence."""
   return np.searchsorted([bucket.length for bucket in buckets], lengths)
 
 
@@ -207,14 +211,14 @@ def _cut(order, bucket_of, batch_size) -> Plan:
 
 
 class Schedule:
-  """The batches of any run of steps, for ever: epoch after epoch."""
+  """The batches of sentences for any steps, epoch after epoch."""
 
-  may_stream = True  # A call needs its own sentences only.
+  may_stream = True  # A call needs only the sentences of its own batches.
 
   def __init__(self, lengths, buckets, batch_size: int, seed: int):
     self.steps_per_epoch = -(-len(lengths) // batch_size)
     self.longest = buckets[-1].length
-    # Only the epoch in use and its neighbour are kept.
+    # A call may need two epochs; their plans are cached.
     self._epoch = functools.lru_cache(maxsize=2)(
       lambda epoch: epoch_plan(lengths, buckets, batch_size, seed, epoch)
     )
@@ -225,12 +229,12 @@ class Schedule:
     return _run_of(self._epoch, epoch, start, count)
 
   def put(self, split: corpora.Split) -> DeviceSplit:
-    """What `gather` reads."""
+    """Copies the split to the device, for `gather`."""
     return put(split)
 
 
 def _run_of(plan_of: Callable, epoch: int, start: int, count: int) -> Plan:
-  """`count` batches from the one with number `start` of an epoch on."""
+  """`count` batches, starting with batch `start` of an epoch."""
   parts = []
   while count:
     plan = plan_of(epoch)
@@ -244,25 +248,27 @@ def _run_of(plan_of: Callable, epoch: int, start: int, count: int) -> Plan:
 def windows(
   length: int, spread: int = 0
 ) -> tuple[tuple[Bucket, ...], tuple[float, ...]]:
-  """The windows of a stream, and how probable each is.
+  """The lengths of a stream's windows, and their probabilities.
 
   Args:
-    length: of all of them; with a spread the most probable one.
+    length: tokens of a window; with a spread, of the most probable one.
     spread: standard deviation of normally distributed lengths (Merity et al.,
-      arXiv:1708.02182, section 5), rounded to its multiples so that they are
-      few, 2 of them off at most; one in 20 is half as long. 0: none.
+      arXiv:1708.02182, section 5). To keep their number small, lengths differ
+      from `length` by 0, 1 or 2 times the spread; one window in 20 has half the
+      length. 0: all windows have the same length.
 
   Raises:
-    ValueError: the shortest one is of no token.
+    ValueError: the shortest window has no token.
   """
   if not spread:
     return (Bucket(length),), (1.0,)
-  # Of a standard normal: beyond 1.5, from 0.5 to 1.5, up to 0.5.
+  # Probabilities of a standard normal variable to be below -1.5, from there to
+  # -0.5, to 0.5, to 1.5, and above.
   shares = 0.0668, 0.2417, 0.3830, 0.2417, 0.0668
   weights = {length // 2: 0.05}
   for steps, share in zip(range(-2, 3), shares, strict=True):
-    at = length + steps * spread
-    weights[at] = weights.get(at, 0.0) + 0.95 * share
+    spread_length = length + steps * spread
+    weights[spread_length] = weights.get(spread_length, 0.0) + 0.95 * share
   lengths = sorted(weights)
   if lengths[0] < 1:
     raise ValueError(
@@ -278,13 +284,13 @@ def windows(
 class StreamSchedule:
   """Windows of a text that B rows read side by side, epoch after epoch.
 
-  The text is cut into B equal parts, one a row. A window begins where the one
-  before has ended, the first of an epoch at the parts' beginnings; the last is
-  as long as what is left. Windows are of the longest bucket's length, or each
-  of one drawn from all of them.
+  The text is cut into B equal parts, one for each row. A window begins where
+  the previous one ended; the first window of an epoch begins with the parts,
+  and the last one ends with them. Windows have the length of the longest
+  bucket, or of a bucket that is drawn at random.
   """
 
-  may_stream = False  # The whole text is on the device.
+  may_stream = False  # The whole text must be on the device.
 
   def __init__(
     self,
@@ -297,14 +303,14 @@ class StreamSchedule:
     """Creates the schedule.
 
     Args:
-      num_tokens: of the text.
+      num_tokens: tokens of the text.
       buckets: the windows' lengths, increasing.
-      batch_size: B.
-      seed: of the lengths.
-      weights: by bucket, the probability of its length; (): the last always.
+      batch_size: B, the number of rows.
+      seed: seed of the random lengths.
+      weights: the probability of each bucket; (): always the last.
 
     Raises:
-      ValueError: there is less text than rows.
+      ValueError: there are fewer tokens than rows.
     """
     if num_tokens < batch_size:
       raise ValueError(
@@ -325,7 +331,7 @@ class StreamSchedule:
         rng = np.random.default_rng([seed, epoch])
         chosen = rng.choice(len(lengths), count, p=weights)
       ends = np.cumsum(lengths[chosen])
-      # As many as reach the end.
+      # The windows up to the end of a part.
       chosen = chosen[: np.searchsorted(ends, self._part) + 1]
       starts = ends[: len(chosen)] - lengths[chosen]
       rows = np.broadcast_to(starts[:, None], (len(chosen), batch_size))
@@ -338,7 +344,7 @@ class StreamSchedule:
       return steps_before(epoch - 1) + len(epoch_plan(epoch - 1).rows)
 
     self._epoch, self._steps_before = epoch_plan, steps_before
-    self.steps_per_epoch = len(epoch_plan(0).rows)  # Of the first.
+    self.steps_per_epoch = len(epoch_plan(0).rows)  # In the first epoch.
 
   def steps(self, first: int, count: int) -> Plan:
     """The windows of steps first .. first + count - 1."""
@@ -348,7 +354,7 @@ class StreamSchedule:
     return _run_of(self._epoch, epoch, first - self._steps_before(epoch), count)
 
   def put(self, split: corpora.Split) -> DeviceSplit:
-    """What `gather_windows` reads: the text, a part of it for each row."""
+    """Copies the text to the device, with a part for each row."""
     offsets = np.arange(self._batch_size) * self._part
     lengths = np.clip(len(split.tokens) - offsets, 0, self._part)
     return DeviceSplit(
@@ -363,19 +369,19 @@ class StreamSchedule:
 def gather(
   split: DeviceSplit, rows: jax.Array, bucket: Bucket
 ) -> dict[str, Any]:
-  """The batch of the given sentences.
+  """Gathers a batch of sentences.
 
   Args:
     split: the corpus on the device.
-    rows: int32[B], sentence indices, BLANK for none.
-    bucket: one that holds them.
+    rows: int32[B], sentence indices, or BLANK.
+    bucket: a bucket that is long enough.
 
   Returns:
     inputs int32[B, T] (bos, words), targets int32[B, T] (words, eos), mask
-    bool[B, T], index int32[B] (the sentences' numbers in the whole split) and
-    weights float[B] (1 for a sentence, 0 for a blank row); the split's fields,
-    label int32[B] or tags int32[B, T] (of the targets), 0 where there is no
-    sentence or token; token_counts, the bucket's, which are no array.
+    bool[B, T], index int32[B] (indices in the whole split) and weights float[B]
+    (1 for a sentence, 0 for a blank row); the split's fields, label int32[B] or
+    tags int32[B, T] (of the targets), 0 where there is no sentence or token;
+    token_counts, the static tuple of the bucket.
   """
   time = jnp.arange(bucket.length)[None, :]
   lengths = jnp.where(rows == BLANK, 0, split.lengths[rows])
@@ -403,27 +409,30 @@ def gather(
 def gather_windows(
   text: DeviceSplit, starts: jax.Array, bucket: Bucket
 ) -> dict[str, Any]:
-  """The windows of a stream's rows.
+  """Gathers a window of each row of a stream.
 
   Args:
-    text: from `StreamSchedule.put`.
-    starts: int32[B], where in its part of the text each row's window begins.
-    bucket: its length.
+    text: the result of `StreamSchedule.put`.
+    starts: int32[B], the start of each row's window in the row's part.
+    bucket: the window's length.
 
   Returns:
-    What `gather` does, with `begins` bool[B] besides: the row has read nothing
-    yet. Inputs are the tokens before the targets, in this window or not.
+    The arrays that `gather` returns, and `begins` bool[B], whether the window
+    is the first of its part. Inputs are the tokens before the targets, even if
+    they belong to the previous window.
   """
   time = starts[:, None] + jnp.arange(bucket.length)[None, :]
   mask = time < text.lengths[:, None]
   positions = text.offsets[:, None] + time
-  pick = lambda positions: jnp.where(
+  tokens_at = lambda positions: jnp.where(
     mask, text.tokens[jnp.clip(positions, 0, len(text.tokens) - 1)], vocab.PAD
   )
-  inputs = jnp.where(mask & (positions == 0), text.bos, pick(positions - 1))
+  inputs = jnp.where(
+    mask & (positions == 0), text.bos, tokens_at(positions - 1)
+  )
   return {
     'inputs': inputs,
-    'targets': pick(positions),
+    'targets': tokens_at(positions),
     'mask': mask,
     'index': text.numbers,
     'weights': jnp.ones(len(starts)),

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import itertools
+import os
 
 import numpy as np
 
@@ -19,16 +20,28 @@ from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.data.sources import base
 
 BLANK_LINES = ('skip', 'sentence')
-# From these shares of a split's tokens on, `Corpus.warnings` speaks of them.
+# `Corpus.warnings` warns if larger shares of a split's tokens are cut off or
+# unknown.
 _MUCH_CUT = 0.05
 _MUCH_UNKNOWN = 0.2
 
 read_lines = formats.read_lines
 
 
+_OF_A_FILE = schema.Condition(
+  lambda flat: not _has_splits(flat['corpus.name']),
+  lambda flat: f'{flat["corpus.name"]!r} has splits of its own',
+  '`corpus.name` is a single file',
+)
+
+
+def _has_splits(corpus_name: str) -> bool:
+  return corpus_name in base.REGISTRY or os.path.isdir(corpus_name)
+
+
 @schema.fragment('corpus')
 class CorpusConfig:
-  """The text, and how it becomes tokens."""
+  """The text, and its tokenisation."""
 
   name: str = schema.field(
     'wikipedia_sample',
@@ -47,6 +60,7 @@ class CorpusConfig:
     'Share of a single file that validates.',
     low=0,
     high=0.9,
+    only_if=_OF_A_FILE,
     free=schema.Free.OTHER_TEXT,
   )
   test_share: float = schema.field(
@@ -54,6 +68,7 @@ class CorpusConfig:
     'Share of a single file, the last part, that tests; 0: no test split.',
     low=0,
     high=0.9,
+    only_if=_OF_A_FILE,
     free=schema.Free.OTHER_TEXT,
   )
   labelled: bool = schema.field(
@@ -106,22 +121,22 @@ class CorpusConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-  """Sentences of a split, one after the other.
+  """The sentences of a split as ids, one after the other.
 
   A stream of characters or bytes is one long sentence without EOS.
 
   Attributes:
     tokens: int32[sum(lengths)], the ids of each sentence and EOS.
-    offsets: int32[N], where each sentence starts.
-    lengths: int32[N], its number of tokens, EOS counted.
-    num_truncated: sentences that were cut to the maximal length.
-    num_empty: blank lines, which are no sentences, or end marks alone.
-    labels: what is known of each sentence besides its text, such as its author:
-      N values each.
+    offsets: int32[N], the position of each sentence's first token.
+    lengths: int32[N], the number of tokens of each sentence, EOS counted.
+    num_truncated: number of sentences that were cut to the maximal length.
+    num_empty: number of blank lines, which are skipped or read as EOS alone.
+    labels: by name, further data of the sentences, such as the author: N values
+      each.
     bos: the id that is read before the first token; see `begin_mark`.
-    truncated_tokens: tokens that were cut off.
+    truncated_tokens: number of tokens that were cut off.
     fields: by name in `labels.FIELDS`, ids in `Corpus.labels`: int32[N], or for
-      those in `labels.PER_TOKEN` int32[sum(lengths)], which are 0 at EOS.
+      fields in `labels.PER_TOKEN` int32[sum(lengths)], which are 0 at EOS.
   """
 
   tokens: np.ndarray
@@ -139,7 +154,7 @@ class Split:
 
   @property
   def ends(self) -> bool:
-    """Whether EOS is behind each sentence."""
+    """Whether each sentence is followed by EOS."""
     return bool(self.tokens[-1] == vocab_lib.EOS)
 
   @functools.cached_property
@@ -154,7 +169,7 @@ class Split:
 
   @functools.cached_property
   def content_hash(self) -> str:
-    """SHA-256 over ids, lengths and fields: equal hashes, equal text."""
+    """SHA-256 of ids, lengths and fields; equal hashes mean equal data."""
     digest = hashlib.sha256()
     for name, array in (
       ('tokens', self.tokens),
@@ -175,14 +190,14 @@ class Corpus:
   """A corpus under a protocol.
 
   Attributes:
-    name: of the corpus, or its folder.
-    protocol: its name in `protocols.PROTOCOLS`.
-    vocab: of the training text, unless it was given.
+    name: name of the corpus, or path of its folder or file.
+    protocol: name of the protocol in `protocols.PROTOCOLS`.
+    vocab: the vocabulary, of the training text unless it was given.
     splits: 'train', 'valid' and mostly 'test'.
     labels: names of the classes or tags, in the order of the ids in
       `Split.fields`.
-    blank_lines: what they are, of `BLANK_LINES`.
-    remarks: sentences on the text, as it was read.
+    blank_lines: how blank lines were read, one of `BLANK_LINES`.
+    remarks: warnings from reading the text.
   """
 
   name: str
@@ -194,7 +209,7 @@ class Corpus:
   remarks: tuple[str, ...] = ()
 
   def summary(self) -> str:
-    """A line on the corpus and one on each split.
+    """Describes the corpus in a line, and each split in a line.
 
     Tokens are counted with the end mark of each sentence.
     """
@@ -217,7 +232,7 @@ class Corpus:
     return '\n'.join(lines)
 
   def warnings(self) -> list[str]:
-    """Sentences on what may be other than its user thinks."""
+    """Warnings about the text that its user may not expect."""
     found = list(self.remarks)
     for name, split in self.splits.items():
       if split.truncated_share > _MUCH_CUT:
@@ -244,20 +259,21 @@ def read(
   columns: bool = False,
   as_given: bool = False,
 ) -> base.Records:
-  """The records of each split of a corpus, a name before a folder or file.
+  """Reads the records of each split of a corpus.
 
   Args:
-    corpus_name: a named corpus, a folder or a file.
-    data_dir: where raw files of named corpora lie; $RNNVAE_DATA_DIR if None.
-    labelled: see `formats.read`, as for the others.
-    valid_share: of a file.
-    test_share: of a file.
-    columns: of a folder.
-    as_given: of a folder or file.
+    corpus_name: a named corpus, a folder or a file; names take precedence.
+    data_dir: folder of the raw files of named corpora; None: $RNNVAE_DATA_DIR.
+    labelled: for a folder; see `formats.read`.
+    valid_share: for a file; see `formats.read`.
+    test_share: for a file; see `formats.read`.
+    columns: for a folder; see `formats.read`.
+    as_given: for a folder or file; see `formats.read`.
 
   Raises:
     FileNotFoundError, ImportError, PermissionError: see `sources.base.Source`.
-    ValueError: an unknown name, or a file that is not the expected text.
+    ValueError: the name is unknown, or a file does not have the expected
+      format.
   """
   base.check_name(corpus_name)
   if corpus_name not in base.REGISTRY:
@@ -291,7 +307,7 @@ def build(
   test_share: float = 0.0,
   *,
   fields: Sequence[str] = (),
-  label_column: str = 'label',
+  label_column: str = '',
   labels: Sequence[str] = (),
   columns: bool = False,
   blank_lines: str = 'skip',
@@ -301,33 +317,37 @@ def build(
 
   Args:
     corpus_name: one of `sources.base.names()`, a folder or a file.
-    protocol: a key of `protocols.PROTOCOLS`; '' is the corpus' own.
-    max_length: tokens of the longest sentence, EOS counted. A longer one is cut
-      to `max_length - 1` tokens and EOS, never dropped. 0 is no limit.
-    vocab_size: the largest vocabulary, its 4 marks counted; 0 is no limit.
-    min_count: words seen less often in the training text are unknown; 0 is what
-      the protocol says.
-    data_dir: where raw files lie; $RNNVAE_DATA_DIR if None.
-    vocab: used as it is, instead of one of the training text.
-    labelled: lines of a folder begin with a label and a tab.
-    stream: the lines of a split are one text: no sentence is cut, and of
-      characters or bytes the line ends are tokens and nothing ends.
+    protocol: a key of `protocols.PROTOCOLS`; '': the corpus's own.
+    max_length: largest number of tokens in a sentence, EOS counted. A longer
+      sentence is cut to `max_length - 1` tokens and EOS, never dropped. 0: no
+      limit.
+    vocab_size: the largest vocabulary, its 4 special tokens counted; 0: no
+      limit.
+    min_count: words seen less often in the training text are unknown; 0: the
+      protocol's own limit.
+    data_dir: folder of the raw files; None: $RNNVAE_DATA_DIR.
+    vocab: the vocabulary to use; None: it is built from the training text.
+    labelled: whether lines of a folder begin with a label and a tab.
+    stream: whether the lines of a split are one text. Then no sentence is cut;
+      in a stream of characters or bytes line ends are tokens and there is no
+      EOS.
     valid_share: see `formats.read`.
-    test_share: likewise.
-    fields: of `labels.FIELDS`, at most one: what is encoded beside the text.
-    label_column: what of a record 'label' is: 'author', 'topic', ...
-    labels: names of the classes or tags, in the order of their ids; those of
-      the training split, sorted, if empty.
+    test_share: see `formats.read`.
+    fields: at most one of `labels.FIELDS`, which is encoded besides the text.
+    label_column: the key of a record that 'label' is read from: 'author', ...;
+      '': the first of the corpus's own, of a folder 'label'.
+    labels: names of the classes or tags, in the order of their ids; (): those
+      of the training split, sorted.
     columns: see `formats.read`.
-    blank_lines: 'skip', or 'sentence': each is a sentence of an EOS alone.
-    unknown_token: what becomes UNK, a word of its own in the raw text; '' is
-      all of `protocols.UNKNOWN_MARKERS` that a given vocabulary has not.
+    blank_lines: 'skip', or 'sentence': a blank line is a sentence of EOS alone.
+    unknown_token: the word of the raw text that becomes UNK; '': all of
+      `protocols.UNKNOWN_MARKERS` that are not in a given vocabulary.
 
   Raises:
     FileNotFoundError, PermissionError: see `read`.
-    ValueError: an illegal argument, a file that is not the expected text, a
-      split without a sentence, labels that are missing or not among those of
-      the training split, or counts that are not those of the protocol.
+    ValueError: an argument is illegal, a file does not have the expected
+      format, a split has no sentence, labels are missing or do not occur in the
+      training split, or counts differ from the known ones.
   """
   base.check_name(corpus_name)
   rules = _rules(protocol or base.default_protocol(corpus_name))
@@ -356,34 +376,36 @@ def build(
       f'unknown_token = {unknown_token!r} is a word, the protocol '
       f"{rules.name!r} is about {rules.kind}s. Legal: ''."
     )
-  column = 'tags' if 'tags' in fields else label_column
+  column = label_column or base.default_label(corpus_name)
+  if 'tags' in fields:
+    column = 'tags'
   if fields:
     labels_lib.check_column(corpus_name, records, column)
   if by_characters:
-    of_split = {s: texts.one_text(r, rules) for s, r in records.items()}
+    split_texts = {s: texts.one_text(r, rules) for s, r in records.items()}
   else:
-    of_split = {
+    split_texts = {
       s: texts.tokenise(f'{corpus_name}, {s}', r, rules, fields, blank_lines)
       for s, r in records.items()
     }
   is_protocols_own = vocab is None and not (vocab_size or min_count)
   if vocab is None:
-    train = of_split['train'].sentences
-    least = min_count or rules.min_count
-    vocab = vocab_lib.Vocabulary.build(rules.kind, train, least, vocab_size)
-    _check_vocabulary(corpus_name, vocab, train, least)
+    train = split_texts['train'].sentences
+    limit = min_count or rules.min_count
+    vocab = vocab_lib.Vocabulary.build(rules.kind, train, limit, vocab_size)
+    _check_vocabulary(corpus_name, vocab, train, limit)
   if corpus_name in base.REGISTRY:
     base.check_counts(
       base.get(corpus_name),
       rules.name,
       max_length,
-      {s: text.lengths() for s, text in of_split.items()},
+      {s: text.lengths() for s, text in split_texts.items()},
       len(vocab) if is_protocols_own else None,
     )
   if fields and not labels:
-    labels = labels_lib.names_of(of_split['train'].values(column))
+    labels = labels_lib.names_of(split_texts['train'].values(column))
   splits = {}
-  for name, text in of_split.items():
+  for name, text in split_texts.items():
     splits[name] = split = _encode(text, vocab, max_length, stream)
     if fields:
       ids = labels_lib.encode(
@@ -410,15 +432,15 @@ def encode_lines(
   stream: bool = False,
   unknown_token: str = '',
 ) -> Split:
-  """Encodes a user's lines: one entry for each that is not blank, in order.
+  """Encodes a user's lines, in order, without blank lines.
 
-  A line is one sentence, under `plain` as well, so that answers can be matched
-  with questions. Those of a stream of characters or bytes have no end mark.
-  White space at its ends is text to characters and bytes, a line end is not.
+  A line is one sentence, even under `plain`, so that results can be matched
+  with lines. Lines of a stream of characters or bytes have no end mark. For
+  characters and bytes, white space around a line is text; the line end is not.
   For `unknown_token` see `build`.
 
   Raises:
-    ValueError: an illegal argument, or all lines are blank.
+    ValueError: an argument is illegal, or all lines are blank.
   """
   rules = _rules(protocol)
   _check(rules, 0, vocab)
@@ -436,9 +458,9 @@ def encode_lines(
 
 
 def begin_mark(vocab: vocab_lib.Vocabulary, stream: bool) -> int:
-  """What is read before the first token of a sentence, or of a stream.
+  """The id that is read before the first token of a sentence or stream.
 
-  What begins in a stream follows on the end of another sentence or line.
+  For a stream it is the end of a sentence or line.
   """
   if not stream:
     return vocab_lib.BOS
@@ -449,16 +471,16 @@ def begin_mark(vocab: vocab_lib.Vocabulary, stream: bool) -> int:
 def split_of(
   sentences: Sequence[np.ndarray], bos: int = vocab_lib.BOS
 ) -> Split:
-  """Sentences of ids as a split; EOS is put behind those that lack it."""
-  whole = [
+  """Makes a split of sentences of ids; appends EOS to those that lack it."""
+  ended = [
     ids
     if len(ids) and ids[-1] == vocab_lib.EOS
     else np.append(ids, vocab_lib.EOS)
     for ids in sentences
   ]
-  lengths = np.array([len(ids) for ids in whole], np.int32)
+  lengths = np.array([len(ids) for ids in ended], np.int32)
   ends = np.cumsum(lengths, dtype=np.int32)
-  tokens = np.concatenate(whole).astype(np.int32)
+  tokens = np.concatenate(ended).astype(np.int32)
   return Split(tokens, ends - lengths, lengths, 0, 0, {}, bos)
 
 
@@ -503,9 +525,9 @@ def _check_vocabulary(
   name: str,
   vocab: vocab_lib.Vocabulary,
   sentences: Sequence[Sequence[str]],
-  least: int,
+  min_count: int,
 ) -> None:
-  """Raises ValueError for a vocabulary of marks alone."""
+  """Raises ValueError for a vocabulary of special tokens alone."""
   if len(vocab) > len(vocab_lib.SPECIALS):
     return
   words = set(itertools.chain.from_iterable(sentences))
@@ -513,7 +535,7 @@ def _check_vocabulary(
   if words:
     because = (
       f'the training text has {len(words):,} different ones, none of them '
-      f'{least} times. Nearest legal value of min_count: 1'
+      f'{min_count} times. Nearest legal value of min_count: 1'
     )
   else:
     because = 'the training text holds nothing but marks such as <unk>'
@@ -535,7 +557,7 @@ def _encode(
   starts = ends - lengths
   ids = vocab.encode(words)
   if text.ends:
-    # EOS goes behind the words of each sentence: `ends` without earlier EOS.
+    # EOS follows each sentence; positions are those without earlier EOS.
     ids = np.insert(ids, ends - np.arange(1, len(ends) + 1), vocab_lib.EOS)
   return Split(
     tokens=ids,
@@ -552,8 +574,8 @@ def _encode(
 def _aligned(
   tags: Sequence[np.ndarray], lengths: np.ndarray
 ) -> list[np.ndarray]:
-  """Tags cut as their sentences are, with 0 at EOS: int32[length] each."""
+  """Cuts tags like their sentences, with 0 at EOS: int32[length] each."""
   return [
-    np.append(of_sentence[: n - 1], 0)
-    for of_sentence, n in zip(tags, lengths.tolist(), strict=True)
+    np.append(sentence_tags[: n - 1], 0)
+    for sentence_tags, n in zip(tags, lengths.tolist(), strict=True)
   ]

@@ -1,9 +1,10 @@
-"""What to do about text that is not UTF-8."""
+"""Advice on files that are not UTF-8."""
 
 import unicodedata
 
-# Detected by their alphabets, with iconv's names. Those of Latin letters are
-# left out: detectors take one for another, and the conversion garbles.
+# Encodings that can be detected by their alphabets, and iconv's names of them.
+# Encodings of Latin letters are left out: detectors confuse them, and a wrong
+# conversion garbles the text.
 _ICONV = {
   'big5': 'BIG5',
   'big5hkscs': 'BIG5-HKSCS',
@@ -30,7 +31,7 @@ _ICONV = {
   'shift_jis': 'SHIFT_JIS',
   'tis_620': 'TIS-620',
 }
-# Of old computers, and taken for those above.
+# Encodings of old computers that detectors confuse with those above.
 _RARE = (
   'mac_cyrillic',
   'mac_greek',
@@ -39,8 +40,8 @@ _RARE = (
   'mac_roman',
   'mac_turkish',
 )
-_SAMPLE = 1 << 15  # Bytes; detection decodes them many times over.
-_ENOUGH = 20  # Letters beyond ASCII; of fewer, anything may be detected.
+_SAMPLE = 1 << 15  # Bytes to detect from, which are decoded many times.
+_ENOUGH = 20  # Fewest letters beyond ASCII that detection is reliable for.
 
 
 def conversion(encoding: str) -> str:
@@ -49,11 +50,11 @@ def conversion(encoding: str) -> str:
 
 
 def advice(data: bytes, at: int) -> str:
-  """How a text becomes UTF-8.
+  """Says how to convert a text to UTF-8.
 
   Args:
     data: the text.
-    at: where a byte is that is not UTF-8.
+    at: position of a byte that is not UTF-8.
   """
   text = data.decode(errors='replace')
   wrong = text.count('\N{REPLACEMENT CHARACTER}')
@@ -74,12 +75,13 @@ def advice(data: bytes, at: int) -> str:
 
 
 def detected(data: bytes, at: int) -> str:
-  """The likely encoding in iconv's words, '' if there is no clear one."""
-  import charset_normalizer  # Only where there is something to detect.
+  """iconv's name of the likely encoding; '' if none is likely enough."""
+  import charset_normalizer  # Imported only if needed.
 
   start = data.rfind(b'\n', 0, at) + 1
   sample = data[start : start + _SAMPLE]
-  whole = sample[: sample.rfind(b'\n') + 1]  # No character is cut in two.
+  # Whole lines, so that no character is cut in two.
+  whole = sample[: sample.rfind(b'\n') + 1]
   best = charset_normalizer.from_bytes(
     whole or sample, cp_exclusion=list(_RARE)
   ).best()

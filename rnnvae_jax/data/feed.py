@@ -1,9 +1,9 @@
-"""What the fused step is fed with: the corpus on the device, or a stream of it.
+"""The input of the fused training step: a corpus on the device, or parts of it.
 
-A small corpus lies on the device as a whole. Of a large one, each call of K
-steps is sent the sentences of its K batches, as a corpus of their own, while
-the call before is running. Both ways give the same batches with the same
-noise, so which one serves a run changes nothing but its memory.
+A small corpus is copied to the device as a whole. For a large corpus, each call
+of K steps gets only the sentences of its K batches, which are copied while the
+previous call runs. Batches and noise are the same both ways; only memory
+differs.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ _AHEAD = 4  # Calls prepared in advance.
 
 @schema.fragment('data', free=schema.Free.ALWAYS)
 class DataConfig:
-  """Where the text lies, on disks and on the device."""
+  """The location of the text on disk, and its share of device memory."""
 
   dir: str = schema.field(
     '', 'Folder of the raw files of named corpora; empty: $RNNVAE_DATA_DIR.'
@@ -47,15 +47,16 @@ def make(
   num_steps: int,
   share: float,
 ) -> Iterator[Call]:
-  """The corpus, rows int32[K, B] and buckets int32[K] of each call.
+  """Yields the corpus, rows int32[K, B] and buckets int32[K] of each call.
 
   Args:
     split: the sentences.
-    schedule: which of them, or of a stream's windows, form a step's batch.
-    per_call: K, steps a call.
-    first: the step to begin with, a multiple of K.
-    num_steps: where to end.
-    share: of the device's memory that the corpus may take; else it streams.
+    schedule: the batches of each step.
+    per_call: K, steps of a call.
+    first: the first step, a multiple of K.
+    num_steps: the last step + 1.
+    share: share of the device's memory that the corpus may use. A larger corpus
+      is copied in parts.
   """
   size = split.tokens.nbytes + 3 * split.lengths.nbytes
   size += sum(array.nbytes for array in split.fields.values())
@@ -65,7 +66,7 @@ def make(
 
 
 def device_memory() -> int:
-  """Bytes that the first device has; a CPU has the machine's."""
+  """Bytes of the first device's memory; for a CPU, of the machine's."""
   stats = jax.devices()[0].memory_stats()
   if stats and 'bytes_limit' in stats:
     return stats['bytes_limit']
@@ -85,7 +86,7 @@ def _streamed(split, schedule, per_call, first, num_steps):
   options = grain.ReadOptions(num_threads=_WORKERS, prefetch_buffer_size=_AHEAD)
   calls = grain.MapDataset.source(source).to_iter_dataset(options)
   for arrays, plan in calls:
-    # Copies to the device are asynchronous: the next call's begins here.
+    # Copies to the device are asynchronous, so this one overlaps the last call.
     yield (
       batches.DeviceSplit(*jax.tree.map(jnp.asarray, arrays)),
       *map(jnp.asarray, plan),
@@ -93,7 +94,7 @@ def _streamed(split, schedule, per_call, first, num_steps):
 
 
 class _Calls:
-  """Random access to the calls: sentences and plan of each, as arrays."""
+  """Random access to the calls: the sentences and the plan of each call."""
 
   def __init__(self, split, schedule, per_call, first, num_steps):
     self._split, self._schedule = split, schedule
@@ -115,19 +116,19 @@ class _Calls:
     within = np.arange(ends[-1]) - np.repeat(offsets, lengths)
     positions = np.repeat(split.offsets[rows], lengths) + within
 
-    def of_tokens(array):
-      # The same size for all calls, or each would be another program.
-      kept = np.zeros(len(rows) * self._schedule.longest, np.int32)
-      kept[: ends[-1]] = array[positions]
-      return kept
+    def select_tokens(array):
+      # Padded to one size for all calls, so that they share one program.
+      selected = np.zeros(len(rows) * self._schedule.longest, np.int32)
+      selected[: ends[-1]] = array[positions]
+      return selected
 
     fields = {
-      name: of_tokens(array) if name in labels.PER_TOKEN else array[rows]
+      name: select_tokens(array) if name in labels.PER_TOKEN else array[rows]
       for name, array in split.fields.items()
     }
     local = np.where(real, np.arange(len(rows)), batches.BLANK)
     arrays = (
-      of_tokens(split.tokens),
+      select_tokens(split.tokens),
       offsets,
       lengths,
       rows,

@@ -1,21 +1,21 @@
-"""Text from a folder or a file, as records per split.
+"""Reads text from a folder or a file into records for each split.
 
-A folder holds a file for each of train, valid and test: `train.txt`,
-`train.tokens` or `train.raw`, each optionally `.gz` and with a name before
+A folder has a file for each of train, valid and test: `train.txt`,
+`train.tokens` or `train.raw`, optionally with `.gz` and with a prefix
 (`yahoo.train.txt`, `wiki.train.tokens`), in UTF-8. A line is a sentence; under
 the protocol `plain` it may be a whole paragraph, which is then split into
-sentences. In a labelled folder a label and a tab come first.
+sentences. In a labelled folder each line begins with a label and a tab.
 
-A folder of columns (`train.txt` or `train.conll`) has a token a line, its tag
-in the last column, and blank lines between sentences, as CoNLL's shared tasks
-have. A `.csv` file is a table: its column `text` is the text, the others are
-labels. A single file is cut into splits, at a line end unless it is read as a
-stream of characters: its first part trains.
+In a folder of columns (`train.txt` or `train.conll`) each line has a token and,
+in the last column, its tag; blank lines separate sentences, as in CoNLL's
+shared tasks. A `.csv` file is a table: its column `text` is the text, the other
+columns are labels. A single file is cut into splits, of which train comes
+first. It is cut at line ends, unless it is read as a stream of characters.
 
-Lines end with a line feed, with a carriage return before or without; in a file
-without any line feed, with a carriage return. A file may be a pipe, which can
-be read once. A byte order mark at its beginning is not text. What is not text
-is refused with the path and, where there is one, the line.
+Lines end with a line feed, which may follow a carriage return; in a file
+without line feeds they end with a carriage return. A file may be a pipe, which
+can be read only once. A byte order mark is dropped. For files that are not text
+the error names the path and, if possible, the line.
 """
 
 import codecs
@@ -33,9 +33,9 @@ import numpy as np
 from rnnvae_jax.data import encodings
 
 SPLITS = ('train', 'valid', 'test')
-# Of the files of a folder; an earlier one comes first.
+# File name endings; if a folder has several, the first in this list is read.
 _ENDINGS = ('.txt', '.tokens', '.raw', '.csv', '.conll')
-# Names of columns: two of them, separated by a comma, are no sentence.
+# Typical column names: a first line with two of them is the header of a table.
 _COLUMNS = frozenset(
   (
     *('author', 'category', 'class', 'comment', 'content', 'created_at'),
@@ -57,25 +57,25 @@ def read(
   columns: bool = False,
   as_given: bool = False,
 ) -> dict[str, list[Record]]:
-  """The records of each split.
+  """Reads the records of each split.
 
   Args:
-    path: of a folder or a file.
-    labelled: lines of a folder begin with a label and a tab.
-    valid_share: of a file's characters, that validate.
-    test_share: of its characters, the last ones, that test; 0: there is no
-      such split.
-    columns: files of a folder hold a token and its tag a line.
-    as_given: the text is a stream of characters: carriage returns are kept, and
-      a file is cut anywhere.
+    path: path of a folder or a file.
+    labelled: whether lines of a folder begin with a label and a tab.
+    valid_share: share of a file's characters in the split valid.
+    test_share: share of a file's characters, the last ones, in the split test;
+      0: no test split.
+    columns: whether each line of a folder has a token and its tag.
+    as_given: whether the text is a stream of characters: carriage returns are
+      kept, and a file may be cut within lines.
 
   Returns:
-    By split, records with the key 'text' and their labels, if any; of columns
-    with 'tags', one for each word of the text.
+    By split, records with the key 'text' and their labels, if any; for columns
+    with 'tags', one tag for each word of the text.
 
   Raises:
     FileNotFoundError: a file is missing.
-    ValueError: a file is not the expected text.
+    ValueError: a file does not have the expected format.
   """
   if os.path.isdir(path):
     return {
@@ -98,10 +98,10 @@ def read(
 
 
 def cut(text: str, valid_share: float, test_share: float) -> dict[str, str]:
-  """A text's splits: the first part trains, then these shares of it follow.
+  """Cuts a text into splits: train first, then valid and test.
 
   Raises:
-    ValueError: nothing is left to train on, or a share is of no character.
+    ValueError: a split would be empty.
   """
   valid = int(len(text) * (1 - valid_share - test_share))
   test = int(len(text) * (1 - test_share)) if test_share else len(text)
@@ -120,10 +120,10 @@ def _cut_records(
   valid_share: float,
   test_share: float,
 ) -> dict[str, list[Record]]:
-  """Splits by `cut`'s shares, at the nearest line end; none is without a line.
+  """Cuts records by the shares of `cut`, at the nearest line ends.
 
   Raises:
-    ValueError: there are too few lines, or all those of a split are blank.
+    ValueError: there are too few lines, or all lines of a split are blank.
   """
   sizes = np.array([len(record['text']) + 1 for record in records])
   starts, total = np.cumsum(sizes) - sizes, int(sizes.sum())
@@ -161,11 +161,11 @@ def _none_left(split, total, valid_share, test_share) -> ValueError:
 
 
 def prefixes(records: Sequence[Record]) -> int:
-  """How many labels there seem to be in lines that are read without labels.
+  """Counts the likely labels in lines that are read without labels.
 
   Returns:
-    The number of different texts before the tab, if each line that is not blank
-    has one tab and few differ before it; else 0.
+    The number of different texts before a tab, if each line that is not blank
+    has one tab and few different texts precede it; else 0.
   """
   lines = [r['text'] for r in records if r['text'].strip()]
   if not lines or any(line.count('\t') != 1 for line in lines):
@@ -180,7 +180,7 @@ def _read_file(
   columns: bool = False,
   as_given: bool = False,
 ) -> list[Record]:
-  """The records of one file."""
+  """Reads the records of a file."""
   if path.removesuffix('.gz').endswith('.csv'):
     if labelled or columns:
       raise ValueError(
@@ -211,10 +211,10 @@ def _labelled(line: str, where: str) -> Record:
 
 
 def _read_columns(path: str, lines: Sequence[str]) -> list[Record]:
-  """A record for each sentence: its tokens and as many tags, by spaces.
+  """Makes a record of each sentence: its tokens and tags, joined by spaces.
 
-  Columns are separated by tabs, or by spaces where there is no tab. Lines that
-  begin with `-DOCSTART-` separate documents; they are no sentences.
+  Columns are separated by tabs, or by spaces in lines without a tab. Lines that
+  begin with `-DOCSTART-` separate documents and are skipped.
   """
   records: list[Record] = []
   sentence: list[tuple[str, str]] = []
@@ -242,7 +242,7 @@ def _read_columns(path: str, lines: Sequence[str]) -> list[Record]:
 
 
 def _read_table(path: str) -> list[Record]:
-  """A record for each row of a CSV table, whose first line names columns."""
+  """Makes a record of each row of a CSV table; the first line is the header."""
   text = _read_text(path)
   rows = csv.reader(io.StringIO(text, newline=''), strict=True)
   records = []
@@ -271,7 +271,7 @@ def _read_table(path: str) -> list[Record]:
 
 
 def _check_no_table(path: str, lines: Sequence[str]) -> None:
-  """Raises ValueError where the first line is the header of a CSV table."""
+  """Raises ValueError if the first line looks like the header of a table."""
   names = [name.strip(' "\'').lower() for name in lines[0].split(',')]
   is_header = (
     len(lines) > 1
@@ -287,7 +287,7 @@ def _check_no_table(path: str, lines: Sequence[str]) -> None:
 
 
 def _split_paths(folder: str) -> dict[str, str]:
-  """The file of each split; an uncompressed one comes before its `.gz`."""
+  """The file of each split; an uncompressed file is preferred to its `.gz`."""
   there = sorted(os.listdir(folder))
   paths = {}
   for split in SPLITS:
@@ -312,11 +312,12 @@ def _split_paths(folder: str) -> dict[str, str]:
 
 
 def read_lines(path: str, as_given: bool = False) -> list[str]:
-  """The lines of a UTF-8 text file, '-' being standard input.
+  """Reads the lines of a UTF-8 text file.
 
   Args:
-    path: of a file or a named pipe; gzip is told by the name or the content.
-    as_given: only line feeds end lines, carriage returns are text.
+    path: path of a file or a named pipe, or '-' for standard input. gzip is
+      recognised by the name or the content.
+    as_given: whether only line feeds end lines, and carriage returns are text.
 
   Raises:
     FileNotFoundError: there is no such file.
@@ -328,7 +329,7 @@ def read_lines(path: str, as_given: bool = False) -> list[str]:
       text = text.replace('\r\n', '\n')
     else:
       text = text.replace('\r', '\n')
-  # Not splitlines(), to which form feeds and the like end lines as well.
+  # Not splitlines(), which also splits at form feeds and other characters.
   return text.removesuffix('\n').split('\n')
 
 
@@ -357,7 +358,7 @@ def _decode(data: bytes, source: str) -> str:
       f'{source} is UTF-16. Text is wanted in UTF-8: convert it with '
       f'{encodings.conversion("UTF-16")}.'
     )
-  data = data.removeprefix(codecs.BOM_UTF8)  # Some editors put it first.
+  data = data.removeprefix(codecs.BOM_UTF8)  # Some editors write it.
   if not data.strip():
     raise ValueError(f'{source} is empty.')
   if b'\0' in data:

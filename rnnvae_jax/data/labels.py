@@ -9,10 +9,22 @@ import itertools
 import numpy as np
 
 from rnnvae_jax import errors
+from rnnvae_jax.config import schema
 from rnnvae_jax.data.sources import base
 
-FIELDS = ('label', 'tags')  # What a batch may hold beside tokens.
-PER_TOKEN = frozenset({'tags'})  # Those with an entry for each token.
+FIELDS = ('label', 'tags')  # Arrays that a batch may have besides tokens.
+PER_TOKEN = frozenset({'tags'})  # Fields with an entry for each token.
+
+
+@schema.fragment('corpus')
+class LabelConfig:
+  """Keys of tasks that read the field 'label'; see `corpora.build`."""
+
+  label_column: str = schema.field(
+    '',
+    "What of a sentence is its label: 'topic', 'author', ...; '': the first "
+    "that the corpus has, of a folder 'label'.",
+  )
 
 
 def check_fields(fields: Sequence[str], stream: bool) -> None:
@@ -33,8 +45,8 @@ def check_fields(fields: Sequence[str], stream: bool) -> None:
 
 def check_column(name: str, records: base.Records, column: str) -> None:
   """Raises ValueError unless the records of each split have this column."""
-  for split, of_split in records.items():
-    known = [key for key in of_split[0] if key != 'text']
+  for split, split_records in records.items():
+    known = [key for key in split_records[0] if key != 'text']
     if column not in known:
       has = f'there are {", ".join(known)}' if known else 'there are no others'
       raise ValueError(
@@ -54,19 +66,19 @@ def encode(
   values: Sequence[Sequence[str]],
   names: Sequence[str],
 ) -> list[np.ndarray]:
-  """Ids of labels or tags.
+  """Converts labels or tags to ids.
 
   Args:
     where: the corpus and its split, for messages.
-    column: its name, likewise.
-    values: of each sentence, its tags or its one label.
-    names: in the order of their ids.
+    column: name of the column, for messages.
+    values: the tags of each sentence, or a tuple of its label.
+    names: names of the labels or tags, in the order of their ids.
 
   Returns:
-    Of each sentence, int32[number of values].
+    The ids of each sentence, int32[number of values] each.
 
   Raises:
-    ValueError: there is one that has no id.
+    ValueError: a value has no id.
   """
   ids = {name: i for i, name in enumerate(names)}
   strange = set(itertools.chain.from_iterable(values)) - set(ids)

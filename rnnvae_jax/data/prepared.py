@@ -1,6 +1,6 @@
-"""Corpora made from raw files: found, verified, prepared once and read.
+"""Finds, verifies and prepares the raw files of corpora, and reads the result.
 
-Prepared data are a function of raw files, whose SHA-256 is known, and of the
+Prepared data depend only on the raw files, whose SHA-256 is known, and on the
 version of the function that reads them. They are written and read with TFDS,
 without TensorFlow.
 """
@@ -24,7 +24,7 @@ _ENVIRONMENT = 'RNNVAE_DATA_DIR'
 
 
 class _Builder(tfds.core.GeneratorBasedBuilder):
-  """Verified raw files in, records of strings out, in a fixed order."""
+  """Turns verified raw files into records of strings, in a fixed order."""
 
   SOURCE: base.RawSource  # Set by `_builder_of`.
 
@@ -34,7 +34,7 @@ class _Builder(tfds.core.GeneratorBasedBuilder):
 
   @property
   def url_infos(self):
-    """What TFDS checks downloads by, those of earlier runs as well."""
+    """Sizes and checksums by which TFDS checks downloads, old ones as well."""
     return {
       raw.url: tfds.core.download.checksums.UrlInfo(
         size=tfds.core.utils.Size(raw.size),
@@ -58,15 +58,15 @@ class _Builder(tfds.core.GeneratorBasedBuilder):
     paths = self._raw_paths
     if not paths:
       urls = [raw.url for raw in self.SOURCE.raw]
-      # TFDS retries for minutes where there is no network; this fails at once.
+      # Without a network TFDS retries for minutes; this request fails at once.
       requests.head(urls[0], timeout=10).raise_for_status()
       paths = dl_manager.download(urls)
     records: base.Records = {split: [] for split in self.SOURCE.splits}
     for split, record in self.SOURCE.records(*map(os.fspath, paths)):
       records[split].append(record)
     return {
-      split: self._generate_examples(of_split)
-      for split, of_split in records.items()
+      split: self._generate_examples(split_records)
+      for split, split_records in records.items()
     }
 
   def _generate_examples(self, records: Iterable[base.Record]):
@@ -74,7 +74,7 @@ class _Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def _builder_of(source: base.RawSource) -> type[_Builder]:
-  """The TFDS builder of a corpus, which prepares in a folder of its name."""
+  """The TFDS builder of a corpus, whose folder has the corpus's name."""
   return types.new_class(
     f'Rnnvae_{source.name}',
     (_Builder,),
@@ -88,11 +88,11 @@ def _builder_of(source: base.RawSource) -> type[_Builder]:
 
 
 def _raw_folder(source: base.RawSource, data_dir: str | None) -> str | None:
-  """Where the raw files of a corpus would lie on this machine.
+  """The folder in which the raw files of a corpus are expected, if any.
 
   Raises:
-    ImportError: the package that ships them is not installed.
-    FileNotFoundError: `data_dir` is given and is no folder.
+    ImportError: the package that ships the files is not installed.
+    FileNotFoundError: `data_dir` is given but is not a folder.
   """
   if source.package:
     spec = importlib.util.find_spec(source.package)  # Does not import it.
@@ -111,10 +111,10 @@ def _raw_folder(source: base.RawSource, data_dir: str | None) -> str | None:
 
 
 def _verified(source: base.RawSource, folder: str | None) -> tuple[str, ...]:
-  """Paths of the raw files of a corpus, empty if not all of them are there.
+  """Paths of the raw files of a corpus; () if a file is missing.
 
   Raises:
-    ValueError: a file is there, but is another than the known one.
+    ValueError: a file is there but has another content.
   """
   if not folder:
     return ()
@@ -138,7 +138,7 @@ def _verified(source: base.RawSource, folder: str | None) -> tuple[str, ...]:
 
 
 def _wanted(source: base.RawSource, folder: str | None) -> str:
-  """Says which files go where, for a message."""
+  """Says which files to put where, for a message."""
   places = ', '.join(raw.places[0] for raw in source.raw)
   return (
     f'Put {places} below the data folder, which is '
@@ -162,7 +162,7 @@ def _quiet():
 def _prepare(
   builder: _Builder, folder: str | None, raw_paths: tuple[str, ...]
 ) -> None:
-  """Writes the prepared corpus, as a whole or not at all."""
+  """Writes the prepared corpus, completely or not at all."""
   source = builder.SOURCE
   address = os.path.dirname(source.raw[0].url)
   root = os.fspath(builder.data_dir_root)
@@ -184,8 +184,8 @@ def _prepare(
       f'SHA-256 or size differ. {_wanted(source, folder)}'
     ) from error
   except (OSError, download.util.DownloadError) as error:
-    # Another process may have prepared it meanwhile: its folder was moved to
-    # where ours should go, complete.
+    # Another process may have prepared the corpus in the meantime: then its
+    # complete folder is already in place.
     if builder.data_path.exists():
       return
     if raw_paths:
@@ -197,26 +197,26 @@ def _prepare(
 
 
 def load(source: base.RawSource, data_dir: str | None = None) -> base.Records:
-  """The records of each split of a corpus, prepared on the first call.
+  """Reads the records of a corpus; prepares it on the first call.
 
-  Raw files below `data_dir` (or $RNNVAE_DATA_DIR) come before a download. They
-  are compared with the known ones whenever they are there, so that data
-  prepared from the right files never stand in for a different text. An
-  interrupted preparation leaves nothing that a later one would take for done.
+  Raw files below `data_dir` (or $RNNVAE_DATA_DIR) are used instead of a
+  download. If they exist, their checksums are checked in every call, so that
+  prepared data are never used in place of a different text. An interrupted
+  preparation leaves nothing that a later call would use.
 
   Args:
-    source: of the corpus.
+    source: the corpus's source.
     data_dir: the folder of raw files.
 
   Returns:
-    Records with the key 'text' and those of the corpus' labels.
+    The records of each split, with the key 'text' and the corpus's labels.
 
   Raises:
-    FileNotFoundError: the raw files are not there, and cannot be downloaded.
+    FileNotFoundError: raw files are missing and cannot be downloaded.
     ImportError: the package that ships the corpus is not installed.
-    PermissionError: TFDS may not write where it prepares corpora.
-    ValueError: a raw file is not the known one, or the prepared data are
-      damaged.
+    PermissionError: TFDS cannot write into its folder.
+    ValueError: a raw file has another content than expected, or the prepared
+      data are damaged.
   """
   folder = _raw_folder(source, data_dir)
   raw_paths = _verified(source, folder)
@@ -233,18 +233,18 @@ def load(source: base.RawSource, data_dir: str | None = None) -> base.Records:
   with _quiet():
     try:
       builder = make()
-    except Exception as error:  # TFDS parses what it finds, and promises none.
+    except Exception as error:  # TFDS parses damaged files without checks.
       root = os.environ.get('TFDS_DATA_DIR') or tfds.core.constants.DATA_DIR
       raise _damaged(os.path.join(root, cls.name), error) from error
     if not builder.data_path.exists():
       if not raw_paths and not all(raw.url for raw in source.raw):
         raise FileNotFoundError(
-          f'The files of the corpus {source.name!r} are not there. '
+          f'The files of the corpus {source.name!r} are missing. '
           f'{source.obtain or "They are not served in public."} '
           f'{_wanted(source, folder)}'
         )
       _prepare(builder, folder, raw_paths)
-      builder = make()  # Reads what is on disk, whoever prepared it.
+      builder = make()  # Reads the prepared data from disk.
     try:
       sources = builder.as_data_source()
       return {split: _read(sources[split]) for split in source.splits}
@@ -260,8 +260,8 @@ def _damaged(path: str | os.PathLike[str], error: Exception) -> ValueError:
 
 
 def _read(source) -> list[base.Record]:
-  # One call for all records is five times as fast as one each.
+  # One call for all records is five times as fast as a call for each.
   records = source.__getitems__(range(len(source)))
   if any(None in record.values() for record in records):
-    raise OSError('a record is empty')  # Read from a file that was cut off.
+    raise OSError('a record is empty')  # The file was truncated.
   return [{k: v.decode() for k, v in record.items()} for record in records]

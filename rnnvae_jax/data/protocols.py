@@ -1,14 +1,14 @@
-r"""Tokenisation protocols: what counts as a token, hence what a figure means.
+r"""Tokenisation protocols, which define what a token is.
 
 Likelihoods are comparable only within one protocol. Every protocol predicts the
-tokens of a sentence and one end mark, which is counted. White space is a token
-of characters and bytes, and separates those of the others.
+tokens of a sentence and one end mark, which is counted. In `characters` and
+`bytes` white space is text; in the others it separates tokens.
 
-  mikolov     white space tokens; `<unk>` and `N` are ordinary text
+  mikolov     words separated by white space; `<unk>` and `N` are ordinary text
   tweet       NLTK's TweetTokenizer, lower case; words seen once are unknown
   plain       raw English: sentences are split, words lower-cased, punctuation
-              and clitics ("n't", "'s") are tokens; of other languages too, no
-              letter is parted from its marks, and no emoji is cut
+              and clitics ("n't", "'s") are tokens; letters keep their combining
+              marks, and an emoji is one token
   characters  Unicode code points
   bytes       the bytes of the UTF-8 text
 """
@@ -25,16 +25,16 @@ import regex
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-  """How text becomes tokens and back.
+  """Functions that turn text into tokens and back.
 
   Attributes:
-    name: its key in `PROTOCOLS`.
+    name: the protocol's key in `PROTOCOLS`.
     kind: the kind of its vocabulary: 'word', 'character' or 'byte'.
     min_count: words seen less often in the training text are unknown, unless
-      the config says otherwise.
-    split: the sentences of one line of raw text.
-    tokenise: the tokens of one sentence.
-    join: readable text again, for printing.
+      the config sets another limit.
+    split: line of raw text -> its sentences.
+    tokenise: sentence -> its tokens.
+    join: tokens -> readable text, for printing.
   """
 
   name: str
@@ -52,17 +52,18 @@ def _words(text: str) -> frozenset[str]:
   return frozenset(text.split())
 
 
-# A full stop after a title never ends a sentence: a name follows, or a gloss.
+# A full stop after these never ends a sentence: a name or an example follows.
 _TITLES = _words("""
   mr mrs ms messrs dr prof st sen rep gov gen brig col maj capt lt cmdr sgt adm
   rev hon pres fr mt ft vs cf ca viz e.g i.e approx
 """)
-# After these it ends one unless a number follows.
+# A full stop after these ends a sentence unless a number follows.
 _NUMBERED = _words("""
   no nos vol vols pp fig figs eq ch sec jan feb mar apr jun jul aug sept sep oct
   nov dec
 """)
-# After these, and after initials, it does if the next word opens sentences.
+# A full stop after these, or after initials, ends a sentence if the next word
+# is one of `_OPENERS`.
 _ABBREVIATIONS = _words("""
   jr sr inc corp co ltd bros dept univ assn est etc ph.d al ed eds trans ave
   blvd mon tue tues wed thu thurs fri
@@ -101,8 +102,8 @@ def _ends_sentence(match: re.Match[str]) -> bool:
 def split_sentences(text: str) -> list[str]:
   """Splits English prose at full stops, question and exclamation marks.
 
-  Marks inside brackets do not count, nor do those of titles, abbreviations,
-  initials and decimals. A closing quote stays with its sentence.
+  Marks inside brackets and full stops of titles, abbreviations, initials and
+  decimals are ignored. A closing quote stays with its sentence.
   """
   text = ' '.join(text.split())
   sentences: list[str] = []
@@ -111,7 +112,7 @@ def split_sentences(text: str) -> list[str]:
     end = match.end()
     depth += text.count('(', seen, end) - text.count(')', seen, end)
     seen = end
-    # A bracket that stays open for long is a smiley, or was forgotten.
+    # A bracket without a closing one nearby is a smiley or a mistake.
     if depth > 0 and text.find(')', end, end + 200) >= 0:
       continue
     if _ends_sentence(match):
@@ -126,7 +127,7 @@ _CLITIC = r"n't|'(?:s|re|ve|ll|d|m)"
 def _token_pattern(
   library: Any, letter: str, alnum: str, symbol: str, no_word: str
 ):
-  """What a token is, given the patterns of a letter and its like."""
+  """The pattern of a token, given the patterns of its parts."""
   return library.compile(
     rf"""
     <unk>
@@ -143,15 +144,15 @@ def _token_pattern(
 _ASCII_TOKEN = _token_pattern(
   re, letter=r'[^\W\d_]', alnum=r'[^\W_]', symbol=r'\S', no_word=r'(?!\w)'
 )
-# Letters and digits with the marks and joiners that belong to them (Unicode
-# Standard Annex 29): of Devanagari, of decomposed accents, of Persian. Twice as
-# slow, so only where it is needed.
+# Letters and digits with their combining marks and joiners (Unicode Standard
+# Annex 29), as in Devanagari, decomposed accents and Persian. It is twice as
+# slow, so it is used only for text that is not ASCII.
 _MARKS = r'[\p{M}\u200c\u200d]*+'
 _TOKEN = _token_pattern(
   regex,
   letter=rf'(?:[\p{{L}}\p{{Nl}}\p{{No}}]{_MARKS})',
   alnum=rf'(?:[\p{{L}}\p{{N}}]{_MARKS})',
-  symbol=r'(?![\s\x1c-\x1f])\X',  # With its marks: a flag, emoji of several.
+  symbol=r'(?![\s\x1c-\x1f])\X',  # A grapheme, such as a flag or an emoji.
   no_word=r'(?![\p{L}\p{N}\p{M}_])',
 )
 _WORD_AND_CLITIC = re.compile(rf'(.+?)({_CLITIC})')
@@ -167,7 +168,7 @@ def tokenise_plain(sentence: str) -> list[str]:
   pattern = _ASCII_TOKEN
   if not text.isascii():
     pattern = _TOKEN
-    # Letters and their accents, in one code point or in two, are one word.
+    # The same word, whether accents are code points of their own or not.
     text = unicodedata.normalize('NFC', text)
   last = len(text.rstrip(' "\')]')) - 1
   for match in pattern.finditer(text):
@@ -175,7 +176,8 @@ def tokenise_plain(sentence: str) -> list[str]:
     if "'" in token and (parts := _WORD_AND_CLITIC.fullmatch(token)):
       tokens.extend(parts.groups())
     elif (
-      # The stop of 'mr.' and of an initial is theirs, but not the final one.
+      # The full stop of 'mr.' or an initial is part of the token, unless it
+      # ends the sentence.
       token == '.'
       and 0 < match.start() < last
       and text[match.start() - 1] != ' '
@@ -192,7 +194,10 @@ _LEANS_RIGHT = frozenset('([{$£€#@¿¡')
 
 
 def join_plain(tokens: Sequence[str]) -> str:
-  """Readable text: marks lean on their words, quotes open and close in turn."""
+  """Joins tokens into readable text.
+
+  Punctuation is attached to its word; quotes open and close alternately.
+  """
   pieces: list[str] = []
   glued = True  # Whether the next token follows without a space.
   in_quotes = False
@@ -219,13 +224,13 @@ def _one_sentence(text: str) -> list[str]:
 
 
 def _as_given(text: str) -> list[str]:
-  """The line with its white space, which is text; none if there is no more."""
+  """The line with its white space; no sentence if it is blank."""
   return [text] if text.strip() else []
 
 
 @functools.cache
 def _tweet_tokenizer():
-  from nltk.tokenize import casual  # Costs seconds, so only when used.
+  from nltk.tokenize import casual  # Takes seconds, so only if used.
 
   return casual.TweetTokenizer(preserve_case=False)
 
@@ -239,7 +244,7 @@ def _tokenise_bytes(sentence: str) -> list[str]:
 
 
 def _join_bytes(tokens: Sequence[str]) -> str:
-  # A model may write bytes that are no text: they print as U+FFFD.
+  # A model may generate bytes that are not UTF-8; they print as U+FFFD.
   return ''.join(tokens).encode('latin-1').decode(errors='replace')
 
 
@@ -261,6 +266,6 @@ UNKNOWN_MARKERS = ('[UNK]', '@UNK@', '<UNK>', '_UNK')
 
 
 def unknown_pattern(markers: Sequence[str]) -> re.Pattern[str]:
-  """Matches these marks of unknown words, where they are words of their own."""
-  listed = '|'.join(map(re.escape, markers)) or '(?!)'  # Which is nowhere.
+  """Matches these marks of unknown words if they are separate words."""
+  listed = '|'.join(map(re.escape, markers)) or '(?!)'  # Never matches.
   return re.compile(rf'(?<!\w)(?:{listed})(?!\w)')

@@ -1,4 +1,4 @@
-"""The records of a split as sentences of tokens, before these become ids."""
+"""Tokenised sentences of a split, before tokens become ids."""
 
 import collections
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ class Text:
   """The tokenised sentences of a split.
 
   Attributes:
-    sentences: their tokens.
-    num_empty: blank lines.
-    columns: what is known of each sentence beside its text, by name.
-    tags: those of each sentence's tokens; () if they are not asked for.
-    ends: whether EOS is behind each sentence.
+    sentences: the tokens of each sentence.
+    num_empty: number of blank lines.
+    columns: labels and other values of each sentence, by name.
+    tags: the tags of each sentence's tokens; () if they were not requested.
+    ends: whether each sentence is followed by EOS.
   """
 
   sentences: list[list[str]]
@@ -35,7 +35,7 @@ class Text:
     return np.fromiter((len(s) + self.ends for s in self.sentences), np.int32)
 
   def values(self, column: str) -> Sequence[Sequence[str]]:
-    """Of each sentence, its tags or its one label."""
+    """The tags of each sentence, or a tuple of its label."""
     if column == 'tags':
       return self.tags
     return [(label,) for label in self.columns[column]]
@@ -50,15 +50,20 @@ def tokenise(
 ) -> Text:
   """Splits records into sentences and these into tokens.
 
+  A record with a label is one sentence, however long: the label is that of the
+  whole.
+
   Raises:
-    ValueError: there is no sentence, or tags do not fit to tokens.
+    ValueError: there is no sentence, or the numbers of tags and tokens differ.
   """
   sentences: list[list[str]] = []
   sources: list[base.Record] = []  # The record of each sentence.
   tags: list[list[str]] = []
   num_empty = 0
   for record in records:
-    found = [rules.tokenise(s) for s in rules.split(record['text'])]
+    whole = record['text']
+    parts = [whole] if 'label' in fields else rules.split(whole)
+    found = [rules.tokenise(part) for part in parts]
     found = [tokens for tokens in found if tokens]
     num_empty += not found
     if not found and blank_lines == 'sentence':
@@ -66,14 +71,14 @@ def tokenise(
     sentences.extend(found)
     sources.extend([record] * len(found))
     if 'tags' in fields and found:
-      of_record = record['tags'].split()
-      if list(map(len, found)) != [len(of_record)]:
+      record_tags = record['tags'].split()
+      if list(map(len, found)) != [len(record_tags)]:
         raise ValueError(
-          f'{where}: {record["text"]!r} has {len(of_record)} tags, but the '
+          f'{where}: {record["text"]!r} has {len(record_tags)} tags, but the '
           f'protocol {rules.name!r} makes {sum(map(len, found))} tokens of it. '
           "Legal protocol: 'mikolov', which leaves tokens as they are."
         )
-      tags.append(of_record)
+      tags.append(record_tags)
   if not sentences:
     raise ValueError(
       f'{where}: no sentence is left of {len(records)} lines under the '
@@ -87,7 +92,7 @@ def tokenise(
 
 
 def one_text(records: Sequence[base.Record], rules: protocols.Protocol) -> Text:
-  """All lines as one sentence without an end, line ends included."""
+  """Joins all lines, with line ends, into one sentence without EOS."""
   text = '\n'.join(record['text'] for record in records)
   return Text([rules.tokenise(text)], 0, {}, ends=False)
 
@@ -95,9 +100,9 @@ def one_text(records: Sequence[base.Record], rules: protocols.Protocol) -> Text:
 def unknown_pattern(
   unknown_token: str, vocab: vocab_lib.Vocabulary | None
 ) -> re.Pattern[str]:
-  """Matches what stands for unknown words in a text.
+  """Returns a pattern of the marks of unknown words in a text.
 
-  A model that was trained on a mark as a word goes on to read it as one.
+  Marks that a given vocabulary has as words are not matched.
   """
   if len(unknown_token.split()) > 1:
     raise ValueError(f'unknown_token = {unknown_token!r} is not one word.')
@@ -112,10 +117,10 @@ def mark_unknown(
   unknown_token: str,
   vocab: vocab_lib.Vocabulary | None,
 ) -> tuple[base.Records, collections.Counter[str]]:
-  """Records with '<unk>' for marks of unknown words, and how many there were.
+  """Replaces marks of unknown words by '<unk>', and counts them.
 
   Raises:
-    ValueError: a named mark is nowhere in the training text.
+    ValueError: `unknown_token` does not occur in the text.
   """
   pattern = unknown_pattern(unknown_token, vocab)
   counts: collections.Counter[str] = collections.Counter()
@@ -125,12 +130,12 @@ def mark_unknown(
     return '<unk>'
 
   marked = {
-    split: [r | {'text': pattern.sub(mark, r['text'])} for r in of_split]
-    for split, of_split in records.items()
+    split: [r | {'text': pattern.sub(mark, r['text'])} for r in split_records]
+    for split, split_records in records.items()
   }
   if unknown_token and not counts and vocab is None:
     raise ValueError(
-      f'unknown_token = {unknown_token!r} is nowhere a word of the text.'
+      f'unknown_token = {unknown_token!r} is not a word of the text.'
     )
   return (marked if counts else records), counts
 
@@ -138,7 +143,7 @@ def mark_unknown(
 def forgotten_labels(
   name: str, records: Sequence[base.Record], labelled: bool
 ) -> list[str]:
-  """A remark, if lines seem to begin with labels that are read as words."""
+  """A remark if lines seem to begin with labels, which are read as words."""
   if name in base.REGISTRY or labelled or set(records[0]) != {'text'}:
     return []
   found = formats.prefixes(records)

@@ -1,4 +1,4 @@
-"""The one-to-one map between tokens and ids, saved beside a model's weights."""
+"""The mapping between tokens and ids, saved beside a model's weights."""
 
 import collections
 from collections.abc import Iterable, Sequence
@@ -22,9 +22,9 @@ class Vocabulary:
   """Tokens in the order of their ids.
 
   Attributes:
-    kind: what a token is: 'word', 'character' or 'byte'. A byte is spelt as the
-      character of the same code point.
-    tokens: the spellings, `SPECIALS` first.
+    kind: the kind of its tokens: 'word', 'character' or 'byte'. A byte is
+      represented by the character with the same code point.
+    tokens: the tokens as text, `SPECIALS` first.
   """
 
   kind: str
@@ -47,17 +47,17 @@ class Vocabulary:
 
   @functools.cached_property
   def _ids(self) -> dict[str, int]:
-    # A text that spells out a mark such as '</s>' must not gain the mark's
-    # meaning; only '<unk>', which Mikolov's text uses as we do, is one of ours.
+    # A special token such as '</s>' in a text is an ordinary word, except
+    # '<unk>', which Mikolov's text uses with the same meaning.
     return {t: i for i, t in enumerate(self.tokens) if i >= UNK}
 
   def encode(self, tokens: Iterable[str]) -> np.ndarray:
-    """Ids of the tokens, UNK where there is none: int32[N]. Adds no marks."""
+    """Ids of the tokens, UNK for unknown ones: int32[N], no BOS or EOS."""
     get = self._ids.get
     return np.fromiter((get(t, UNK) for t in tokens), np.int32)
 
   def decode(self, ids: Iterable[int]) -> list[str]:
-    """Spellings up to the first EOS; BOS and PAD are skipped."""
+    """Tokens up to the first EOS; BOS and PAD are skipped."""
     spellings = []
     for i in ids:
       if i == EOS:
@@ -68,12 +68,12 @@ class Vocabulary:
 
   @functools.cached_property
   def content_hash(self) -> str:
-    """SHA-256 over kind and tokens: equal hashes, equal ids for equal text."""
+    """SHA-256 of kind and tokens; equal hashes mean equal ids for any text."""
     content = json.dumps([self.kind, self.tokens])
     return hashlib.sha256(content.encode()).hexdigest()
 
   def save(self, path: str | os.PathLike[str]) -> None:
-    """Writes JSON; a kill at any moment leaves the old file or the new one."""
+    """Writes JSON; a kill leaves either the old or the new file."""
     content = {
       'content_hash': self.content_hash,
       'kind': self.kind,
@@ -86,12 +86,12 @@ class Vocabulary:
 
   @classmethod
   def load(cls, path: str | os.PathLike[str]) -> 'Vocabulary':
-    """Reads what `save` wrote.
+    """Loads a vocabulary that `save` wrote.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is not a vocabulary, or its content does not have the hash
-        stored with it.
+      ValueError: the file is not a vocabulary, or its content does not match
+        the hash stored with it.
     """
     with open(path, 'rb') as f:
       data = f.read()
@@ -119,18 +119,19 @@ class Vocabulary:
     min_count: int = 1,
     max_size: int = 0,
   ) -> 'Vocabulary':
-    """The most frequent tokens first, ties in code point order.
+    """Builds a vocabulary, the most frequent tokens first.
+
+    Tokens of the same frequency are in code point order.
 
     Args:
       kind: 'word', 'character' or 'byte'. The byte vocabulary is always the
         256 bytes in order, whatever the text.
       sentences: tokenised text.
       min_count: tokens seen less often become UNK.
-      max_size: the largest length of the result, specials counted; 0 is no
-        limit.
+      max_size: the largest length of the result, specials counted; 0: no limit.
 
     Raises:
-      ValueError: a limit that leaves no room for a token.
+      ValueError: a limit leaves no room for any token.
     """
     if kind == 'byte':
       if min_count > 1 or 0 < max_size < 256 + len(SPECIALS):

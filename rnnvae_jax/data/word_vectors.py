@@ -1,8 +1,8 @@
-"""Pretrained word vectors for a vocabulary, and how much of it they cover.
+"""Pretrained word vectors for a vocabulary, and their coverage of it.
 
-Vectors come from a text file of words and numbers, as GloVe and word2vec write
-them, plain or `.gz`; or are those of GloVe, 50 numbers each, that are in the
-package of the extra `glove`.
+Vectors are read from a text file in the format of GloVe and word2vec, plain or
+`.gz`, or from the package of the extra `glove`, which has GloVe vectors of 50
+dimensions.
 """
 
 import dataclasses
@@ -24,12 +24,13 @@ class Vectors:
   """Pretrained vectors of a vocabulary's words.
 
   Attributes:
-    rows: int64[N], ids of the words that have one.
-    values: float32[N, E].
-    exact: ids found as they are spelt.
-    lower_cased: those found in lower case only.
-    missing: those not found, marks not counted.
-    token_share: of the text's tokens, marks counted, that have one.
+    rows: int64[N], ids of the words that have a vector.
+    values: float32[N, E], the vectors.
+    exact: number of words found with the same spelling.
+    lower_cased: number of words found only in lower case.
+    missing: number of words not found, special tokens not counted.
+    token_share: share of the text's tokens, special tokens counted, whose word
+      has a vector.
   """
 
   rows: np.ndarray
@@ -52,17 +53,17 @@ class Vectors:
 def read(
   source: str, vocab: vocab_lib.Vocabulary, tokens: np.ndarray
 ) -> Vectors:
-  """The vectors of a vocabulary's words.
+  """Reads the vectors of a vocabulary's words.
 
   Args:
     source: 'glove', or the path of a text file.
-    vocab: of words.
+    vocab: a vocabulary of words.
     tokens: int[N], the text whose coverage is reported.
 
   Raises:
     FileNotFoundError: there is no such file.
     ImportError: the package is not installed.
-    ValueError: the file holds no vectors, or none of these words.
+    ValueError: the file has no vectors, or none for these words.
   """
   spellings = vocab.tokens[len(vocab_lib.SPECIALS) :]
   wanted = frozenset(spellings) | {word.lower() for word in spellings}
@@ -92,30 +93,30 @@ def read(
   )
 
 
-@functools.lru_cache(maxsize=1)  # It may take a minute, and is asked twice.
+@functools.lru_cache(maxsize=1)  # Called twice, and may take a minute.
 def _load(source: str, wanted: frozenset[str]):
   return _from_package() if source == PACKAGE else _from_file(source, wanted)
 
 
 def _from_file(path: str, wanted: frozenset[str]):
-  """Words and their vectors; with spaces within, as some of GloVe's have."""
+  """Words and their vectors; words may contain spaces, as some in GloVe do."""
   if not os.path.exists(path) or os.path.isdir(path):
     raise FileNotFoundError(f'Word vectors: {path!r} is no file.')
   found: dict[str, np.ndarray] = {}
   number = size = 0
   try:
     with open(path, 'rb') as raw, _unpacked(path, raw) as file:
-      # Decoded line by line: a wrong byte is in the line that it is found in.
+      # Decoded line by line, so that an error names the right line.
       for number, data in enumerate(file, 1):
         line = data.decode()
         fields = line.rstrip().split(' ')
         if number == 1 and len(fields) == 2 and all(map(str.isdecimal, fields)):
-          continue  # word2vec's numbers of words and of each one's numbers.
+          continue  # word2vec's header: number of words and vector size.
         size = size or len(fields) - 1
         if not 0 < size < len(fields):
           raise ValueError('numbers are missing')
         word = ' '.join(fields[:-size])
-        # The first is read in any case: it says whether this is the right file.
+        # The first line is always parsed, to check the file's format.
         if word in wanted or not found:
           found.setdefault(word, np.array(fields[-size:], np.float32))
     if not found:
@@ -135,7 +136,7 @@ def _from_file(path: str, wanted: frozenset[str]):
 
 
 def _unpacked(path: str, raw: io.BufferedReader) -> io.BufferedIOBase:
-  """The bytes of a file that may be gzip, by its name or its content."""
+  """The bytes of a file, unpacked if its name or content says gzip."""
   is_packed = path.endswith('.gz') or raw.peek(2)[:2] == b'\x1f\x8b'
   return gzip.GzipFile(fileobj=raw) if is_packed else raw
 

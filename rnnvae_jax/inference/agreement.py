@@ -4,14 +4,11 @@ import os
 from typing import Any
 
 from absl import logging
-import jax
-import jax.numpy as jnp
 import numpy as np
 from rich import console as rich_console
 from rich import table as rich_table
 
 from rnnvae_jax.analysis import agreement, plots
-from rnnvae_jax.data import corpora
 from rnnvae_jax.inference import run as run_lib
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import writers
@@ -23,45 +20,33 @@ def agree(config: Any, workdir: str) -> list[dict[str, float]]:
   """Subject-verb agreement -> agreement.json, agreement.png and a table.
 
   Returns:
-    What `analysis.agreement.measure` does.
+    The figures of `analysis.agreement.measure`.
 
   Raises:
-    ValueError: not a language model of words, or the vocabulary has too few of
-      the test's words.
+    ValueError: the run is no language model of words, or its vocabulary has too
+      few of the test's words.
   """
   run = run_lib.open_run(config, workdir)
   if isinstance(run.task, base.HasLatents) or run.vocab.kind != 'word':
-    raise ValueError('Agreement is tested of language models of words.')
+    raise ValueError(
+      'Subject-verb agreement is tested on language models of words; this '
+      f'run is a {config.model.kind} of {run.vocab.kind}s.'
+    )
   items = agreement.items(run.vocab.tokens)
-  begin = corpora.begin_mark(run.vocab, config.corpus.stream)
-
-  @jax.jit
-  def last_log_probs(params, tokens):
-    def step(loop, token):
-      carry, _ = loop
-      return run.task.step(params, carry, token, None), None
-
-    start = run.task.start(params, len(tokens), None), None
-    first, _ = step(start, tokens[:, 0])
-    (_, logits), _ = jax.lax.scan(step, first, tokens[:, 1:].T)
-    return jax.nn.log_softmax(logits, axis=-1)
 
   def log_odds(items: list[agreement.Item]) -> np.ndarray:
-    values = np.empty(len(items))
-    lengths = np.array([len(item.words) for item in items])
-    for length in np.unique(lengths):
-      of_length = np.flatnonzero(lengths == length)
-      for first in range(0, len(of_length), _ROWS):
-        some = of_length[first : first + _ROWS].tolist()
-        # As many as in any chunk, so that they share a program.
-        padded = np.resize(some, min(_ROWS, len(of_length))).tolist()
-        words = [run.vocab.encode(items[i].words) for i in padded]
-        tokens = np.insert(np.array(words), 0, begin, axis=1)
-        scores = np.asarray(last_log_probs(run.params, jnp.asarray(tokens)))
-        for row, i in enumerate(some):
-          right, wrong = run.vocab.encode([items[i].right, items[i].wrong])
-          values[i] = scores[row, right] - scores[row, wrong]
-    return values
+    values = []
+    for first in range(0, len(items), _ROWS):
+      some = items[first : first + _ROWS]
+      words = [run.vocab.encode(item.words) for item in some]
+      _, following = run.programs.next_log_probs(
+        run.params, [np.insert(ids, 0, run.begin_mark) for ids in words]
+      )
+      right = run.vocab.encode([item.right for item in some])
+      wrong = run.vocab.encode([item.wrong for item in some])
+      rows = np.arange(len(some))
+      values.append(following[rows, right] - following[rows, wrong])
+    return np.concatenate(values)
 
   measured = agreement.measure(items, log_odds)
   writers.write_json(os.path.join(workdir, 'agreement.json'), measured)

@@ -104,10 +104,13 @@ def evaluate_split(
   run_split = make_evaluator(run, split)
   with progress.counter(f'evaluating {name}') as report:
     values = run_split(run.params, run.extras, key, report)
-  summary = {
+  summary: dict[str, Any] = {
     'corpus': corpus.name,
     'protocol': corpus.protocol,
-    'state': 'carried' if carried else reset,
+  }
+  if isinstance(task, base.Scores):
+    summary['state'] = 'carried' if carried else reset
+  summary |= {
     **task.summarise(values, split, config, final=True),
     'truncated': split.num_truncated,
     'checkpoint': run.checkpoint,
@@ -206,24 +209,23 @@ def table(
     figures: of the task, in the order of the rows.
   """
   first = next(iter(results.values()))
-  ends = 'perplexity_without_eos' in first
-  shown = rich_table.Table(
-    title=f'{first["corpus"]}, protocol {first["protocol"]}; nats'
-    + (' a sentence' if ends else '')
-    + f', state {first["state"]}'
-  )
+  rows = {}
+  for figure in (*_COMMON, *figures):
+    if any(figure.name in values for values in results.values()):
+      label = figure.label
+      label = label(first) if callable(label) else label
+      if label:
+        cells = [_cell(values, figure) for values in results.values()]
+        rows[figure.name] = label, *cells
+  title = f'{first["corpus"]}, protocol {first["protocol"]}; nats'
+  title += ' a sentence' if 'sentences' in rows else ''
+  title += f', state {first["state"]}' if 'state' in first else ''
+  shown = rich_table.Table(title=title)
   shown.add_column('')
   for name in results:
     shown.add_column(name, justify='right')
-  for figure in (*_COMMON, *figures):
-    if not ends and figure.name in ('sentences', 'nll_per_sentence'):
-      continue  # All of the text is one sentence.
-    if any(figure.name in values for values in results.values()):
-      label = figure.label
-      shown.add_row(
-        label(first) if callable(label) else label,
-        *(_cell(values, figure) for values in results.values()),
-      )
+  for row in rows.values():
+    shown.add_row(*row)
   return shown
 
 

@@ -142,8 +142,21 @@ class Programs:
     key,
     samples: base.Samples,
     most_rows: int,
+    numbers: np.ndarray | None = None,
   ) -> base.Values:
-    """The values of `Task.evaluate` of each sentence."""
+    """The values of `Task.evaluate` of each sentence.
+
+    Args:
+      params: of the task.
+      extras: what its objective adapted.
+      sentences: int[T] each.
+      bos: the id that is read before the first token.
+      key: of the noise.
+      samples: that are drawn for each sentence.
+      most_rows: of a batch, at most.
+      numbers: int[N], which the noise of each sentence is keyed by; None: its
+        place in the list.
+    """
 
     def evaluate(params, extras, batch, key):
       return self._task.evaluate(params, batch, key, extras, samples)
@@ -157,6 +170,7 @@ class Programs:
       bos,
       key,
       most_rows=most_rows,
+      numbers=numbers,
     )
 
   def predict(self, params, extras, sentences, bos: int) -> np.ndarray:
@@ -331,6 +345,7 @@ class Programs:
     key,
     *by_row: np.ndarray | None,
     most_rows: int = _ROWS[-1],
+    numbers: np.ndarray | None = None,
     ragged: bool = False,
   ) -> Any:
     """A function of batches over all sentences.
@@ -346,6 +361,7 @@ class Programs:
       key: argument of the function.
       *by_row: arrays with a row for each sentence, or None.
       most_rows: of a batch, at most.
+      numbers: int[N], of the sentences; None: from 0 on.
       ragged: whether results have padded lengths; then a list is returned.
     """
 
@@ -357,6 +373,8 @@ class Programs:
       name, lambda: jax.jit(over_batch, static_argnames='length')
     )
     lengths = np.array([len(ids) for ids in sentences])
+    if numbers is None:
+      numbers = np.arange(len(lengths))
     order = np.argsort(lengths, kind='stable')
     most_rows = min(most_rows, _ROWS[-1])
     parts = []
@@ -364,7 +382,9 @@ class Programs:
       chosen = order[start : start + most_rows]
       size = static_rows(len(chosen))
       length = static_length(int(lengths[chosen].max()))
-      split = _device_split([sentences[i] for i in chosen], chosen, size, bos)
+      split = _device_split(
+        [sentences[i] for i in chosen], numbers[chosen], size, bos
+      )
       split = split._replace(
         tokens=np.resize(split.tokens, size * length)  # type: ignore[arg-type]
       )

@@ -462,7 +462,10 @@ class Run:
     legal = ~self._forbidden(forbid_unk=True)
     legal[vocab_lib.EOS] = False
     found = fill.candidates(segments, after, legal, shortlist)
-    nats = self._nats([ids[1:] for ids, _ in found])
+    # The same noise for all of them, where there is any, compares them better.
+    nats = self._nats(
+      [ids[1:] for ids, _ in found], np.zeros(len(found), np.int32)
+    )
     filled = []
     for i in np.argsort(nats, kind='stable')[:count]:
       words = tuple(
@@ -602,8 +605,15 @@ class Run:
       return None
     return self.latents_of(sentences)
 
-  def _nats(self, sentences: Sequence[np.ndarray]) -> np.ndarray:
-    """The task's score of each sentence: float64[N]."""
+  def _nats(
+    self, sentences: Sequence[np.ndarray], numbers: np.ndarray | None = None
+  ) -> np.ndarray:
+    """The task's score of each sentence: float64[N].
+
+    Args:
+      sentences: int[T] each.
+      numbers: int[N], which the noise of a bound is keyed by.
+    """
     if not sentences:
       return np.zeros(0)
     values = self.programs.evaluate(
@@ -614,6 +624,7 @@ class Run:
       jax.random.key(self.config.seed),
       self.task.samples(self.config)._replace(shuffled=False),
       self.config.evaluate.batch_size,
+      numbers,
     )
     return values[self.task.score].astype(np.float64)
 

@@ -14,6 +14,7 @@ from rnnvae_jax.analysis import activations
 from rnnvae_jax.data import formats
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.inference import run as run_lib
+from rnnvae_jax.tasks import base
 from rnnvae_jax.training import preparation, writers
 
 _MARKS = {vocab_lib.UNK: '\N{REPLACEMENT CHARACTER}', vocab_lib.EOS: '\n'}
@@ -28,16 +29,20 @@ def trace(config: Any, workdir: str) -> dict[str, Any]:
     By property, its best units with their correlations.
 
   Raises:
-    ValueError: not a language model of a stream of characters or bytes.
+    ValueError: the run is no recurrent language model of a stream of characters
+      or bytes.
   """
   run = run_lib.open_run(config, workdir)
-  is_recurrent = config.model.cell != 'feed_forward'
+  cell = config.model.get('cell', 'none')
+  is_recurrent = (
+    isinstance(run.task, base.CarriesState) and cell != 'feed_forward'
+  )
   is_stream = config.corpus.stream
   if not (is_recurrent and is_stream) or run.vocab.kind == 'word':
     raise ValueError(
-      'A trace is of recurrent language models of a stream of characters or '
+      'A trace follows recurrent language models of a stream of characters or '
       f'bytes, such as configs/char_lm.py; this run has config.model.kind = '
-      f'{config.model.kind!r}, config.model.cell = {config.model.cell!r}, '
+      f'{config.model.kind!r}, config.model.cell = {cell!r}, '
       f'config.corpus.stream = {is_stream} and {run.vocab.kind}s.'
     )
   settings = config.trace

@@ -3,14 +3,14 @@
 A task lists the fragments of the parts that it builds:
 
   EmbeddingConfig       word embeddings, precision and initial weights
-  EncoderConfig         the same, and recurrent layers that read them
-  RecurrentConfig       the same, and an output layer over the vocabulary
-  LanguageModelConfig   what a language model alone has
-  LatentConfig          what a sentence VAE alone has
-  DropoutConfig         dropout of all of these
+  EncoderConfig         EmbeddingConfig and recurrent layers
+  RecurrentConfig       EncoderConfig and an output layer over the vocabulary
+  LanguageModelConfig   keys that only language models have
+  LatentConfig          keys that only sentence VAEs have
+  DropoutConfig         dropout of all parts
   cells.base.fragments  the keys of each cell
 
-Each of the first three includes the one before, so a task lists one of them.
+Each of the first three includes the previous one, so a task lists one of them.
 """
 
 from collections.abc import Mapping
@@ -136,7 +136,7 @@ class LatentConfig:
   )
 
   def check(self) -> None:
-    """Refuses a decoder that reads its targets.
+    """Rejects a decoder that reads its targets.
 
     Raises:
       ValueError: `bidirectional_decoder` is set.
@@ -166,7 +166,7 @@ _READS_WORDS = schema.is_unset('model.inputless')
 
 @schema.fragment('dropout')
 class DropoutConfig:
-  """Probabilities of dropping, in training."""
+  """Probabilities of dropout, in training."""
 
   embedding: float = _rate('Of embedded words.', only_if=_READS_WORDS)
   hidden: float = _rate(
@@ -213,7 +213,7 @@ class DropoutConfig:
 def language_model(
   config: Any, vocab_size: int
 ) -> language_model_lib.LanguageModel:
-  """The language model that a config describes.
+  """Builds the language model that a config describes.
 
   Args:
     config: a config with the keys of `RecurrentConfig`, `LanguageModelConfig`,
@@ -236,7 +236,7 @@ def language_model(
 def sentence_vae(
   config: Any, vocab_size: int, head_size: int = 0
 ) -> sentence_vae_lib.SentenceVAE:
-  """The sentence VAE that a config describes.
+  """Builds the sentence VAE that a config describes.
 
   Args:
     config: a config with the keys of `RecurrentConfig`, `LatentConfig`,
@@ -275,14 +275,14 @@ def sentence_vae(
 def recurrent(
   config: Any, features: int, bidirectional: bool = False, last: int = 0
 ) -> recurrent_lib.Recurrent:
-  """Recurrent layers of the configured cell.
+  """Builds recurrent layers of the configured cell.
 
   Args:
     config: a config with the keys of `EncoderConfig`, `DropoutConfig` and the
       cells.
     features: H, units of a layer.
-    bidirectional: whether they read in both directions.
-    last: units of the last layer; 0: as the others.
+    bidirectional: whether the layers read in both directions.
+    last: units of the last layer; 0: `features`.
 
   Raises:
     ValueError: the cell is unknown or has no state, or the backend does not
@@ -315,7 +315,8 @@ def recurrent(
     backend=backend,
     options=recurrence.Options(
       precision=model.precision,
-      # Elsewhere a loop of unknown length costs more than idle steps.
+      # On other platforms a loop of dynamic length costs more than the steps
+      # that it saves.
       block=recurrence.Options().block if platform == 'cpu' else 0,
       kernels=backend == 'pallas',
     ),
@@ -324,17 +325,17 @@ def recurrent(
 
 
 def initialised(config: Any, params: Any, key: jax.Array) -> Any:
-  """Initial parameters: `params`, or uniform ones if so configured.
+  """Replaces initial parameters by uniform draws if the config asks for it.
 
-  The published recipes of Zaremba et al. and of many text VAEs draw everything,
-  biases included, from one interval around 0, or around the initial value where
-  that is not 0, as for a forget gate. A mixture prior is left as it is: its
-  components would be nearly equal, and stay so.
+  As in the published recipes of Zaremba et al. and of many text VAEs, all
+  parameters are drawn from one interval. Biases are drawn around their initial
+  value, which is not 0 for a forget gate. Parameters of a mixture prior are not
+  changed: its components would be nearly equal, and stay so.
 
   Args:
     config: a config with the keys of `EmbeddingConfig`.
-    params: as the model initialises them.
-    key: of the draws.
+    params: parameters as the model initialises them.
+    key: random key.
   """
   scale = config.model.init_scale
   embedding_scale = config.model.embedding_init_scale or scale
@@ -373,7 +374,7 @@ def _decoder(config, vocab_size, stack, **options):
 
 
 def _decoder_stack(config, last: int) -> recurrent_lib.Recurrent | base.Stack:
-  """What reads the words of a language model, with a state or without."""
+  """The recurrent layers of a language model, or the stack in their place."""
   model = config.model
   kind = base.get(model.cell)
   if issubclass(kind, base.Stack):

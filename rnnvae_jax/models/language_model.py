@@ -165,7 +165,7 @@ class LanguageModel(nn.Module):
     teacher,
     through_teacher,
   ) -> Reading:
-    """A batch through one stack; see `__call__`."""
+    """Reads a batch with one stack; see `__call__`."""
     inputs, targets, mask = batch
     if rates is not None and keys is not None and not self.inputless:
       inputs = noise.drop_words(inputs, rates.word, keys, vocab.UNK, vocab.BOS)
@@ -197,7 +197,7 @@ class LanguageModel(nn.Module):
   def start(
     self, batch_size: int, latents: jax.Array | None = None
   ) -> recurrent.Carry:
-    """The first carry: zeros, or with latents a function of float[B, Z]."""
+    """The initial carry: zeros, or a function of the latents float[B, Z]."""
     zero = self.stack.zero_carry(batch_size)
     if not self.latent_size:
       return zero

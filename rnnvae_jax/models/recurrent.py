@@ -84,7 +84,7 @@ class Layer(nn.Module):
     return carry, jnp.swapaxes(outputs, 0, 1)
 
   def _scan(self, cell, weights, x, mask, carry, state_mask):
-    """The reference: the cell's own equations under `nn.scan`."""
+    """Runs the cell's equations under `nn.scan`, with automatic gradients."""
     gates = products.dot(x, weights['kernel'], self.options.precision)
     scan = nn.scan(
       _step,
@@ -102,8 +102,8 @@ class Recurrent(nn.Module):
 
   A bidirectional layer passes the concatenated outputs of its two directions to
   the next layer. Dropout acts between layers, and on the states that recurrent
-  products read, with one mask for all steps. The last layer may be of another
-  size, that of `last_cell`.
+  products read, with one mask for all steps. `last_cell` may give the last
+  layer another size.
   """
 
   cell: base.Cell  # Each layer and direction has its own copy.
@@ -127,12 +127,12 @@ class Recurrent(nn.Module):
 
   @property
   def output_size(self) -> int:
-    """Features of an output."""
+    """Number of features of an output."""
     return self.sizes[-1] * (2 if self.bidirectional else 1)
 
   @property
   def backend_reason(self) -> str:
-    """What the backend runs, in words, for the log."""
+    """Describes what the backend runs, for the log."""
     return backends.reason(self.backend, self.cell.spec)
 
   @nn.compact
@@ -150,7 +150,7 @@ class Recurrent(nn.Module):
     Args:
       x: float[B, T, F].
       mask: bool[B, T], True on real tokens.
-      carry: the state before the first token; zeros when None.
+      carry: the states before the first token; None: zeros.
       rates: drop probabilities.
       keys: key[B]; no dropout when None.
       context: float[B, C], appended to x at every step; None for none.

@@ -11,7 +11,7 @@ from rnnvae_jax.ops import products
 
 PRIORS = ('standard', 'mixture', 'vamp')
 PRIOR_PARAMETERS = ('prior_logits', 'prior_outputs', 'pseudo_sentences')
-# Words of a pseudo-sentence of the VampPrior.
+# Length of the VampPrior's pseudo-sentences.
 _PSEUDO_LENGTH = 10
 
 
@@ -26,17 +26,17 @@ class Components(NamedTuple):
 class SentenceVAE(nn.Module):
   """q(z | sentence) and p(sentence | z) (Bowman et al., arXiv:1511.06349).
 
-  The encoder reads the words and eos through the decoder's embeddings. A linear
-  layer reads its final states of all layers and directions, an LSTM's cell
-  states included; `objectives.posteriors` turns the outputs of that layer into
-  a distribution of z.
+  The encoder shares the decoder's embeddings and reads the words and eos. A
+  linear layer reads the encoder's final states of all layers and directions, an
+  LSTM's cell states included. `objectives.posteriors` turns the outputs of that
+  layer into a distribution of z.
 
-  `prior` is 'standard', that of the posterior's family; 'mixture', of learnt
-  Gaussians; or 'vamp', the VampPrior (Tomczak & Welling, arXiv:1705.07120): the
-  mixture of the posteriors of learnt pseudo-sentences, which are sequences of
-  vectors in the place of embedded words. With a planar flow these posteriors
-  are the Gaussians before the flow. Both mixtures learn their components'
-  weights; in the paper the weights are equal.
+  `prior` is 'standard', the prior of the posterior's family; 'mixture', a
+  mixture of learnt Gaussians; or 'vamp', the VampPrior (Tomczak & Welling,
+  arXiv:1705.07120): a mixture of the posteriors of learnt pseudo-sentences.
+  These are sequences of vectors in place of embedded words. With a planar flow
+  the components are the Gaussians before the flow. Both mixtures learn the
+  weights of their components; in the paper the weights are equal.
   """
 
   decoder: language_model.LanguageModel
@@ -104,6 +104,6 @@ class SentenceVAE(nn.Module):
     return self.decoder.step(carry, tokens, latents)
 
   def __call__(self, inputs, targets, mask):
-    """Touches every parameter, for `init`."""
+    """Uses every parameter once, for `init`."""
     latents = self.encode(targets, mask)[:, : self.decoder.latent_size]
     return self.decode(latents, inputs, targets, mask)

@@ -1,7 +1,8 @@
-"""What controls the KL of a sentence VAE: all config fragments, and checks.
+"""Config fragments and checks of everything that controls a VAE's KL term.
 
-Checks of one component stand in its fragment; here are those across components.
-None of them names a posterior or a rate control: a family says what it can do.
+Checks within a component are in the component's fragment; checks across
+components are here. They do not depend on names of posteriors or rate controls,
+but on the properties that a posterior family declares.
 """
 
 from typing import Any
@@ -34,8 +35,8 @@ def check(config: Any) -> None:
       which has a legal value by itself.
 
   Raises:
-    ValueError: two settings contradict each other, or one has nothing to act
-      on; the message says which to change.
+    ValueError: two settings contradict each other, or a setting would have no
+      effect; the message says which one to change.
   """
   model, objective, train = config.model, config.objective, config.train
   family = posteriors.from_config(config)
@@ -93,7 +94,7 @@ def check(config: Any) -> None:
 
 
 def _check_floor(config: Any, family: posteriors.Family) -> None:
-  """Refuses to hold the KL up to less than what it has anyhow."""
+  """Raises ValueError if the KL is always above the rate to be held."""
   model, objective = config.model, config.objective
   per = objective.free_bits_per
   is_controlled = objective.rate_control != 'none'
@@ -128,8 +129,8 @@ def _check_training(config: Any, family: posteriors.Family) -> None:
       train.inner_steps > 0
       and (optimizer.name != 'sgd' or optimizer.average_patience > 0),
       'config.train.inner_steps want config.optimizer.name = '
-      "'sgd' without averaging: other optimisers' states would be those of two "
-      'loops.',
+      "'sgd' without averaging: the inner and the outer loop would share other "
+      "optimisers' states.",
     ),
     (
       (train.inner_steps > 0 or optimizer.average_patience > 0)

@@ -1,24 +1,22 @@
-"""How much of a sentence its latents hold, over a whole split.
+"""Estimates of how much information latents carry about their sentences.
 
-Which figure answers which question:
+Each figure answers another question:
 
-  mutual_information, batch_mutual_information: how well can one tell from z
-    which sentence it is of? Two estimates are in use. They differ in the
-    sentences whose posteriors make up the aggregate posterior q(z), hence in
-    the largest value that they can return, and must not share a column of a
-    table.
-  mutual_information_per_latent, informative_units: the same of each latent by
-    itself, for families whose latents are independent given x. It counts what
-    the encoder writes, be it noise that happens to differ between sentences.
-  active_units: does the mean of a latent vary? It says nothing of families that
-    fix that variance: of batch_norm every unit is active, whatever the encoder
-    does, and so is von_mises_fisher's.
-  derangement: what does the decoder read? Reconstruction with the latents of
-    another sentence, minus reconstruction with its own, is the loss in nats
-    when z is shuffled: 0 where the decoder ignores z, even if z tells sentences
-    apart. It applies to every family. Sentences that exchange their latents are
-    those of a batch, which are of nearly one length: what z says of the length
-    alone is not counted.
+  mutual_information, batch_mutual_information: how well does z identify its
+    sentence? The two estimates differ in the sentences whose posteriors make up
+    the aggregate posterior q(z), and hence in their largest possible value.
+    They must not share a column of a table.
+  mutual_information_per_latent, informative_units: how well does each latent by
+    itself identify the sentence? For families whose latents are independent
+    given x. Noise counts as information if it differs between sentences.
+  active_units: does the posterior mean of a latent vary? This figure is
+    meaningless for families that fix that variance: all units of batch_norm and
+    von_mises_fisher are active, whatever the encoder does.
+  derangement: how much does the decoder use z? The reconstruction loss with the
+    latents of another sentence, minus the loss with the sentence's own, is 0 if
+    the decoder ignores z, even if z identifies sentences. It applies to every
+    family. If sentences exchange latents within a batch, whose sentences have
+    nearly one length, information about the length is not counted.
 """
 
 import functools
@@ -27,7 +25,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-# Rows of the N x N matrix of densities that are in memory at once.
+# Rows of the N x N matrix of densities that are computed at a time.
 _ROWS = 8
 
 
@@ -37,12 +35,12 @@ def mutual_information(
 ) -> jax.Array:
   """Terms whose mean estimates I(x; z) under q, in nats per sentence.
 
-  log q(z_i | x_i) - log (1/N sum_j q(z_i | x_j)) at one sample z_i for each
-  sentence, with the aggregate posterior of the whole split, as Li et al.
-  (arXiv:1909.00868) report it. The ceiling is log N: what tells N sentences
-  apart. No term exceeds it, because the same sample stands in both densities;
-  their code, which has the entropy of q(z | x) in closed form, may exceed it by
-  Monte-Carlo error. A term may be negative: clipping would bias the mean.
+  A term is log q(z_i | x_i) - log (1/N sum_j q(z_i | x_j)) at one sample z_i of
+  each sentence. The aggregate posterior is that of the whole split, as in Li et
+  al. (arXiv:1909.00868). No term exceeds log N, because both densities use the
+  same sample. (The authors' code computes the entropy of q(z | x) in closed
+  form, so its estimate can exceed log N by Monte-Carlo error.) Terms may be
+  negative: clipping them would bias the mean.
 
   Time is O(N² Z), memory O(N Z).
 
@@ -85,19 +83,18 @@ def batch_mutual_information(
 ) -> jax.Array:
   """`mutual_information` inside groups of consecutive sentences, in nats.
 
-  He et al., arXiv:1901.05534, who take the groups to be the
-  batches. The ceiling is log group_size, log 32 = 3.47: it binds long before
-  log N does.
+  He et al., arXiv:1901.05534, whose groups are the batches. The largest
+  possible value is log group_size, 3.47 for 32 sentences, much less than log N.
 
   Args:
     mean: float[N, Z], of the posterior of each sentence.
     log_var: float[N, Z].
     noise: float[N, Z], drawn from N(0, 1).
     group_size: sentences that share an aggregate posterior; static. The last
-      group may be shorter and has its own size's ceiling.
+      group may be smaller, and so is its largest possible value.
 
   Returns:
-    float[N]. Their mean weighs sentences, not groups, equally.
+    float[N]. Their mean gives each sentence, not each group, the same weight.
 
   Raises:
     ValueError: the shapes differ, there is no sentence, or no group.
@@ -133,10 +130,10 @@ def active_units(
     threshold: float[], may be traced.
 
   Returns:
-    int[] in [0, Z], and the variances float[Z] (of N sentences, divided by N).
+    int[] in [0, Z], and the variances float[Z] (sums of squares over N).
 
   Raises:
-    ValueError: `mean` is not of that shape, or there is no sentence.
+    ValueError: `mean` does not have that shape, or there is no sentence.
   """
   _check_posteriors('active_units', mean)
   variances = jnp.var(mean, axis=0)
@@ -149,13 +146,13 @@ def mutual_information_per_latent(
 ) -> jax.Array:
   """Estimates I(x; z_j) under q of each latent by itself, in nats.
 
-  The mean over sentences i of log q(z_ij | x_i) - log (1/N sum_k
-  q(z_ij | x_k)) at one sample of each. The ceiling of each is log N. Their sum
-  is at least I(x; z) if the latents are independent under q(z | x): what
-  several latents say alike counts several times.
+  An estimate is the mean over sentences i of log q(z_ij | x_i) - log (1/N sum_k
+  q(z_ij | x_k)) at one sample of each sentence, and at most log N. If the
+  latents are independent under q(z | x), the sum of the estimates is at least
+  I(x; z): information that several latents share counts several times.
 
-  For Gaussians with independent latents alone. A flow mixes latents, and a
-  direction on a sphere has no coordinates of its own: see
+  This is only for Gaussians with independent latents. A flow mixes latents, and
+  the coordinates of a direction on a sphere depend on each other; see
   `posteriors.Family.independent_latents`.
 
   Time is O(N² Z), memory O(N Z).
@@ -166,7 +163,7 @@ def mutual_information_per_latent(
     noise: float[N, Z], drawn from N(0, 1).
 
   Returns:
-    float[Z]. Monte-Carlo error may take one below 0.
+    float[Z]. Estimates may be negative by Monte-Carlo error.
 
   Raises:
     ValueError: the shapes differ, or there is no sentence.
@@ -194,7 +191,7 @@ def informative_units(
   """Counts the latents that carry more nats than a threshold.
 
   Args:
-    information: float[Z], of `mutual_information_per_latent`.
+    information: float[Z], from `mutual_information_per_latent`.
     threshold: float[], nats; may be traced.
 
   Returns:
@@ -206,16 +203,17 @@ def informative_units(
 def derangement(key: jax.Array, weights: jax.Array) -> jax.Array:
   """A permutation of a batch's rows that leaves no real row in its place.
 
-  The real rows form one cycle in random order. With z the latents of the rows,
-  `z[derangement(key, weights)]` gives each sentence those of another.
+  The real rows form one cycle in random order. `z[derangement(key, weights)]`
+  gives each sentence the latents z of another sentence.
 
   Args:
-    key: of random numbers.
-    weights: float[B], 1 for real rows, 0 for blank ones, which stay.
+    key: random key.
+    weights: float[B], 1 for real rows, 0 for blank rows, which keep their
+      place.
 
   Returns:
-    int[B], for each row the row whose latents it is given. A single real row
-    stays too: there is no other.
+    int[B], for each row the row whose latents it gets. A single real row keeps
+    its own, since there is no other.
   """
   size = weights.shape[0]
   is_real = weights > 0

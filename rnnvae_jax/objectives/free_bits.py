@@ -1,4 +1,4 @@
-"""KL terms that are not pushed below a threshold, in nats per sentence."""
+"""Free bits: a KL term without gradient below a threshold, in nats."""
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,10 @@ PER = ('batch', 'sentence', 'latent', 'sentence_latent')
 
 @schema.fragment('objective')
 class FreeBitsConfig:
-  """Nats of KL that cost nothing.
+  """Nats of KL that the loss does not penalise.
 
-  `free_bits_per` may be given without a threshold: a sweep over thresholds that
-  begins at 0 sets both.
+  `free_bits_per` is legal without a threshold, because a sweep over thresholds
+  that begins at 0 sets both.
   """
 
   free_bits: float = schema.field(
@@ -45,26 +45,27 @@ def penalised_kl(
     batch: max(mean_b sum_z KL, threshold).
     sentence: mean_b max(sum_z KL, threshold).
     latent: sum_z max(mean_b KL, threshold), the variant of the paper.
-    sentence_latent: mean_b sum_z max(KL, threshold), that of Li et al.,
+    sentence_latent: mean_b sum_z max(KL, threshold), the variant of Li et al.,
       arXiv:1909.00868.
 
-  The threshold is thus in nats per sentence, but for 'latent' and
-  'sentence_latent', where each of the Z latents has its own. What lies below
-  it counts as the threshold and has gradient zero: nothing there pulls the
-  posterior towards the prior. A batch of training holds sentences of nearly one
-  length, so that what is compared with it in 'batch' and 'latent' is the mean
-  over those: short ones and long ones keep it each. The threshold 0 is the
-  plain KL term, also where an estimate of the KL is negative.
+  The threshold is in nats per sentence, except for 'latent' and
+  'sentence_latent', where it is in nats per latent. A KL below the threshold
+  counts as the threshold and has gradient zero, so nothing pulls the posterior
+  towards the prior. The sentences of a training batch have nearly one length.
+  So 'batch' and 'latent' compare the threshold with means over sentences of one
+  length, and the KL of every length is held up to it. With threshold 0 the
+  result is the plain KL term, even if an estimate of the KL is negative.
 
   Args:
-    kl: float[B, Z], the KL of each latent; float[B, 1] where it has no parts.
+    kl: float[B, Z], the KL of each latent; float[B, 1] if it is not a sum over
+      latents.
     threshold: float[], at least 0; may be traced.
     per: one of PER: what the threshold is compared with.
-    weights: float[B], 1 for real sentences, 0 for the blank ones that fill a
-      batch, which change neither the value nor the gradient.
+    weights: float[B], 1 for real sentences, 0 for blank rows, which change
+      neither the value nor the gradient.
 
   Returns:
-    float[]. A batch of blank sentences has the mean KL 0.
+    float[]. The mean KL of a batch of blank rows is 0.
 
   Raises:
     ValueError: `per` is unknown, or the shapes do not fit together.
@@ -78,7 +79,7 @@ def penalised_kl(
     )
   total = jnp.sum(weights)
   share = weights / jnp.where(total > 0, total, 1.0)
-  # Selected, not only multiplied by 0: a blank row's KL may be infinite.
+  # `where`, not a product with 0: the KL of a blank row may be infinite.
   kl = jnp.where(weights[:, None] > 0, kl, 0.0)
   # Not jnp.maximum, which halves the gradient of a KL equal to the threshold.
   threshold = jnp.asarray(threshold)

@@ -1,4 +1,7 @@
-"""Figures of a split from the nats of its sentences; ratios come from sums."""
+"""Figures of a split, computed from the nats of its sentences.
+
+Ratios such as perplexity are computed from sums over the split.
+"""
 
 from collections.abc import Mapping
 import math
@@ -23,17 +26,18 @@ def likelihood_figures(
 
   Args:
     nll: float[N], nats of each sentence, or float, their mean.
-    lengths: int[N], tokens, eos counted.
+    lengths: int[N], tokens of each sentence, eos counted.
     ends: whether sentences have eos; a stream of characters has none.
-    estimator: of the nats: 'exact', 'elbo', ...
-    unknown_share: of the tokens; see `unknown_share`. A model that says <unk>
-      is not told which word it was: the more there are, the smaller the nats.
+    estimator: how the nats were estimated: 'exact', 'elbo', ...
+    unknown_share: share of unknown tokens; see `unknown_share`. A model only
+      predicts <unk>, not the word behind it: the more unknown tokens, the
+      smaller the nats.
 
   Returns:
-    sentences, tokens, perplexity_without_eos, which divides the nats by the
-    words alone, if sentences have eos, nll_per_sentence (nats), perplexity =
-    exp(Σ nats / Σ tokens), eos counted, nll_per_token (nats), bits_per_token,
-    the estimator, and unknown_share if it is known.
+    sentences; tokens; nll_per_sentence (nats); perplexity = exp(Σ nats / Σ
+    tokens), eos counted; nll_per_token (nats); bits_per_token; estimator. If
+    sentences have eos, perplexity_without_eos, which divides the nats by the
+    number of words. If it is given, unknown_share.
   """
   sentences, tokens = _counts(lengths)
   mean = float(np.mean(nll))
@@ -79,19 +83,20 @@ def elbo_figures(
   """The evidence lower bound of a split, and its two parts.
 
   Args:
-    values: reconstruction and kl float[N], nats; of a sampled KL kl_variance
-      float[N], of each estimate, inf where it is unknown. Optional, of shuffled
-      latents (see `estimators.derangement`), reconstruction_shuffled float[N].
-    lengths: int[N], tokens, eos counted.
+    values: reconstruction and kl float[N], nats. If the KL is sampled,
+      kl_variance float[N], the variance of each estimate, inf if unknown.
+      Optionally reconstruction_shuffled float[N], the reconstruction from the
+      latents of another sentence (see `estimators.derangement`).
+    lengths: int[N], tokens of each sentence, eos counted.
     ends: whether sentences have eos.
     unknown_share: see `likelihood_figures`.
 
   Returns:
-    Those of `likelihood_figures`, by the estimator 'elbo'; elbo (the negative
-    one: an upper bound on the nats), reconstruction, kl, all in nats per
-    sentence; kl_estimator, 'exact' or 'sampled', and the standard error of a
-    sampled one; shuffling_loss, nats of reconstruction per sentence that are
-    lost when sentences exchange their latents.
+    The figures of `likelihood_figures` with the estimator 'elbo'; elbo (the
+    negative ELBO, an upper bound on the nats), reconstruction and kl, in nats
+    per sentence; kl_estimator, 'exact' or 'sampled'; kl_standard_error of a
+    sampled KL; shuffling_loss, by how many nats per sentence reconstruction is
+    worse when sentences exchange their latents.
   """
   reconstruction = float(np.mean(values['reconstruction']))
   kl = float(np.mean(values['kl']))
@@ -115,20 +120,20 @@ def elbo_figures(
 def importance_figures(
   values: Values, lengths: np.ndarray, samples: int
 ) -> dict[str, Any]:
-  """The importance-weighted bound of a split, and how far it may be off.
+  """The importance-weighted bound of a split, with its estimated errors.
 
   Args:
-    values: iwae_nll float[N], nats; with several samples iwae_variance and
-      iwae_bias float[N] and iwae_doubling float[N, D], by the functions
+    values: iwae_nll float[N], nats; with several samples also iwae_variance and
+      iwae_bias float[N] and iwae_doubling float[N, D], computed by
       `losses.importance_weighted_*`.
-    lengths: int[N], tokens, eos counted.
-    samples: of each sentence.
+    lengths: int[N], tokens of each sentence, eos counted.
+    samples: number of posterior samples of each sentence.
 
   Returns:
-    iwae_nll (nats per sentence), iwae_samples, iwae_perplexity, eos counted.
-    With several samples iwae_standard_error, over draws of the samples;
-    iwae_bias, the jackknife's estimate of what the bound is above the nats,
-    which is less than the whole where few samples carry the weight; and
+    iwae_nll (nats per sentence), iwae_samples, and iwae_perplexity, eos
+    counted. With several samples iwae_standard_error, over draws of the
+    samples; iwae_bias, the jackknife's estimate of the bound minus the true
+    nats, which is too small if a few samples have most of the weight; and
     iwae_doubling, {number of samples: nats per sentence}.
   """
   mean = float(np.mean(values['iwae_nll']))
@@ -153,20 +158,20 @@ def importance_figures(
 def latent_figures(
   values: Values, group_size: int, per_latent: bool = False
 ) -> dict[str, Any]:
-  """How much the latents of a split say; see `estimators` for which is which.
+  """The information that latents carry about sentences; see `estimators`.
 
   Args:
-    values: posterior_mean float[N, Z]; where densities are at hand for any z,
-      mean, log_var and noise float[N, Z].
-    group_size: of the mutual information of batches.
+    values: posterior_mean float[N, Z]; if the posterior's density can be
+      computed at any z, also mean, log_var and noise float[N, Z].
+    group_size: sentences of a group of the mutual information in batches.
     per_latent: whether each latent's information is estimated as well, which
-      takes Z times as long as that of all. For families of independent latents
-      alone.
+      takes Z times as long. Only for families with independent latents.
 
   Returns:
-    active_units, latents; where densities are at hand mutual_information, its
-    standard error and ceiling, and those of batches, in nats; per latent,
-    informative_units and information_per_latent, a list of Z nats.
+    active_units and latents. With densities mutual_information, its standard
+    error and its largest possible value, and the mutual information in batches,
+    all in nats. With `per_latent` informative_units and information_per_latent,
+    a list of Z nats.
   """
   active, _ = estimators.active_units(jnp.float32(values['posterior_mean']))
   count, latents = values['posterior_mean'].shape
@@ -198,26 +203,26 @@ def latent_figures(
 
 
 def unknown_share(tokens: np.ndarray, unknown: int) -> float:
-  """The share of tokens that are <unk>; 0 of none.
+  """The share of tokens that are <unk>; 0 if there are no tokens.
 
   Args:
-    tokens: int[...], all real.
+    tokens: int[...], without padding.
     unknown: the id of <unk>.
   """
   return float(np.mean(tokens == unknown)) if np.size(tokens) else 0.0
 
 
 def standard_error(variances: np.ndarray) -> float:
-  """Of the mean of independent estimates, from the variance of each."""
+  """The standard error of the mean of independent estimates."""
   return float(np.sqrt(np.sum(variances)) / len(variances))
 
 
 def perplexity(nll_per_sentence: float, sentences: int, events: int) -> float:
-  """exp(Σ nats / Σ events); inf where that overflows."""
+  """exp(Σ nats / Σ events); inf if that overflows."""
   with np.errstate(over='ignore'):
     return float(np.exp(np.float64(nll_per_sentence) * sentences / events))
 
 
 def _counts(lengths: np.ndarray) -> tuple[int, int]:
-  """Sentences and tokens."""
+  """Numbers of sentences and of tokens."""
   return len(lengths), int(np.sum(lengths, dtype=np.int64))

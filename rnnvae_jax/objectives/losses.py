@@ -1,4 +1,4 @@
-"""Likelihoods, divergences and bounds, in nats, as parts and never as means."""
+"""Likelihoods, divergences and bounds in nats, not averaged over sentences."""
 
 import math
 
@@ -10,7 +10,7 @@ from rnnvae_jax.config import schema
 
 @schema.fragment('objective')
 class MMDConfig:
-  """The InfoVAE's divergence; see `maximum_mean_discrepancy`."""
+  """The divergence term of the InfoVAE; see `maximum_mean_discrepancy`."""
 
   mmd_weight: float = schema.field(
     0.0,
@@ -39,16 +39,18 @@ class LabelSmoothingConfig:
 def gaussian_kl(mean: jax.Array, log_var: jax.Array) -> jax.Array:
   r"""KL(N(mean, exp(log_var)) || N(0, 1)) of each latent, in nats.
 
-  Kingma & Welling, arXiv:1312.6114, appendix B. `expm1` keeps the relative
-  error near 2 eps / |v|; `exp(v) - 1` would make it 2 eps / v**2, no digits at
-  all for |v| < 3e-4 in float32, where a collapsing posterior lives.
+  Kingma & Welling, arXiv:1312.6114, appendix B. With `expm1` the relative error
+  is about 2 eps / |v| for a log-variance v. With `exp(v) - 1` it would be
+  2 eps / v**2: no correct digits for |v| < 3e-4 in float32, as a collapsing
+  posterior has.
 
   Args:
     mean: float[..., Z].
     log_var: float[..., Z].
 
   Returns:
-    float[..., Z], at least 0. Not summed over Z: free bits need the parts.
+    float[..., Z], at least 0. Not summed over Z, because free bits need each
+    latent's KL.
 
   Raises:
     ValueError: the two shapes differ.
@@ -74,8 +76,7 @@ def gaussian_log_density(
     ValueError: the shapes differ.
   """
   _check_equal_shapes('gaussian_log_density', z, mean, log_var)
-  # The deviation is scaled before it is squared: exp(-log_var) alone would
-  # overflow at half the |log_var|.
+  # Scaled before squaring: exp(-log_var) would overflow at half the |log_var|.
   scaled = (z - mean) * jnp.exp(-0.5 * log_var)
   return -0.5 * (math.log(2 * math.pi) + log_var + jnp.square(scaled))
 
@@ -108,9 +109,9 @@ def maximum_mean_discrepancy(
   """The squared MMD between two samples, kernel exp(-|x - y|² / Z).
 
   The divergence of the InfoVAE (Zhao et al., arXiv:1706.02262) between the
-  aggregate posterior, here that of a batch, and the prior. Batches of training
-  hold sentences of nearly one length, so that no length may be told from z. The
-  biased estimator: at least 0.
+  aggregate posterior of a batch and the prior. The sentences of a training
+  batch have nearly one length, so the term also penalises information about the
+  length in z. The estimator is the biased one, at least 0.
 
   Args:
     x: float[B, Z], posterior samples.
@@ -133,10 +134,10 @@ def maximum_mean_discrepancy(
 def reparameterise(
   noise: jax.Array, mean: jax.Array, log_var: jax.Array
 ) -> jax.Array:
-  """The sample of N(mean, exp(log_var)) that standard normal noise names.
+  """Transforms standard normal noise into a sample of N(mean, exp(log_var)).
 
-  Kingma & Welling, arXiv:1312.6114, section 2.4: gradients reach the mean and
-  the variance.
+  Kingma & Welling, arXiv:1312.6114, section 2.4: the sample is differentiable
+  in the mean and the log-variance.
 
   Args:
     noise: float[..., Z], drawn from N(0, 1).
@@ -147,7 +148,7 @@ def reparameterise(
     float[..., Z].
 
   Raises:
-    ValueError: the shapes differ; broadcast noise would tie samples together.
+    ValueError: the shapes differ; broadcast noise would correlate samples.
   """
   _check_equal_shapes('reparameterise', noise, mean, log_var)
   return mean + jnp.exp(0.5 * log_var) * noise
@@ -173,16 +174,17 @@ def importance_weighted_nll(log_weights: jax.Array) -> jax.Array:
 def importance_weighted_variance(log_weights: jax.Array) -> jax.Array:
   """Variance of `importance_weighted_nll` over draws of its samples.
 
-  The sum of the squared deviations of the K bounds that each leave out one
-  sample from their mean. By Efron & Stein (Annals of Statistics 9, 1981) its
-  expectation is at least the variance of the bound of K - 1 samples: an
-  estimate that errs on the side of caution, even where a few samples carry all
-  weight. The delta method, the variance of the mean weight over its square, is
-  too small there: its deviation was a half to a quarter of the true one at a
-  standard deviation of 4.
+  K bounds are computed, each without one of the samples; the estimate is the
+  sum of their squared deviations from their mean. By Efron & Stein (Annals of
+  Statistics 9, 1981) its expectation is at least the variance of the bound of
+  K - 1 samples. So it does not underestimate, even if a few samples have all
+  the weight. The delta method, the variance of the mean weight over its square,
+  does: for log-weights with a standard deviation of 4 its deviation was a half
+  to a quarter of the true one.
 
-  Measured on Gaussian log-weights, with variances averaged over 4,000 or more
-  sentences: the deviation over draws is these parts of the estimated one.
+  Measured on Gaussian log-weights of standard deviation sd, with variances
+  averaged over 4,000 or more sentences: the true standard deviation over draws
+  divided by the estimated one.
 
     sd     K = 2    10    100    200
     .5       .73   .95   1.00    .99
@@ -191,7 +193,8 @@ def importance_weighted_variance(log_weights: jax.Array) -> jax.Array:
     3        .81   .90    .97    .97
     4        .82   .89    .95    .95
 
-  It says nothing of the bound's bias: see `importance_weighted_bias`.
+  The estimate does not include the bound's bias: see
+  `importance_weighted_bias`.
 
   Args:
     log_weights: float[K, B].
@@ -200,7 +203,7 @@ def importance_weighted_variance(log_weights: jax.Array) -> jax.Array:
     float[B].
 
   Raises:
-    ValueError: there is one sample, from which nothing can be said.
+    ValueError: there are fewer than two samples.
   """
   _check_samples('importance_weighted_variance', log_weights)
   shifts = _leave_one_out_shifts(log_weights)
@@ -211,13 +214,14 @@ def importance_weighted_variance(log_weights: jax.Array) -> jax.Array:
 def importance_weighted_bias(log_weights: jax.Array) -> jax.Array:
   """How far `importance_weighted_nll` lies above -log p(x), in nats.
 
-  The jackknife's estimate, (K - 1) times what the bounds that each leave out
-  one sample lie above the bound of all, on average (Nowozin, ICLR 2018,
-  'Debiasing evidence approximations'); at least 0 but for rounding. The bound
-  minus it is no bound.
+  The jackknife's estimate (Nowozin, ICLR 2018, 'Debiasing evidence
+  approximations'): (K - 1) times the mean difference between the bounds without
+  one of the samples and the bound of all samples. It is at least 0 except for
+  rounding. The bound minus its estimated bias is no longer a bound.
 
-  To first order in 1 / K. Where few samples carry the weight it finds a part of
-  the bias only; measured on Gaussian log-weights, estimated over true bias:
+  The estimate is correct to first order in 1 / K, and too small if a few
+  samples have most of the weight. Measured on Gaussian log-weights of standard
+  deviation sd, estimated divided by true bias:
 
     sd     K = 2    10    100    200
     .5       .91   1.0    1.0    1.0
@@ -233,7 +237,7 @@ def importance_weighted_bias(log_weights: jax.Array) -> jax.Array:
     float[B].
 
   Raises:
-    ValueError: there is one sample, from which nothing can be said.
+    ValueError: there are fewer than two samples.
   """
   _check_samples('importance_weighted_bias', log_weights)
   shifts = _leave_one_out_shifts(log_weights)
@@ -248,16 +252,16 @@ def doubling_sizes(samples: int) -> tuple[int, ...]:
 def importance_weighted_doubling(log_weights: jax.Array) -> jax.Array:
   """The bounds of an eighth, a quarter, a half and all of the samples, in nats.
 
-  What the last doubling still took off the bound tells how far it may be from
+  The decrease of the bound in the last doubling indicates its distance from
   -log p(x). The bounds of fewer samples are means over disjoint groups of
-  consecutive samples; what is left over when K is no multiple is left out.
+  consecutive samples; if K is not a multiple, the remaining samples are unused.
 
   Args:
     log_weights: float[K, B].
 
   Returns:
-    float[B, D], of the sizes `doubling_sizes(K)`. Where each divides the next
-    they fall from left to right, for any draw (Jensen's inequality).
+    float[B, D], for the sizes `doubling_sizes(K)`. If each size divides the
+    next, the bounds decrease from left to right (Jensen's inequality).
   """
   samples = log_weights.shape[0]
 
@@ -270,9 +274,9 @@ def importance_weighted_doubling(log_weights: jax.Array) -> jax.Array:
 
 
 def _leave_one_out_shifts(log_weights: jax.Array) -> jax.Array:
-  """What leaving out each sample adds to the log of the mean weight, nats.
+  """Changes of the log mean weight when a sample is left out, in nats.
 
-  log(1 - p) - log(1 - 1/K) of the normalised weight p of each sample.
+  They are log(1 - p) - log(1 - 1/K), with p the normalised weight of a sample.
 
   Args:
     log_weights: float[K, B], K at least 2.
@@ -281,17 +285,17 @@ def _leave_one_out_shifts(log_weights: jax.Array) -> jax.Array:
     float[K, B].
   """
   samples = log_weights.shape[0]
-  # Relative to the largest weight: numbers near 0, whatever the nats.
+  # Relative to the largest weight, so that exponentials do not overflow.
   relative = log_weights - jnp.max(log_weights, axis=0, keepdims=True)
   is_largest = (
     jnp.arange(samples)[:, None] == jnp.argmax(relative, axis=0)[None, :]
   )
   others = jnp.where(is_largest, -jnp.inf, relative)
   log_others = jax.nn.logsumexp(others, axis=0)
-  # At most a half each.
+  # Each is at most a half.
   shares = jnp.exp(others - jnp.logaddexp(0.0, log_others)[None, :])
-  # The largest may be all but 1e-30 of the total: then 1 - p has no digits, and
-  # is computed from the others.
+  # The largest weight may be all but 1e-30 of the total: then 1 - p would be
+  # rounded to 0, so it is computed from the other weights.
   without_largest = -jnp.logaddexp(0.0, -log_others)
   shifts = jnp.where(is_largest, without_largest[None], jnp.log1p(-shares))
   return shifts - math.log1p(-1 / samples)
@@ -306,8 +310,8 @@ def _check_samples(name: str, log_weights: jax.Array) -> None:
 def activation(outputs: jax.Array, mask: jax.Array) -> jax.Array:
   """Mean square of the outputs, summed over tokens.
 
-  Activation regularisation (Merity et al., arXiv:1708.01009), whose weight is
-  then one of a nat a token.
+  Activation regularisation (Merity et al., arXiv:1708.01009). Its weight is
+  relative to nats per token.
 
   Args:
     outputs: float[B, T, H].
@@ -321,7 +325,7 @@ def activation(outputs: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 def temporal_activation(outputs: jax.Array, mask: jax.Array) -> jax.Array:
-  """Mean square of the outputs' steps in time, summed over tokens.
+  """Mean square of the outputs' changes between steps, summed over tokens.
 
   Temporal activation regularisation; see `activation`.
   """

@@ -1,9 +1,8 @@
 """Scalars as pure functions of the step: KL weights and learning rates.
 
-A schedule is a shape: the share of the way from a first value to a last one, as
-a function of x = step / steps. Shapes of this module have names; a function of
-one's own is named by where it is, 'package.module:function' or
-'path/to/file.py:function'.
+A schedule's shape maps x = step / steps to the share of the way from the first
+value to the last. The shapes of this module have names; a function of your own
+is given as 'package.module:function' or 'path/to/file.py:function'.
 """
 
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from rnnvae_jax.objectives import posteriors
 Shape = Callable[[jax.Array], jax.Array]
 
 _PROBES = (0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0, 1.5, 2.0, 10.0)
-_ROUNDING = 1e-5  # By which a share may miss [0, 1]; it is then clipped.
+_ROUNDING = 1e-5  # A share may be outside [0, 1] by so much; it is clipped.
 
 
 def _constant(step, steps, cycles):
@@ -48,8 +47,8 @@ def _cosine(step, steps, cycles):
 
 
 def _cyclical(step, steps, cycles):
-  # The remainder of whole numbers is exact, so that every cycle starts on its
-  # step; that of x * cycles may round to the end of the one before.
+  # The remainder of whole numbers is exact, so every cycle starts at its step.
+  # The remainder of x * cycles could round to the end of the previous cycle.
   cycle = jnp.mod(step * cycles, steps) / steps
   return jnp.where(step < steps, jnp.minimum(2.0 * cycle, 1.0), 1.0)
 
@@ -63,9 +62,10 @@ _SHAPES = {
   'cyclical': _cyclical,
 }
 KINDS = tuple(_SHAPES)
-# The second half of each cycle stays at the end, and so does all that follows
-# the last one. The end of a KL weight is what the model is trained for; the end
-# of a learning rate is its smallest value, at which little is learnt.
+# A cyclical schedule stays at its end value in the second half of each cycle
+# and after the last cycle. That suits a KL weight, whose end value is the one
+# that the model is trained for. For a learning rate the end value is the
+# smallest, at which little is learnt.
 LEARNING_RATE_KINDS = tuple(kind for kind in KINDS if kind != 'cyclical')
 
 _IS_ANNEALED = schema.none_of('objective.kl_schedule', 'constant')
@@ -111,7 +111,7 @@ class KLScheduleConfig:
   )
 
   def check(self) -> None:
-    """Raises ValueError for an unknown schedule, or one without a length."""
+    """Raises ValueError if the schedule is unknown or has no length."""
     check('objective.kl_schedule', self.kl_schedule)
     if self.kl_schedule != 'constant' and not self.kl_anneal_steps:
       raise ValueError(
@@ -121,11 +121,11 @@ class KLScheduleConfig:
 
 
 def check(key: str, name: str) -> None:
-  """Checks what `name` looks like, without importing anything.
+  """Checks the form of a schedule's name, without importing anything.
 
   Args:
-    key: of the config, for the message.
-    name: of a built-in shape, or where a function is.
+    key: the config key, for the message.
+    name: the name of a built-in shape, or the location of a function.
 
   Raises:
     ValueError: it is neither.
@@ -137,8 +137,7 @@ def check_learning_rate(key: str, name: str) -> None:
   """`check` for the schedule of a learning rate.
 
   Raises:
-    ValueError: it is no name of a schedule, or one that a learning rate cannot
-      have.
+    ValueError: no schedule has this name, or learning rates cannot have it.
   """
   if name == 'cyclical':
     raise ValueError(
@@ -167,20 +166,20 @@ def _check_name(key: str, name: str, kinds: tuple[str, ...]) -> None:
 
 
 def resolve(name: str, key: str = 'objective.kl_schedule') -> str | Shape:
-  """The shape of that name, for `anneal`: imported and tried out.
+  """Finds the shape of that name for `anneal`; imports and tests a function.
 
   Args:
-    name: of a built-in shape, or where a function is. The path of a file is
-      relative to the current folder.
-    key: of the config, for messages.
+    name: the name of a built-in shape, or the location of a function. The path
+      of a file is relative to the current folder.
+    key: the config key, for messages.
 
   Returns:
-    The name itself of a built-in shape; otherwise the function.
+    For a built-in shape its name, otherwise the function.
 
   Raises:
     ValueError: there is no such file, module or function; it fails under
-      `jax.jit` or `jax.vmap`; or what it returns is no scalar, not finite or
-      outside [0, 1], at a few points from 0 to 10.
+      `jax.jit` or `jax.vmap`; or at a few test points from 0 to 10 its result
+      is not a scalar, not finite or outside [0, 1].
   """
   check(key, name)
   if name in KINDS:
@@ -203,7 +202,7 @@ def resolve(name: str, key: str = 'objective.kl_schedule') -> str | Shape:
 
 
 def _load(where: str, prefix: str) -> ModuleType:
-  """The module of a file or of a dotted name."""
+  """Imports the module of a file or of a dotted name."""
   try:
     if not where.endswith('.py') and '/' not in where:
       return importlib.import_module(where)
@@ -223,7 +222,7 @@ def _load(where: str, prefix: str) -> ModuleType:
     if str(error).startswith(prefix):
       raise
     raise ValueError(f'{prefix}: the import failed: {error!r}.') from error
-  except Exception as error:  # Of whatever the user's module does.
+  except Exception as error:  # The user's module may raise anything.
     raise ValueError(f'{prefix}: the import failed: {error!r}.') from error
 
 
@@ -238,12 +237,12 @@ def _probe(function: Shape, prefix: str) -> None:
 
   try:
     run = jax.jit(jax.vmap(at)).lower(points).compile()
-  except Exception as error:  # Of whatever the user's function does.
+  except Exception as error:  # The user's function may raise anything.
     raise ValueError(
       f'{prefix} cannot be traced by JAX: {error}. It is given float32[] and '
       'returns float32[]; use jax.numpy, and jnp.where in place of `if`.'
     ) from error
-  with jax.debug_nans(False):  # What is not finite is reported below.
+  with jax.debug_nans(False):  # Values that are not finite are reported below.
     shares = np.asarray(run(points))
   for x, share in zip(_PROBES, shares, strict=True):
     if not -_ROUNDING <= share <= 1 + _ROUNDING:
@@ -269,23 +268,23 @@ def anneal(
     constant: `end`.
     linear: a straight ramp over x in [0, 1], then `end`.
     sigmoid: the logistic function of 10 x - 5 (the kind of curve of Bowman et
-      al., arXiv:1511.06349, figure 2). It is .0067 of the way at x = 0, .9933
-      at x = 1, and tends to `end` after that.
+      al., arXiv:1511.06349, figure 2): .0067 of the way at x = 0, .9933 at
+      x = 1, and closer to `end` after that.
     cosine: half a period of a cosine over x in [0, 1], then `end`.
     cyclical: `cycles` equal cycles over x in [0, 1], each a straight ramp in
       its first half and `end` in its second, then `end` (Fu et al.,
       arXiv:1903.10145, with R = 0.5).
-    a function: what it returns at x, which may exceed 1, clipped to [0, 1].
+    a function: its value at x, clipped to [0, 1]; x may exceed 1.
 
   Only `kind` is static. Every other argument may be traced.
 
   Args:
     kind: one of KINDS, or a function; see `resolve`.
     step: number of updates done, from 0.
-    start: value that the ramp leaves.
-    end: value that it reaches; larger or smaller than `start`.
-    steps: length of the ramp. 0 is no ramp: `end` at every step.
-    cycles: number of ramps, read by 'cyclical' alone.
+    start: first value of the ramp.
+    end: last value of the ramp; larger or smaller than `start`.
+    steps: length of the ramp; 0: no ramp, `end` at every step.
+    cycles: number of ramps, only for 'cyclical'.
 
   Returns:
     float32[].
@@ -295,7 +294,7 @@ def anneal(
   """
   step = jnp.asarray(step, jnp.float32)
   steps = jnp.asarray(steps, jnp.float32)
-  # Also where it is not selected, a division by 0 would make gradients NaN.
+  # A division by 0 would make gradients NaN even if its result is not selected.
   divisor = jnp.where(steps > 0, steps, 1.0)
   if isinstance(kind, str):
     if kind not in _SHAPES:
@@ -316,15 +315,15 @@ def staircase(
   every: jax.typing.ArrayLike,
   factor: jax.typing.ArrayLike,
 ) -> jax.Array:
-  """1 up to a step, then one factor more at it and every so many steps.
+  """A multiplier that is 1 at first and changes by a factor at regular steps.
 
-  Zaremba et al., arXiv:1409.2329, section 4.1, with steps for epochs.
+  Zaremba et al., arXiv:1409.2329, section 4.1, with steps instead of epochs.
 
   Args:
     step: number of updates done, from 0.
-    start: the first step with a factor.
-    every: steps from one factor to the next.
-    factor: what the value is multiplied with.
+    start: the step of the first change.
+    every: number of steps from one change to the next.
+    factor: the factor of each change.
 
   Returns:
     float32[].

@@ -65,7 +65,7 @@ def choose(
 
 
 def reason(backend: str, cell: rules.Spec) -> str:
-  """What a chosen backend runs of a cell, in words, for the log.
+  """Describes what a chosen backend runs, for the log.
 
   Args:
     backend: a result of `choose`.

@@ -8,35 +8,40 @@ import jax.numpy as jnp
 
 from rnnvae_jax.ops import members, products
 
-# Logits of at most so many bytes exist at a time. Larger chunks gain nothing
-# once the products are large; smaller ones write the kernel's gradient, which
-# is summed over the chunks, more often.
+# Largest size of the logits that exist at a time. Larger chunks gain nothing
+# once the products are large. With smaller chunks the kernel's gradient, a sum
+# over chunks, is written more often.
 _LOGITS_BYTES = 2**28
-# On a CPU what its caches hold, where logits are passed over without products
-# between: in evaluation, and for a teacher.
+# The same on a CPU in evaluation and for a teacher: there all operations on the
+# logits follow each other without a product in between, so the logits should
+# stay in the CPU's caches.
 _CACHE_BYTES = 2**23
-# A sum over rows as a product, whose fast path wants some rows of its own.
+# Sums over rows are computed as products with so many rows of ones: the fast
+# path of products needs more than one row.
 _SUM_ROWS = 8
-# A weight divided by such a total is far from the smallest float32.
+# Largest sum of exponentials that is used: a weight divided by it is still far
+# above the smallest float32.
 _LARGEST_TOTAL = 2.0**100
 
 
 class Options(NamedTuple):
-  """How the loss is computed; none changes its value, rounding apart."""
+  """How the loss is computed; its value changes only by rounding."""
 
   precision: str = 'float32'  # See `products.PRECISIONS`.
-  # How many rows may count, increasing: one program branch each. (): all.
+  # Increasing numbers of rows with a weight, one program branch for each;
+  # (): all rows.
   row_counts: tuple[int, ...] = ()
-  logits_bytes: int = 0  # That exist at a time; 0: what the platform likes.
-  through_teacher: bool = False  # Whether its table has a gradient.
+  logits_bytes: int = 0  # Largest size of logits; 0: chosen by platform.
+  through_teacher: bool = False  # Whether the teacher's table has a gradient.
 
 
 class Teacher(NamedTuple):
-  """What a model's distribution is drawn to besides the label.
+  """A second target distribution, computed from word embeddings.
 
-  The augmented loss of Inan et al., arXiv:1611.01462, section 3: the divergence
-  KL(softmax(E e / temperature) || softmax(logits / temperature)) of each
-  target, e its own row of the table E, times the weight.
+  The augmented loss of Inan et al., arXiv:1611.01462, section 3. For each
+  target it adds the weight times
+  KL(softmax(E e / temperature) || softmax(logits / temperature)), where e is
+  the target's row of the table E.
   """
 
   table: jax.Array  # float[V, E], word embeddings.
@@ -56,13 +61,13 @@ def linear_cross_entropy(
 ) -> tuple[jax.Array, jax.Array]:
   """-log softmax(hidden @ kernel + bias)[target], summed with weights.
 
-  What a dense layer and a cross-entropy compute, without their cost:
+  The result is that of a dense layer and a cross-entropy, at a lower cost:
 
-  - Rows of weight 0 (padding) are moved out of the way first; the products run
-    over the smallest of a few static row counts that holds all others.
-  - Logits exist for one chunk of rows at a time, and never after it: the
-    gradients of all inputs are computed in the same pass, when gradients are
-    asked for at all. So memory does not grow with rows x V.
+  - Rows of weight 0 (padding) are sorted to the end. The products run over the
+    smallest of a few static row counts that covers all other rows.
+  - Logits exist for one chunk of rows at a time. If gradients are needed, those
+    of all inputs are computed in the same pass, so that logits are never kept.
+    Memory does not grow with rows x V.
   - Barriers keep XLA from fusing the exponentials into the products, where
     they would be computed twice.
 
@@ -72,19 +77,19 @@ def linear_cross_entropy(
     bias: float[V].
     targets: int[N], in [0, V).
     weights: float[N], constants: no gradient flows to them.
-    options: how.
+    options: how the loss is computed.
     smoothing: float[], the share of each label that is spread evenly over all V
       words in the sum (Szegedy et al., arXiv:1512.00567), a constant; None: 0.
-    teacher: adds its divergence to the sum; None: there is none.
+    teacher: adds its divergence to the sum; None: no teacher.
 
   Returns:
-    float32[], Σ weight x nats and what is added to them, to be differentiated;
-    and float32[N] nats of each row, 0 where the weight is, which cannot be. All
-    are nan if more rows count than the last of `row_counts`, and so are the
-    gradients of kernel and bias.
+    float32[], Σ weight x nats plus the smoothing's and the teacher's terms; it
+    can be differentiated. float32[N], the nats of each row, 0 if its weight is
+    0; they cannot be differentiated. Both, and the gradients of kernel and
+    bias, are nan if more rows have a weight than the last of `row_counts`.
 
   Raises:
-    ValueError: the shapes do not fit together, or the row counts to them.
+    ValueError: the shapes or the row counts do not fit together.
     TypeError: the second result is differentiated.
   """
   if (
@@ -127,7 +132,7 @@ def _loss(options, *args):
 
 
 def _forward(options, *args):
-  # Of each array also whether it is differentiated, which is not asked.
+  # Each array comes with a flag, whether it is differentiated; unused here.
   is_pair = lambda x: isinstance(x, jax.custom_derivatives.CustomVJPPrimal)
   values = jax.tree.map(lambda x: x.value, args, is_leaf=is_pair)
   return _compacted(options, True, *values)
@@ -163,20 +168,20 @@ def _compacted(
   targets,
   weights,
 ):
-  """((total, nats of the rows), gradients) over the rows that count."""
+  """((total, nats of the rows), gradients) over the rows with a weight."""
   rows = hidden.shape[0]
   counts = options.row_counts or (rows,)
-  # Rows that count come first, in their order.
+  # Rows with a weight come first, in their original order.
   order = jnp.argsort(weights == 0, stable=True)
   hidden, targets, weights = hidden[order], targets[order], weights[order]
   num_real = members.largest(jnp.sum(weights != 0, dtype=jnp.int32))
-  # More rows than was promised: no silent loss of some. By the weights all
-  # gradients are no numbers, too.
+  # If there are more rows than `row_counts` allows, nan is returned instead of
+  # ignoring some rows. The weights make all gradients nan, too.
   is_whole = num_real <= counts[-1]
   weights = jnp.where(is_whole, weights, jnp.nan)
   branch = jnp.searchsorted(jnp.array(counts), num_real)
 
-  def of(count):
+  def over_rows(count):
     is_cached = teacher is not None or not with_grads
     limit = options.logits_bytes or _logits_bytes(is_cached)
     chunk = max(1, limit // (4 * kernel.shape[1]))
@@ -197,7 +202,7 @@ def _compacted(
       grads = fill(grads[0]), *grads[1:]
     return (total, fill(nll)), grads
 
-  branches = [functools.partial(of, count) for count in counts]
+  branches = [functools.partial(over_rows, count) for count in counts]
   (total, nll), grads = jax.lax.switch(branch, branches)
   nll = jnp.where(is_whole, nll, jnp.nan)
   back = lambda x: jnp.zeros_like(x).at[order].set(x)
@@ -223,14 +228,14 @@ def _chunked(
   targets,
   weights,
 ):
-  """The same with all rows, `chunks` chunks of them one after another."""
+  """The result of `_compacted` for all given rows, in `chunks` chunks."""
   rows = hidden.shape[0]
   kernel_rounded = products.rounded(kernel, options.precision)
-  one = functools.partial(
+  on_chunk = functools.partial(
     _one_chunk, options, with_grads, smoothing, teacher, kernel_rounded, bias
   )
   if chunks == 1:
-    return one(hidden, targets, weights)
+    return on_chunk(hidden, targets, weights)
   size = -(-rows // chunks)
 
   def cut(array):
@@ -238,7 +243,7 @@ def _chunked(
     return jnp.pad(array, pad).reshape(chunks, size, *array.shape[1:])
 
   def body(sums, chunk):
-    (total, nll), grads = one(*chunk)
+    (total, nll), grads = on_chunk(*chunk)
     summed = (total, grads[1:])
     return jax.tree.map(jnp.add, sums, summed), (nll, grads[:1])
 
@@ -280,33 +285,34 @@ def _one_chunk(
     exponentials = jax.lax.optimization_barrier(jnp.exp(logits))
     return shift, exponentials, jnp.sum(exponentials, axis=-1)
 
-  # Relative to the target's logit: such sums are at least 1. To find the
-  # largest logit first would be one more pass over all of them, and is needed
-  # only if they are too large: a word is e**69 times as probable as the target.
+  # Relative to the target's logit, these sums are at least 1. Finding the
+  # largest logit first would take one more pass over all logits. It is needed
+  # only if a sum is too large, that is if a word is e**69 times as probable as
+  # the target.
   loop = relative_to(chosen)
   fits = members.all_true(jnp.all(loop[-1] < _LARGEST_TOTAL))
 
-  def again(_):
+  def relative_to_largest(_):
     largest = jnp.max(product + bias[None, :], axis=-1)
     return jnp.bool_(True), relative_to(largest)
 
   _, (shift, exponentials, total) = jax.lax.while_loop(
-    lambda loop: ~loop[0], again, (fits, loop)
+    lambda loop: ~loop[0], relative_to_largest, (fits, loop)
   )
   nll = jnp.where(weights == 0, 0.0, jnp.log(total) + (shift - chosen))
   loss = jnp.sum(weights * nll)
   if smoothing is not None:
     mean_column = jnp.mean(kernel, axis=1, dtype=jnp.float32)
     mean_logit = jnp.sum(hidden * mean_column[None], axis=1) + jnp.mean(bias)
-    even = jnp.log(total) + shift - mean_logit
-    more = jnp.where(weights == 0, 0.0, even - nll)
-    loss += smoothing * jnp.sum(weights * more)
+    uniform_nll = jnp.log(total) + shift - mean_logit
+    difference = jnp.where(weights == 0, 0.0, uniform_nll - nll)
+    loss += smoothing * jnp.sum(weights * difference)
   if teacher is not None:
     logits = product + bias[None, :]
-    more, d_augmented, d_table = _augmentation(
+    augmentation, d_augmented, d_table = _augmentation(
       options, teacher, logits, targets, weights
     )
-    loss += more
+    loss += augmentation
   if not with_grads:
     return (loss, nll), ()
   rows = hidden.shape[0]
@@ -332,10 +338,11 @@ def _one_chunk(
 
 
 def _augmentation(options, teacher, logits, targets, weights):
-  """A chunk's divergences from the teacher, weighted and summed.
+  """The weighted sum of a chunk's divergences from the teacher.
 
   Returns:
-    float[], its gradient by the logits, and by the teacher's table or None.
+    float[], the sum; its gradient with respect to the logits; its gradient with
+    respect to the teacher's table, or None.
   """
   precision, temperature = options.precision, teacher.temperature
   table = products.rounded(teacher.table, precision)
@@ -345,7 +352,7 @@ def _augmentation(options, teacher, logits, targets, weights):
   given = logits / temperature
   taught_exp, taught_total, taught_log = _exponentials(taught)
   given_exp, given_total, given_log = _exponentials(given)
-  # Of log probabilities, the teacher's minus the model's, but for a constant.
+  # The teacher's minus the model's log-probabilities are surplus + constant.
   surplus, constant = taught - given, given_log - taught_log
   mean_surplus = jnp.sum(taught_exp * surplus, axis=-1) / taught_total
   divergence = mean_surplus + constant
@@ -364,7 +371,7 @@ def _augmentation(options, teacher, logits, targets, weights):
 
 
 def _exponentials(x):
-  """exp(x - max), computed once; its sum; log sum exp(x): of float[N, V]."""
+  """For each row of float[N, V]: exp(x - max), its sum, and log sum exp(x)."""
   shift = jnp.max(x, axis=-1)
   values = jax.lax.optimization_barrier(jnp.exp(x - shift[:, None]))
   total = jnp.sum(values, axis=-1)

@@ -18,7 +18,7 @@ def largest(count: jax.Array) -> jax.Array:
 @largest.def_vmap
 def _largest_over_members(axis_size, in_batched, counts):
   del axis_size, in_batched
-  # Itself mapped by a `vmap` around this one.
+  # A call, so that an outer `vmap` is handled in the same way.
   return largest(jnp.max(counts)), False
 
 

@@ -1,9 +1,9 @@
-"""Randomness keyed by sentence, so that no layout changes what is drawn.
+"""Random draws keyed by sentence, so that they do not depend on the batches.
 
-Every row of a batch has its own key. An element's bits depend on the row's
-key, the site's name and the element's position alone (JAX's threefry counts
-elements from the first), so neither padding, batch order nor batch
-composition changes them.
+Every row of a batch has its own key. The bits of an element depend only on the
+row's key, the name of the use ('site') and the position of the element (JAX's
+threefry counts elements from the first). So padding, batch order and batch
+composition do not change them.
 """
 
 from typing import Any, NamedTuple
@@ -14,33 +14,33 @@ import jax.numpy as jnp
 
 
 class Rates(NamedTuple):
-  """Drop probabilities, float[] each: traced, so they vary without recompile.
+  """Probabilities of dropping, float[] each; None: nothing is dropped.
 
-  Always the probability of dropping, never of keeping. None drops nothing, and
-  draws nothing.
+  They are traced, so they can change without recompilation. A use whose rate is
+  None draws no random numbers.
   """
 
-  embedding: jax.Array | None = None  # Of embedded inputs.
-  hidden: jax.Array | None = None  # Between the layers of a stack.
-  output: jax.Array | None = None  # Before the output layer.
-  word: jax.Array | None = None  # Of whole decoder inputs, replaced by unk.
-  word_type: jax.Array | None = None  # Of all of a row's inputs of one id.
-  recurrent: jax.Array | None = None  # Of states that recurrent products read.
-  weight: jax.Array | None = None  # Of the elements of recurrent kernels.
+  embedding: jax.Array | None = None  # Elements of embedded inputs.
+  hidden: jax.Array | None = None  # Elements passed from layer to layer.
+  output: jax.Array | None = None  # Elements that the output layer reads.
+  word: jax.Array | None = None  # Decoder inputs, which unk replaces.
+  word_type: jax.Array | None = None  # All of a row's inputs with one id.
+  recurrent: jax.Array | None = None  # States that recurrent products read.
+  weight: jax.Array | None = None  # Elements of recurrent kernels.
 
 
 def rates(scalars: Any) -> Rates:
-  """Rates from an object that has some of them as attributes."""
+  """Copies the rates that `scalars` has as attributes; the others are None."""
   return Rates(*(getattr(scalars, name, None) for name in Rates._fields))
 
 
 def row_keys(key: jax.Array, index: jax.Array) -> jax.Array:
-  """One key per row from its sentence's index: key[], int[B] -> key[B]."""
+  """The key of each row, from its sentence's index: key[], int[B] -> key[B]."""
   return jax.vmap(jax.random.fold_in, (None, 0))(key, index)
 
 
 def site_keys(keys: jax.Array, site: str) -> jax.Array:
-  """The rows' keys for one named use, independent of all other uses."""
+  """The rows' keys for the use `site`, independent of all other uses."""
   number = zlib.crc32(site.encode()) & 0x7FFFFFFF
   return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
 
@@ -63,10 +63,10 @@ def dropout(
   Args:
     x: float[B, T, F].
     rate: float[], in [0, 1), or None.
-    keys: key[B]; not read where nothing is dropped.
-    site: names the use; two sites draw independently.
-    locked: one mask for all time steps of a row (variational dropout, Gal &
-      Ghahramani, arXiv:1512.05287) instead of one mask a step.
+    keys: key[B]; None: nothing is dropped.
+    site: name of the use; draws of two sites are independent.
+    locked: whether a row has one mask for all time steps (variational dropout,
+      Gal & Ghahramani, arXiv:1512.05287) instead of one mask a step.
 
   Returns:
     float[B, T, F].
@@ -88,16 +88,16 @@ def drop_words(
   replacement: int,
   bos: int,
 ) -> jax.Array:
-  """Replaces each token but bos with probability `rate`.
+  """Replaces each token except bos with probability `rate`.
 
-  Word dropout of the decoder's inputs (Bowman et al., arXiv:1511.06349). What a
-  sentence begins with says nothing about it and is kept.
+  Word dropout of the decoder's inputs (Bowman et al., arXiv:1511.06349). bos is
+  kept because it is the same in all sentences.
 
   Args:
     tokens: int[B, T].
     rate: float[], or None.
     keys: key[B].
-    replacement: the id put in, that of unk.
+    replacement: the id of unk, which replaces dropped tokens.
     bos: the id that is kept.
 
   Returns:
@@ -113,13 +113,13 @@ def drop_words(
 def drop_word_types(
   x: jax.Array, tokens: jax.Array, rate: jax.Array | None, keys: jax.Array
 ) -> jax.Array:
-  """Drops the embeddings of all occurrences of some words in a row.
+  """Drops some words of a row: the embeddings of all their occurrences.
 
   Embedding dropout (Gal & Ghahramani, arXiv:1512.05287, section 4.2).
 
   Args:
-    x: float[B, T, F], embedded.
-    tokens: int[B, T], of what.
+    x: float[B, T, F], the embedded tokens.
+    tokens: int[B, T].
     rate: float[], in [0, 1), or None.
     keys: key[B].
 
@@ -139,16 +139,16 @@ def drop_word_types(
 def drop_weights(
   params: Any, rate: jax.Array | None, key: jax.Array, *within: str
 ) -> Any:
-  """Parameters whose recurrent kernels lose elements with probability `rate`.
+  """Drops elements of recurrent kernels with probability `rate`.
 
   Weight drop (Merity et al., arXiv:1708.02182): the mask is the same for all
-  sentences and steps of an update, and what is kept is scaled up.
+  sentences and steps of an update, and the other elements are scaled up.
 
   Args:
     params: a tree of parameters.
     rate: float[], in [0, 1), or None.
-    key: key[], of the update.
-    *within: names of the modules whose 'recurrent_kernel's are meant.
+    key: key[] of the update.
+    *within: names of the modules whose 'recurrent_kernel's lose elements.
 
   Returns:
     The tree with those leaves replaced.

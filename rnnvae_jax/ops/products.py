@@ -48,7 +48,7 @@ def dot(a: jax.Array, b: jax.Array, precision: str = 'float32') -> jax.Array:
 def contract(
   a: jax.Array, b: jax.Array, a_axis: int, b_axis: int, precision: str
 ) -> jax.Array:
-  """The same over any axis of `a` and of `b`, whose others follow in order."""
+  """`dot` over any axis of `a` and of `b`; the other axes keep their order."""
   return jax.lax.dot_general(
     rounded(a, precision),
     rounded(b, precision),
@@ -61,13 +61,13 @@ def contract(
 def outer(a: jax.Array, b: jax.Array, precision: str) -> jax.Array:
   """A kernel's gradient: float[..., M], float[..., K] -> float32[M, K].
 
-  The sum of the rows' outer products. The fast products of a CPU contract the
-  last axis of their left operand.
+  It is the sum of the rows' outer products. The left operand is transposed
+  explicitly, because fast products on a CPU contract its last axis.
 
   Args:
-    a: what the kernel multiplies.
-    b: the gradient of that product.
-    precision: as of `dot`.
+    a: the operand that the kernel multiplies.
+    b: the gradient of the product.
+    precision: see `dot`.
   """
   rows = a.size // a.shape[-1]
   left = transposed(rounded(a, precision).reshape(rows, -1))
@@ -75,15 +75,15 @@ def outer(a: jax.Array, b: jax.Array, precision: str) -> jax.Array:
 
 
 def dense_product(precision: str) -> Callable[..., jax.Array] | None:
-  """The `dot_general` of an `nn.Dense` whose products are those of `dot`.
+  """The `dot_general` that makes an `nn.Dense` compute its products by `dot`.
 
   Args:
     precision: one of `PRECISIONS`.
 
   Returns:
-    A function for bfloat16, which is another type of the operands: products of
-    the gradient round their operands as well, and all sums are float32. None
-    for the others, which `lax_precision` alone describes.
+    For bfloat16 a function that rounds the operands, also of the gradient's
+    products, and sums in float32. None for the other precisions, for which
+    `lax_precision` is enough.
   """
   return _rounded_product if precision == 'bfloat16' else None
 
@@ -119,10 +119,10 @@ _linear.defvjp(_linear_forward, _linear_backward)
 
 
 def transposed(x: jax.Array) -> jax.Array:
-  """x.T of float[M, N], written out.
+  """x.T of float[M, N], as an array in memory.
 
-  The compiler folds a mere `x.T` into the product that reads it, which may then
-  have no fast path. It does not fold this transposition over three axes.
+  XLA fuses a plain `x.T` into the product that reads it, and that product may
+  then have no fast path. It does not fuse this transposition of three axes.
   """
   rows, columns = x.shape
   parts = math.gcd(columns, 8)
@@ -131,11 +131,11 @@ def transposed(x: jax.Array) -> jax.Array:
 
 
 def rounded(x: jax.Array, precision: str) -> jax.Array:
-  """An operand as the products read it; rounding twice changes nothing."""
+  """Rounds an operand to the precision; rounding is idempotent."""
   return x.astype(jnp.bfloat16) if precision == 'bfloat16' else x
 
 
 def lax_precision(precision: str) -> jax.lax.Precision:
-  """The precision for JAX: float32 is float32 on every platform."""
+  """JAX's name of the precision; float32 is exact on every platform."""
   exact = precision == 'float32'
   return jax.lax.Precision.HIGHEST if exact else jax.lax.Precision.DEFAULT

@@ -2,15 +2,18 @@
 
 It runs the steps of a cell's `rules.Rule`, arranged for speed:
 
-- Time is cut into blocks. A block's input products are one matrix product; its
-  steps hold one recurrent product and one pointwise part each.
+- Time is cut into blocks. The input products of a block are computed as one
+  matrix product; each phase of a step is a recurrent product and a pointwise
+  part.
 - The backward loop computes no weight gradients. The gradient of a step is
-  linear in the gradient of its state, with coefficients known for a whole
-  block beforehand; the weights' gradients are one product a block after it.
-- The loops stop after the last block with a real token, so one compiled
-  program serves all lengths at the cost of the actual one.
+  linear in the gradient of its state, with coefficients that are computed for a
+  whole block before the loop. Weight gradients are computed after the loop, as
+  one product a block.
+- The loops stop after the last block with a real token, so one compiled program
+  serves all lengths, and short batches take less time.
 
-Time-major throughout: T, B, features. Rows freeze where the mask is False.
+Arrays are time-major: T, B, features. The state of a row does not change where
+its mask is False.
 """
 
 from collections.abc import Callable
@@ -26,13 +29,12 @@ from rnnvae_jax.ops import members, products, rules
 class Options(NamedTuple):
   """How a layer runs; no option changes the result, except for rounding."""
 
-  reverse: bool = False  # From the last token to the first.
+  reverse: bool = False  # Whether to read from the last token to the first.
   precision: str = 'float32'  # See `products.PRECISIONS`.
-  block: int = (
-    4  # Time steps a block, at most; 0: all, in loops of known length.
-  )
-  kernels: bool = False  # The loops as Pallas kernels for an NVIDIA GPU.
-  interpret: bool = False  # Kernels interpreted, on any platform, for tests.
+  # Largest number of time steps in a block; 0: all, in loops of static length.
+  block: int = 4
+  kernels: bool = False  # Whether loops are Pallas kernels (NVIDIA GPUs only).
+  interpret: bool = False  # Whether kernels are interpreted, for tests.
 
 
 def run(
@@ -44,16 +46,16 @@ def run(
   options: Options = Options(),  # noqa: B008  A constant.
   state_mask: jax.Array | None = None,
 ) -> tuple[rules.State, jax.Array]:
-  """One direction of one layer over all time steps.
+  """Runs one direction of one layer over all time steps.
 
   Args:
-    cell: what to compute; it has a rule.
+    cell: the cell, which must have a rule.
     weights: kernel float[F, G H], bias float[G H], or float[B, G H] of each
       row, recurrent_kernel float[H, G H], and the vectors of the cell's rule.
     x: float[T, B, F].
     mask: bool[T, B], True on real tokens, which come first in a row.
     state: float[B, H] each, before the first token.
-    options: how to run.
+    options: how the layer runs.
     state_mask: float[B, H], multiplies the states that recurrent products read;
       a constant, without a gradient.
 
@@ -70,8 +72,7 @@ def run(
       'kernels = True does not support a state_mask (dropout on states).'
     )
   length = x.shape[0]
-  # No longer than time itself, or a step of decoding would multiply the inputs
-  # of a whole block.
+  # Not longer than T: a decoding step would compute a whole block otherwise.
   block = min(options.block or length, length) or 1
   if length % block:
     pad = lambda array: jnp.pad(
@@ -102,8 +103,8 @@ def _forward(cell, options, weights, state_mask, x, mask, state, steps):
   length, size, reverse = x.shape[0], options.block, options.reverse
   rounded = _rounded(weights, options) | {'state_mask': state_mask}
   loops = _loops(options)
-  # states[t] is the state before token t, reversed after it; what the loop
-  # never reaches holds the first state.
+  # states[t] is the state before token t (after it, when reversed). Entries
+  # that the loop does not reach keep the initial state.
   states = jax.tree.map(
     lambda first: jnp.broadcast_to(first, (length + 1, *first.shape)), state
   )
@@ -120,8 +121,8 @@ def _forward(cell, options, weights, state_mask, x, mask, state, steps):
       state,
       count,
     )
-    put = lambda all_, part: jax.lax.dynamic_update_slice_in_dim(
-      all_, part, first + (not reverse), 0
+    put = lambda array, part: jax.lax.dynamic_update_slice_in_dim(
+      array, part, first + (not reverse), 0
     )
     states = jax.tree.map(put, states, now)
     activations = jax.lax.dynamic_update_slice_in_dim(
@@ -142,7 +143,7 @@ def _backward(cell, options, saved, cotangents):
   rule, precision = cell.require_rule(), options.precision
   size, reverse = options.block, options.reverse
   rounded = _rounded(weights, options)
-  # The backward products' right operands, once and not at every step.
+  # The right operands of the backward products, computed once.
   rounded |= {
     f'{name}_transposed': products.transposed(rounded[name])
     for name in ('kernel', 'recurrent_kernel')
@@ -186,16 +187,16 @@ _run.defvjp(_forward, _backward)
 
 
 class Loops(NamedTuple):
-  """The part of a block that is sequential, in both directions.
+  """The sequential loops over a block of S steps, forward and backward.
 
   Attributes:
     forward: (cell, options, weights, gates[S, B, G H], mask[S, B], state,
       count) -> the state after the first `count` steps, all states
-      [S, B, H], activations [S, B, A H]; rows of later steps are anything
-      finite.
+      [S, B, H], and activations [S, B, A H]. Steps after `count` have arbitrary
+      finite values.
     backward: (cell, options, weights, coefficients, d_outputs[S, B, H],
-      d_state, count) -> the gradient of the state before the block, and of
-      all states, [S, B, H] each; 0 at later steps.
+      d_state, count) -> the gradients of the state before the block, and of
+      all states, [S, B, H] each; 0 for steps after `count`.
   """
 
   forward: Callable
@@ -211,7 +212,7 @@ def _loop_forward(cell, options, weights, gates, mask, state, count):
     new, active = _step(rule, precision, weights, gates[time], state)
     valid = mask[time][:, None]
     state = jax.tree.map(lambda a, b: jnp.where(valid, a, b), new, state)
-    put = lambda all_, x: all_.at[time].set(x)
+    put = lambda array, x: array.at[time].set(x)
     return state, jax.tree.map(put, states, state), put(activations, active)
 
   spread = lambda x: jnp.broadcast_to(x, (gates.shape[0], *x.shape))
@@ -229,7 +230,7 @@ def _loop_backward(
     d_state, d_states = loop
     time = number if options.reverse else count - 1 - number
     d_state = (d_state[0] + d_outputs[time], *d_state[1:])
-    put = lambda all_, d: all_.at[time].set(d)
+    put = lambda array, d: array.at[time].set(d)
     d_states = jax.tree.map(put, d_states, d_state)
     now = jax.tree.map(lambda c: c[time], coefficients)
     return _step_back(rule, precision, weights, now, d_state), d_states
@@ -240,7 +241,7 @@ def _loop_backward(
 
 
 def _step(rule, precision, weights, gates, state):
-  """The new state, and the activations [..., A H]."""
+  """Runs one step; returns the new state and the activations [..., A H]."""
   follows = state[0]
   active: rules.State = ()
   all_gates = rules.split(gates, rule.phases[-1].gates[1])
@@ -248,19 +249,19 @@ def _step(rule, precision, weights, gates, state):
     product = products.dot(
       rules.masked(weights, follows), rules.columns(weights, phase), precision
     )
-    follows, more = phase.forward(
+    follows, new_active = phase.forward(
       weights,
       all_gates[slice(*phase.gates)],
       rules.split(product, phase.gates[1] - phase.gates[0]),
       state,
       active,
     )
-    active += more
+    active += new_active
   return follows, rules.join(*active) if active else state[0][..., :0]
 
 
 def _step_back(rule, precision, weights, now, d_state):
-  """The gradient of the state before a step from that of the one after it."""
+  """Maps the gradient of the state after a step to that of the state before."""
   handed_back: rules.State = ()
   for phase in reversed(rule.phases):
     d_product = rules.join(*phase.backward(now, d_state, handed_back))
@@ -270,7 +271,7 @@ def _step_back(rule, precision, weights, now, d_state):
 
 
 def _no_activations(rule, state, steps):
-  """Room for those of some steps."""
+  """An array of zeros for the activations of `steps` steps."""
   rows, size = state[0].shape
   columns = size * sum(phase.num_activations for phase in rule.phases)
   return jnp.zeros((steps, rows, columns), state[0].dtype)
@@ -279,20 +280,20 @@ def _no_activations(rule, state, steps):
 def _loops(options: Options) -> Loops:
   if not options.kernels:
     return Loops(_loop_forward, _loop_backward)
-  from rnnvae_jax.ops import recurrence_pallas  # Only where it is needed.
+  from rnnvae_jax.ops import recurrence_pallas  # Imported only if needed.
 
   return Loops(recurrence_pallas.forward, recurrence_pallas.backward)
 
 
 def _over_blocks(size, length, steps, block, loop):
-  """Runs the blocks that hold real tokens; a single one needs no loop."""
+  """Runs the blocks that have real tokens, without a loop if there is one."""
   if size == length:
-    return block(0, loop)  # `steps` is `length`: a number, no array.
+    return block(0, loop)
   return jax.lax.fori_loop(0, -(-steps // size), block, loop)
 
 
 def _extent(number, size, steps, reverse):
-  """First time step, and number of steps, of the block done as this number."""
+  """First time step and number of steps of the `number`th block to run."""
   if reverse:
     number = -(-steps // size) - 1 - number
   first = size * number
@@ -309,7 +310,7 @@ def _gates(precision, weights, x):
 
 
 def _rounded(weights: rules.Weights, options: Options) -> rules.Weights:
-  """The kernels as the products read them: once, not at every step."""
+  """Rounds the kernels to the products' precision, once for all steps."""
   kernels = {
     name: products.rounded(weights[name], options.precision)
     for name in ('kernel', 'recurrent_kernel')

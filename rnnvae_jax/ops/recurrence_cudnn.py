@@ -1,8 +1,8 @@
 """A recurrent layer as one call of cuDNN's LSTM, gradients included.
 
-For LSTMs without peepholes and clipping, in float32 or tf32, on an NVIDIA GPU:
-the sizes of cuDNN's buffers are asked of the GPU while the program is traced.
-No `vmap`: `jax.experimental.rnn` has no rule for it.
+It runs LSTMs without peepholes and clipping, in float32 or tf32, on an NVIDIA
+GPU. The GPU is also needed for tracing, since it reports the sizes of cuDNN's
+buffers. `vmap` is not supported: `jax.experimental.rnn` has no rule for it.
 """
 
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from rnnvae_jax.ops import rules
 
-# What `rnn.lstm` makes of it: whether cuDNN may round operands to tf32.
+# The precision that `rnn.lstm` is given: HIGH lets cuDNN round to tf32.
 _PRECISIONS = {
   'float32': jax.lax.Precision.HIGHEST,
   'tf32': jax.lax.Precision.HIGH,
@@ -26,7 +26,7 @@ def run(
   reverse: bool,
   precision: str,
 ) -> tuple[rules.State, jax.Array]:
-  """One direction of one layer over all time steps, as `recurrence.run`.
+  """Runs one direction of one layer over all time steps, as `recurrence.run`.
 
   Args:
     weights: kernel float[F, 4 H], recurrent_kernel float[H, 4 H] and bias
@@ -39,7 +39,7 @@ def run(
 
   Returns:
     The state after each row's last token (first, when reversed), and the
-    outputs float[T, B, H], which mean nothing where the mask is False.
+    outputs float[T, B, H], which are undefined where the mask is False.
 
   Raises:
     ValueError: cuDNN does not compute at this precision.
@@ -56,7 +56,7 @@ def run(
     jnp.swapaxes(x, 0, 1),
     *(s[None] for s in state),
     _pack(weights),
-    jnp.maximum(lengths, 1),  # cuDNN refuses rows without a token.
+    jnp.maximum(lengths, 1),  # cuDNN rejects rows without a token.
     input_size=x.shape[2],
     hidden_size=state[0].shape[1],
     num_layers=1,
@@ -75,14 +75,14 @@ def run(
 
 
 def _pack(weights: rules.Weights) -> jax.Array:
-  """The flat vector that cuDNN reads: it adds two biases, ours is the first."""
+  """The weights as cuDNN's flat vector; its second bias is set to 0."""
   kernels = weights['kernel'], weights['recurrent_kernel']
   biases = weights['bias'], jnp.zeros_like(weights['bias'])
   return jnp.concatenate([*(k.T.reshape(-1) for k in kernels), *biases])
 
 
 def _flip(x: jax.Array, lengths: jax.Array) -> jax.Array:
-  """float[T, B, F], the tokens of each row in reverse, the padding in place."""
+  """Reverses the tokens of each row of float[T, B, F]; padding stays."""
   time, lengths = jnp.arange(x.shape[0])[:, None], lengths[None]
   source = jnp.where(time < lengths, lengths - 1 - time, time)
   # A permutation, so that its gradient needs no atomic additions.

@@ -1,18 +1,17 @@
 """The sequential loops of `recurrence` as one GPU kernel each way.
 
-A program of the kernel takes `ROWS` rows of the batch through all time steps;
-rows never exchange data, so programs never wait for each other. A step goes
-over the hidden units in tiles, the same `TILE` columns of every gate: their
-products, whose weights stream in from the L2 cache, and at once what is
-pointwise. What tiles hand to each other goes through memory, and barriers
-inside the program keep reads after writes. The equations themselves are those
-of the cell's `rules.Rule`.
+A program of the kernel computes all time steps of `ROWS` rows of the batch.
+Rows never exchange data, so programs never wait for each other. A step
+processes the hidden units in tiles of `TILE` columns of every gate: first the
+products, whose weights are read from the L2 cache, then the pointwise part.
+Tiles exchange data through memory; barriers inside the program order reads
+after writes. The equations are those of the cell's `rules.Rule`.
 
-Lowered through Triton, whose arithmetic also runs interpreted on a CPU. Rows
-and hidden units are padded with zeros to whole programs and tiles; any number
-of them fits, for what a program holds on chip depends on neither. A step takes
-at least the time in which one multiprocessor reads all recurrent weights,
-however few the rows. Not yet measured on a GPU.
+The kernel is lowered through Triton, and can also be interpreted on a CPU. Rows
+and hidden units are padded with zeros to whole programs and tiles. Their
+numbers are not limited, because the on-chip memory of a program does not depend
+on them. A step takes at least the time in which one multiprocessor reads all
+recurrent weights, even for few rows. Not yet measured on a GPU.
 """
 
 from collections.abc import Callable
@@ -25,15 +24,15 @@ import jax.numpy as jnp
 
 from rnnvae_jax.ops import products
 
-ROWS = 16  # The fewest that a matrix unit multiplies.
-TILE = 64  # Hidden units: `_NUM_WARPS` products of 8 columns.
-_DEPTH_BYTES = 128  # Of a column of weights, read at once.
+ROWS = 16  # Rows of a program: the fewest that a matrix unit multiplies.
+TILE = 64  # Hidden units of a tile: `_NUM_WARPS` products of 8 columns.
+_DEPTH_BYTES = 128  # Bytes of a column of weights that are read at once.
 _NUM_WARPS = 8
-_NUM_STAGES = 3  # Weights of two products on their way during a third.
+_NUM_STAGES = 3  # The weights of two products are loaded during a third.
 
 
 def forward(cell, options, weights, gates, mask, state, count):
-  """See `recurrence.Loops`. Runs beyond `count`, where the mask is False."""
+  """See `recurrence.Loops`. Also runs the steps after `count`, all masked."""
   del count
   rule = cell.require_rule()
   (steps, rows, _), size = gates.shape, state[0].shape[-1]
@@ -129,7 +128,7 @@ def _forward_kernel(rule, options, shared, inputs, outputs):
 
 
 def backward(cell, options, weights, coefficients, d_outputs, d_state, count):
-  """See `recurrence.Loops`. Runs beyond `count`, where the mask is False."""
+  """See `recurrence.Loops`. Also runs the steps after `count`, all masked."""
   del count
   rule = cell.require_rule()
   steps, rows, size = d_outputs.shape
@@ -137,7 +136,7 @@ def backward(cell, options, weights, coefficients, d_outputs, d_state, count):
   pad = functools.partial(_pad, rows=padded_rows, size=size)
   shared = {'kernel': _pad(weights['recurrent_kernel'], padded_size, size).T}
   inputs = {
-    # The mask among them has one column for all units.
+    # One of them is the mask, which has a single column for all units.
     'coefficients': jax.tree.map(
       lambda c: pad(jnp.broadcast_to(c, d_outputs.shape)), coefficients
     ),
@@ -179,7 +178,7 @@ def _backward_kernel(rule, options, shared, inputs, outputs):
     prepare(time, 0, tile, d_state, ())
 
   def prepare(time, number, tile, d_state, handed_back):
-    """What a phase multiplies."""
+    """Writes the left operand of a phase's product."""
     phase, now = phases[number], coefficients(time, tile)
     d_products = phase.backward(now, d_state, handed_back)
     for gate, d in zip(range(*phase.gates), d_products, strict=True):
@@ -225,10 +224,10 @@ def _call(kernel, options, shared, inputs, outputs):
   Args:
     kernel: (shared, inputs, outputs), trees of references, writes the outputs.
     options: of the layer.
-    shared: what every program reads.
-    inputs: float[..., B, .] each, of which a program sees its rows.
-    outputs: their shapes; all that a program reads again is among them, for
-      this lowering knows no other memory.
+    shared: arrays that every program reads as a whole.
+    inputs: float[..., B, .] each; a program reads only its own rows.
+    outputs: shapes of the outputs. They include all intermediate results that a
+      program reads back, since this lowering has no other memory.
 
   Returns:
     The outputs.
@@ -255,12 +254,12 @@ def _call(kernel, options, shared, inputs, outputs):
 
 
 def _products(left, rights, extent, precision):
-  """left @ right for each right, both read in slices of what is summed over.
+  """left @ right for each right; operands are read slice by slice.
 
   Args:
     left: slice -> float[ROWS, slice].
     rights: slice -> float[slice, TILE] each.
-    extent: of the sums, from and to.
+    extent: first and last + 1 index of the axis that is summed over.
     precision: one of `products.PRECISIONS`.
 
   Returns:
@@ -268,8 +267,9 @@ def _products(left, rights, extent, precision):
   """
   first, stop = extent
   depth = _DEPTH_BYTES // (2 if precision == 'bfloat16' else 4)
-  # A loop of one turn would be none: Triton would then look for loads to issue
-  # ahead of time in the loop around it, and fetch states before they are there.
+  # At least two iterations: Triton removes a loop of one iteration and
+  # prefetches in the loop around it instead, so that states would be read
+  # before they are written.
   depth = min(depth, (stop - first) // 2)
 
   def add(number, sums):
@@ -285,7 +285,10 @@ def _products(left, rights, extent, precision):
 
 
 def _over_tiles(function: Callable, size: int, options) -> None:
-  """Calls it with each tile's first column; all see what it wrote after."""
+  """Calls `function` with the first column of each tile, then synchronises.
+
+  After it returns, all threads of the program see what was written.
+  """
   _loop(lambda number: function(number * TILE), size // TILE)
   if not options.interpret:
     plgpu.debug_barrier()
@@ -300,7 +303,7 @@ def _loop(function: Callable, count: int) -> None:
 
 
 def _part(number, size, tile):
-  """The columns of a tile in the block of this gate or activation."""
+  """The tile's columns in the block of gate or activation `number`."""
   return pl.ds(number * size + tile, TILE)
 
 
@@ -317,7 +320,7 @@ def _room(dtype, rows, columns, *lead):
 
 
 def _pad(x, rows, size):
-  """[..., B, n H] with more rows, and every block of H filled up to tiles."""
+  """Pads [..., B, n H] to `rows` rows, and each block of H to whole tiles."""
   *lead, old_rows, columns = x.shape
   blocks = x.reshape(*lead, old_rows, columns // size, size)
   ends = (0,) * len(lead) + (rows - old_rows, 0, _up(size, TILE) - size)

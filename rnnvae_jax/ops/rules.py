@@ -19,15 +19,17 @@ Weights = dict[str, jax.Array]
 class Phase(NamedTuple):
   """One recurrent product of a step, and the pointwise part that follows it.
 
-  Every array is of one gate or state, so that a kernel can call these on tiles.
+  The functions get one array for each gate or state, so that a kernel can call
+  them on tiles.
 
   Attributes:
-    gates: the first, and the one after the last, of the gates it computes.
-    num_activations: how many it adds to those that are kept for the gradient.
-    forward: (weights, gates, products, state, activations so far) -> what the
-      next phase multiplies, of the last one the new state; more activations.
-    backward: (coefficients, gradients of the states, what the phases after
-      this one hand back) -> gradients of this one's products.
+    gates: index of the first gate that the phase computes, and of the last + 1.
+    num_activations: number of arrays that `forward` saves for the gradient.
+    forward: (weights, gates, products, state, activations of earlier phases) ->
+      the operand of the next phase's product, or in the last phase the new
+      state; and the activations to save.
+    backward: (coefficients, gradients of the states, gradients of the operands
+      of later phases' products) -> gradients of this phase's products.
   """
 
   gates: tuple[int, int]
@@ -37,14 +39,17 @@ class Phase(NamedTuple):
 
 
 class Rule(NamedTuple):
-  """A cell as pure functions; G H are its gates' columns.
+  """A cell as pure functions; its G gates have G H columns.
+
+  `before` and `after` stand for the states before and after each step.
 
   Attributes:
     phases: the phases of a step, in forward order.
-    coefficients: (weights, activations, before, after, mask[T, B, 1]) -> what
-      the backward loop reads, a tree of [T, B, H] and of the mask.
-    before: (coefficients, gradients of the states after a step, what its
-      phases hand back, the last one first) -> gradients of those before it.
+    coefficients: (weights, activations, before, after, mask[T, B, 1]) -> the
+      factors that the backward loop reads, a tree of [T, B, H] and of the mask.
+    before: (coefficients, gradients of the states after a step, gradients of
+      the operands of its phases' products, last phase first) -> gradients of
+      the states before the step.
     finish: (precision, weights, coefficients, gradients of all states, before,
       after) -> gradients of the gates [T, B, G H] and of the weights.
     vectors: names of the weights that the pointwise parts read, float[H] or
@@ -59,12 +64,12 @@ class Rule(NamedTuple):
 
 
 class Spec(NamedTuple):
-  """What the backends know of a cell.
+  """The description of a cell for the backends.
 
   Attributes:
-    name: for messages.
-    rule: its hand-derived forward and backward steps; None if there are none,
-      so that only `nn.scan` of the cell's module can run it.
+    name: the cell's name, for messages.
+    rule: hand-derived forward and backward steps; None if the cell has none, so
+      that only `nn.scan` can run it.
     is_cudnn_lstm: whether cuDNN's LSTM computes the same function.
   """
 
@@ -73,7 +78,7 @@ class Spec(NamedTuple):
   is_cudnn_lstm: bool = False
 
   def require_rule(self) -> Rule:
-    """The rule.
+    """Returns the rule.
 
     Raises:
       ValueError: the cell has none.
@@ -87,7 +92,7 @@ class Spec(NamedTuple):
 
 
 def aligned(weights: jax.Array, x: jax.Array) -> jax.Array:
-  """float[..., H], given the axes before them that `x` has and they lack."""
+  """Adds leading axes to float[..., H] until it has as many axes as `x`."""
   return jnp.expand_dims(weights, tuple(range(x.ndim - weights.ndim)))
 
 
@@ -102,7 +107,7 @@ def join(*parts: jax.Array) -> jax.Array:
 
 
 def masked(weights: Weights, state: jax.Array) -> jax.Array:
-  """What a recurrent product reads of float[..., B, H]."""
+  """Applies the dropout mask of states to float[..., B, H], if there is one."""
   mask = weights['state_mask']
   if mask is None:
     return state
@@ -110,14 +115,14 @@ def masked(weights: Weights, state: jax.Array) -> jax.Array:
 
 
 def columns(weights: Weights, phase: Phase) -> jax.Array:
-  """The part of the recurrent kernel that a phase multiplies with."""
+  """The columns of the recurrent kernel that belong to a phase."""
   kernel = weights['recurrent_kernel']
   first, stop = phase.gates
   return kernel[:, first * kernel.shape[0] : stop * kernel.shape[0]]
 
 
 def rows(weights: Weights, phase: Phase) -> jax.Array:
-  """The same part of the transposed kernel, for the backward pass."""
+  """The rows of the transposed recurrent kernel that belong to a phase."""
   kernel = weights['recurrent_kernel_transposed']
   first, stop = phase.gates
   return kernel[first * kernel.shape[1] : stop * kernel.shape[1]]

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-_BLOCK = 128  # Entries whose cumulative sum is taken at once.
-_FEWEST_ROWS = 16  # A step of fewer rows takes as long.
+_BLOCK = 128  # Entries of a block of the cumulative sum.
+_FEWEST_ROWS = 16  # Steps of fewer rows are not faster.
 
 
 class Settings(NamedTuple):
-  """How the next token is chosen; scalars, traced, hence no recompile."""
+  """How the next token is chosen; traced, so changes need no recompilation."""
 
   temperature: jax.Array  # float32[]; 0: greedy.
   top_k: jax.Array  # int32[]; 0: all.
@@ -23,8 +23,9 @@ def filter_logits(
 ) -> jax.Array:
   """The log-probabilities to draw from, up to a constant a row.
 
-  Temperature first, then the k likeliest, then of these the smallest set with
-  probability at least p (nucleus sampling, Holtzman et al., arXiv:1904.09751).
+  The temperature is applied first, then the k most likely tokens are kept, and
+  of these the smallest set with probability at least p (nucleus sampling,
+  Holtzman et al., arXiv:1904.09751).
 
   Args:
     logits: float[B, V].
@@ -32,8 +33,8 @@ def filter_logits(
     forbidden: bool[V], ids never drawn.
 
   Returns:
-    float[B, V], -inf where a token may not be drawn. The likeliest allowed
-    token always may.
+    float[B, V], -inf for tokens that may not be drawn. The most likely token
+    that is not forbidden may always be drawn.
   """
   logits = jnp.where(forbidden[None, :], -jnp.inf, logits)
   temperature = jnp.where(settings.temperature > 0, settings.temperature, 1.0)
@@ -56,7 +57,7 @@ def _truncate(logits, settings):
   ranked = jnp.where(keep, ranked, -jnp.inf)
   probabilities = jax.nn.softmax(ranked, axis=-1)
   before = jnp.cumsum(probabilities, axis=-1) - probabilities
-  # At p = 1 nothing is cut off, however the cumulative sum is rounded.
+  # At p = 1 all tokens are kept, even if the cumulative sum rounds to 1 early.
   keep = (before < settings.top_p) | (settings.top_p >= 1.0) | (rank == 0)
   ranked = jnp.where(keep, ranked, -jnp.inf)
   back = jnp.argsort(order, axis=-1)
@@ -76,12 +77,13 @@ def choose(
 
 
 def draw(keys: jax.Array, logits: jax.Array) -> jax.Array:
-  """A token of each row's softmax: key[B], float[B, V] -> int32[B].
+  """Draws from each row's softmax: key[B], float[B, V] -> int32[B].
 
-  By inversion: one uniform number a row instead of one a logit, which is what
-  `jax.random.categorical` draws and most of what it costs. The cumulative sum
-  is taken over blocks first, then within one. A token of probability 0 is
-  never drawn; float32 resolves probabilities down to about 1e-7.
+  Inverts the cumulative distribution, with one uniform number a row.
+  `jax.random.categorical` draws one number a logit, which is most of its cost.
+  The cumulative sum is computed over blocks first, then within a block. A token
+  of probability 0 is never drawn; float32 resolves probabilities down to about
+  1e-7.
   """
   rows, size = logits.shape
   pad = -size % _BLOCK
@@ -99,9 +101,9 @@ def draw(keys: jax.Array, logits: jax.Array) -> jax.Array:
   block_sums = jnp.cumsum(jnp.sum(weights, axis=-1), axis=-1)
   threshold = uniform * block_sums[:, -1]
   block = first_above(block_sums, threshold)
-  every = jnp.arange(rows)
-  before = jnp.where(block > 0, block_sums[every, block - 1], 0.0)
-  within = jnp.cumsum(weights[every, block], axis=-1)
+  row = jnp.arange(rows)
+  before = jnp.where(block > 0, block_sums[row, block - 1], 0.0)
+  within = jnp.cumsum(weights[row, block], axis=-1)
   place = first_above(within, threshold - before)
   return (block * _BLOCK + place).astype(jnp.int32)
 
@@ -124,15 +126,15 @@ def decode(
 
   Args:
     step: (carry, tokens int32[B]) -> (carry, logits float[B, V]), for any B.
-    carry: the model's state before bos, and what else a row has, such as its
+    carry: the model's state before bos and other data of a row, such as its
       latents: a tree of arrays whose first axis is rows.
     keys: key[B]; step t of row b draws with fold_in(keys[b], t), so a row's
       sentence does not depend on the other rows.
     settings: how a token is chosen.
     forbidden: bool[V], ids never drawn.
     max_length: tokens, eos counted.
-    bos: the first input.
-    eos: ends a sentence, and fills the rest of its row.
+    bos: id of the first input.
+    eos: id that ends a sentence, and fills the rest of its row.
 
   Returns:
     int32[B, max_length] tokens, and int32[B] lengths with eos; a sentence cut
@@ -140,7 +142,7 @@ def decode(
   """
   rows = keys.shape[0]
 
-  def one(loop):
+  def decode_token(loop):
     time, numbers, keys, carry, last, ended, tokens, lengths = loop
     carry, logits = step(carry, last)
     now = jax.vmap(jax.random.fold_in, (0, None))(keys, time)
@@ -164,16 +166,16 @@ def decode(
   while True:
     fewer = rows // 2 if rows >= 2 * _FEWEST_ROWS else 0
 
-    def go_on(loop, fewer=fewer):
+    def enough_rows_unfinished(loop, fewer=fewer):
       time, ended = loop[0], loop[5]
       return (time < max_length) & (jnp.sum(~ended) > fewer)
 
-    loop = jax.lax.while_loop(go_on, one, loop)
+    loop = jax.lax.while_loop(enough_rows_unfinished, decode_token, loop)
     if not fewer:
       return loop[6], loop[7]
     time, *row_arrays, tokens, lengths = loop
-    going_on = jnp.argsort(row_arrays[-1], stable=True)[:fewer]
-    row_arrays = jax.tree.map(lambda x, rows=going_on: x[rows], row_arrays)
+    unfinished = jnp.argsort(row_arrays[-1], stable=True)[:fewer]
+    row_arrays = jax.tree.map(lambda x, rows=unfinished: x[rows], row_arrays)
     loop = time, *row_arrays, tokens, lengths
     rows = fewer
 
@@ -190,29 +192,30 @@ def beam_search(
   bos: int,
   eos: int,
 ) -> tuple[jax.Array, jax.Array]:
-  """The most likely sentence of each row among those that the beams visit.
+  """Beam search: the sentence with the best score that each row's beams find.
 
-  A sentence's score is its log-probability over ((5 + length) / 6)**penalty (Wu
-  et al., arXiv:1609.08144); penalty 0 is the log-probability. The loop ends as
-  soon as no beam of any row can still beat the best sentence that has ended.
+  The score of a sentence is its log-probability divided by
+  ((5 + length) / 6)**penalty (Wu et al., arXiv:1609.08144). The loop ends when
+  no beam of any row can still exceed the best sentence that has ended.
 
   Args:
     step: (carry, tokens int32[N]) -> (carry, logits float[N, V]), for any N.
-    carry: the state before bos, and what else a row has: arrays whose first
-      axis is rows.
+    carry: the model's state before bos and other data of a row: a tree of
+      arrays whose first axis is rows.
     rows: B.
     beam_size: K, static.
     length_penalty: float[], at least 0.
     forbidden: bool[V], ids that are never chosen.
     max_length: tokens, eos counted.
-    bos: the first input.
-    eos: ends a sentence, and fills the rest of its row.
+    bos: id of the first input.
+    eos: id that ends a sentence, and fills the rest of its row.
 
   Returns:
-    int32[B, max_length] tokens, and int32[B] lengths with eos. Where no
-    sentence has ended in time, the most likely beginning of one, without eos.
+    int32[B, max_length] tokens, and int32[B] lengths with eos. For a row in
+    which no sentence has ended within max_length, the most likely prefix,
+    without eos.
   """
-  every = jnp.arange(rows)[:, None]
+  row = jnp.arange(rows)[:, None]
   flat = lambda x: x.reshape(rows * beam_size, *x.shape[2:])
   beams = lambda x: x.reshape(rows, beam_size, *x.shape[1:])
   spread = lambda x: jnp.repeat(x, beam_size, axis=0)
@@ -220,38 +223,39 @@ def beam_search(
   def normalised(score, length):
     return score / ((5.0 + length) / 6.0) ** length_penalty
 
-  def go_on(loop):
+  def can_improve(loop):
     time, _, _, alive, _, done, _, _ = loop
-    # A score is negative, and largest over the largest length.
-    hope = normalised(alive[:, 0], max_length)
-    return (time < max_length) & jnp.any(hope > done[:, 0])
+    # Log-probabilities are negative, so the longest length gives the largest
+    # score.
+    bound = normalised(alive[:, 0], max_length)
+    return (time < max_length) & jnp.any(bound > done[:, 0])
 
-  def one(loop):
+  def extend_beams(loop):
     time, carry, last, alive, tokens, done, done_tokens, done_lengths = loop
     carry, logits = step(carry, flat(last))
     logits = jnp.where(forbidden[None, :], -jnp.inf, logits)
     scores = alive[:, :, None] + beams(jax.nn.log_softmax(logits, axis=-1))
     size = scores.shape[-1]
-    # At most K of 2 K candidates end, since each beam has one eos.
+    # Each beam has one eos, so at most K of 2 K candidates end.
     count = min(2 * beam_size, beam_size * size)
     best, place = jax.lax.top_k(scores.reshape(rows, -1), count)
     beam, token = place // size, (place % size).astype(jnp.int32)
-    extended = tokens[every, beam].at[:, :, time].set(token)
+    extended = tokens[row, beam].at[:, :, time].set(token)
     ends = token == eos
     # Sentences that end now compete with those that have ended.
     ended = jnp.where(ends, normalised(best, time + 1.0), -jnp.inf)
     done, kept = jax.lax.top_k(
       jnp.concatenate([done, ended], axis=1), beam_size
     )
-    pick = lambda old, new: jnp.concatenate([old, new], axis=1)[every, kept]
-    done_tokens = pick(done_tokens, extended)
+    keep_best = lambda old, new: jnp.concatenate([old, new], axis=1)[row, kept]
+    done_tokens = keep_best(done_tokens, extended)
     lengths = jnp.full(ends.shape, time + 1, jnp.int32)
-    done_lengths = pick(done_lengths, lengths)
+    done_lengths = keep_best(done_lengths, lengths)
     # The other candidates stay alive.
     alive, kept = jax.lax.top_k(jnp.where(ends, -jnp.inf, best), beam_size)
-    beam = beam[every, kept]
-    carry = jax.tree.map(lambda x: flat(beams(x)[every, beam]), carry)
-    last, tokens = token[every, kept], extended[every, kept]
+    beam = beam[row, kept]
+    carry = jax.tree.map(lambda x: flat(beams(x)[row, beam]), carry)
+    last, tokens = token[row, kept], extended[row, kept]
     return time + 1, carry, last, alive, tokens, done, done_tokens, done_lengths
 
   none = jnp.full((rows, beam_size), -jnp.inf)
@@ -260,13 +264,13 @@ def beam_search(
     jnp.int32(0),
     jax.tree.map(spread, carry),
     jnp.full((rows, beam_size), bos, jnp.int32),
-    none.at[:, 0].set(0.0),  # The beams begin as one.
+    none.at[:, 0].set(0.0),  # All beams begin alike, so only one counts.
     blank,
     none,
     blank,
     jnp.zeros((rows, beam_size), jnp.int32),
   )
-  loop = jax.lax.while_loop(go_on, one, loop)
+  loop = jax.lax.while_loop(can_improve, extend_beams, loop)
   time, _, _, _, tokens, done, done_tokens, done_lengths = loop
   found = jnp.isfinite(done[:, 0])
   return (

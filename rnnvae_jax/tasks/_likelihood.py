@@ -1,4 +1,4 @@
-"""What the tasks that give text a likelihood have in common."""
+"""Code shared by the tasks that compute a likelihood of text."""
 
 from collections.abc import Callable, Mapping
 import functools
@@ -37,11 +37,23 @@ def _perplexity_label(figures: Mapping[str, Any]) -> str:
   return f'perplexity{ends}{_bound(figures)}'
 
 
+def _by_sentence(label: str, figures: Mapping[str, Any]) -> str:
+  """A label, or none where all of the text is one sentence."""
+  return label if 'perplexity_without_eos' in figures else ''
+
+
 FIGURES = (
-  base.Figure('sentences', 'sentences', '{:,}'),
+  base.Figure(
+    'sentences', functools.partial(_by_sentence, 'sentences'), '{:,}'
+  ),
   base.Figure('tokens', 'tokens', '{:,}'),
   base.Figure('unknown_share', 'unknown tokens', '{:.2%}'),
-  base.Figure('nll_per_sentence', lambda f: f'nll{_bound(f)}', '{:.3f}', 'NLL'),
+  base.Figure(
+    'nll_per_sentence',
+    lambda f: _by_sentence(f'nll{_bound(f)}', f),
+    '{:.3f}',
+    'NLL',
+  ),
   base.Figure('perplexity', _perplexity_label, '{:.2f}', 'perplexity'),
   base.Figure(
     'perplexity_without_eos',
@@ -71,7 +83,7 @@ FIGURES = (
 
 
 def unknown_warnings(figures: Mapping[str, Any]) -> list[str]:
-  """Says that a likelihood over many unknown tokens flatters the model."""
+  """Warns if unknown tokens make the likelihood look better than it is."""
   share = figures.get('unknown_share') or 0.0
   if share <= _UNKNOWN_SHARE:
     return []
@@ -86,7 +98,7 @@ _UNKNOWN_SHARE = 0.15
 
 
 def report(figures: Mapping[str, Any]) -> str:
-  """A validation's likelihood in words, for the log."""
+  """Describes the likelihood of a validation, for the log."""
   if 'perplexity_without_eos' not in figures:  # No sentence ends.
     line = f'{figures["nll_per_token"]:.4f} nats a token'
   else:
@@ -107,14 +119,14 @@ def exact_figures(
   """The exact likelihood of a split.
 
   Args:
-    values: 'nll' of each sentence, nats, and 'backward_nll' where a second
-      model reads in reverse.
-    split: that was evaluated.
-    vocab: its characters are counted where tokens are characters or bytes.
+    values: 'nll' of each sentence, nats, and 'backward_nll' if a second model
+      reads in reverse.
+    split: the split that was evaluated.
+    vocab: its vocabulary, to count the characters of characters or bytes.
 
   Returns:
-    Those of `likelihoods.likelihood_figures` and `backward_figures`;
-    bits_per_character of a stream of characters or bytes.
+    The figures of `likelihoods.likelihood_figures` and `backward_figures`; for
+    a stream of characters or bytes also bits_per_character.
   """
   figures = likelihoods.likelihood_figures(
     values['nll'],
@@ -133,8 +145,7 @@ def exact_figures(
 
 
 def _count_characters(vocab: vocab_lib.Vocabulary, split: corpora.Split) -> int:
-  """Characters of a text of characters, or of bytes, several of which may make
-  one character."""
+  """The number of characters in a text of characters or UTF-8 bytes."""
   if vocab.kind == 'character':
     return len(split.tokens)
   continues = [len(t) == 1 and 0x80 <= ord(t) < 0xC0 for t in vocab.tokens]
@@ -142,7 +153,7 @@ def _count_characters(vocab: vocab_lib.Vocabulary, split: corpora.Split) -> int:
 
 
 def initialiser(config: Any) -> Callable[[Any, jax.Array], Any] | None:
-  """(params, key) -> params as the config draws them; None if it draws none."""
+  """(params, key) -> params drawn anew; None if the config does not ask."""
   model = config.model
   if not (model.init_scale or model.embedding_init_scale):
     return None
@@ -155,13 +166,13 @@ def init(
   initialise: Callable[[Any, jax.Array], Any] | None,
   key: jax.Array,
 ) -> Any:
-  """A model's first parameters.
+  """A model's initial parameters.
 
   Args:
     model: a Flax module.
-    arrays: what it is called with.
-    initialise: draws them anew; None: they are as the modules draw them.
-    key: of the draws.
+    arrays: the arguments of its call.
+    initialise: (params, key) -> params drawn anew; None: those of the modules.
+    key: random key.
   """
   if initialise is None:
     return model.init(key, *arrays)
@@ -170,7 +181,7 @@ def init(
 
 
 class Recurrent(base.Trained):
-  """What trained tasks with a recurrence have in common."""
+  """Code shared by trained tasks with a recurrence."""
 
   @classmethod
   def for_population(cls, config: Any) -> None:
@@ -199,12 +210,12 @@ class Recurrent(base.Trained):
 
 
 def arrays(batch: base.Batch):
-  """What a language model reads of a batch."""
+  """The arrays of a batch that a language model reads."""
   return batch['inputs'], batch['targets'], batch['mask']
 
 
 def counts(batch: base.Batch) -> dict[str, jax.Array]:
-  """Denominators; a batch of blank rows counts as one sentence, not none."""
+  """Sentences (at least 1, to divide by) and tokens of a batch."""
   return {
     'sentences': jnp.maximum(jnp.sum(batch['weights']), 1.0),
     'tokens': jnp.sum(batch['mask'], dtype=jnp.float32),
@@ -212,6 +223,6 @@ def counts(batch: base.Batch) -> dict[str, jax.Array]:
 
 
 def tiny_batch() -> base.Batch:
-  """The smallest batch there is: shapes of parameters need no data."""
+  """The smallest possible batch, to initialise parameters with."""
   ids = jnp.zeros((1, 1), jnp.int32)
   return {'inputs': ids, 'targets': ids, 'mask': jnp.ones((1, 1), bool)}

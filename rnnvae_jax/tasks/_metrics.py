@@ -1,4 +1,4 @@
-"""Training metrics as clu collections of sums, divided last."""
+"""Training metrics as clu collections: sums, which `compute` divides."""
 
 from clu import metrics
 import flax.struct
@@ -30,7 +30,8 @@ class Ratio(metrics.Metric):
     return self.numerator / self.denominator
 
 
-def _per(denominator: str, numerator: str):
+def per(denominator: str, numerator: str) -> type[Ratio]:
+  """One sum over another: names among the sums that a task's loss returns."""
   return Ratio.from_fun(
     lambda **outputs: {
       'numerator': outputs[numerator],
@@ -39,41 +40,43 @@ def _per(denominator: str, numerator: str):
   )
 
 
-def _mean(name: str):
+def mean(name: str) -> type[Ratio]:
+  """The mean over updates of what is one number an update."""
   return Ratio.from_fun(
     lambda **outputs: {'numerator': outputs[name], 'denominator': 1.0}
   )
 
 
-def _sum(name: str):
+def total(name: str) -> type[Ratio]:
+  """A sum, whose mean over updates is shown."""
   return Ratio.from_fun(
     lambda **outputs: {'numerator': outputs[name], 'denominator': 1.0}
   )
 
 
-# Means over some updates, dropout on; nats.
+# Means over the updates of a call, with dropout; nats.
 LanguageModelMetrics = metrics.Collection.create(
-  loss=_mean('loss'),
-  nll_per_sentence=_per('sentences', 'reconstruction'),
-  nll_per_token=_per('tokens', 'reconstruction'),
-  tokens=_sum('tokens'),
-  grad_norm=_mean('grad_norm'),
-  learning_rate=_mean('learning_rate'),
+  loss=mean('loss'),
+  nll_per_sentence=per('sentences', 'reconstruction'),
+  nll_per_token=per('tokens', 'reconstruction'),
+  tokens=total('tokens'),
+  grad_norm=mean('grad_norm'),
+  learning_rate=mean('learning_rate'),
 )
 StreamMetrics = metrics.Collection.create(
-  loss=_mean('loss'),
-  nll_per_token=_per('tokens', 'reconstruction'),
-  tokens=_sum('tokens'),
-  grad_norm=_mean('grad_norm'),
-  learning_rate=_mean('learning_rate'),
+  loss=mean('loss'),
+  nll_per_token=per('tokens', 'reconstruction'),
+  tokens=total('tokens'),
+  grad_norm=mean('grad_norm'),
+  learning_rate=mean('learning_rate'),
 )
 SentenceVaeMetrics = metrics.Collection.create(
-  loss=_mean('loss'),
-  reconstruction_per_sentence=_per('sentences', 'reconstruction'),
-  kl_per_sentence=_per('sentences', 'kl'),
-  nll_per_token=_per('tokens', 'reconstruction'),
-  tokens=_sum('tokens'),
-  grad_norm=_mean('grad_norm'),
-  learning_rate=_mean('learning_rate'),
-  kl_weight=_mean('kl_weight'),
+  loss=mean('loss'),
+  reconstruction_per_sentence=per('sentences', 'reconstruction'),
+  kl_per_sentence=per('sentences', 'kl'),
+  nll_per_token=per('tokens', 'reconstruction'),
+  tokens=total('tokens'),
+  grad_norm=mean('grad_norm'),
+  learning_rate=mean('learning_rate'),
+  kl_weight=mean('kl_weight'),
 )

@@ -1,7 +1,7 @@
 """The contract of a task, the capabilities that it may have, and the registry.
 
-A task knows what is minimised, what is measured and what a trained model can
-do. Training, evaluation, tables and commands ask for capabilities, never for a
+A task defines the loss, the figures and the abilities of a trained model.
+Training, evaluation, tables and commands ask for capabilities, never for a
 task's name:
 
   Trained       parameters are learnt by gradient descent
@@ -15,6 +15,7 @@ task's name:
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
+import dataclasses
 from typing import Any, ClassVar, NamedTuple
 
 from clu import metrics as clu_metrics
@@ -33,11 +34,11 @@ class Figure(NamedTuple):
   """How a figure of results.json is shown.
 
   Attributes:
-    name: its key in results.json.
-    label: what `evaluate` prints before it; figures -> str where it depends on
-      them.
-    form: of `str.format`, for its value, or value -> str.
-    title: a short name, for the columns of tables; '': not shown there.
+    name: the figure's key in results.json.
+    label: the text that `evaluate` prints before the figure, or figures -> str
+      if it depends on other figures; '' leaves the figure out.
+    form: a format string for the value, or value -> str.
+    title: a short name, for the columns of tables; '': not in tables.
   """
 
   name: str
@@ -46,20 +47,21 @@ class Figure(NamedTuple):
   title: str = ''
 
   def show(self, value: Any) -> str:
-    """The value as text; a file has no infinity, null stands for it."""
+    """The value as text; None stands for infinity, which JSON does not have."""
     if value is None:
       return 'inf'
     return self.form(value) if callable(self.form) else self.form.format(value)
 
 
-class Samples(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Samples:
   """Posterior samples that an evaluation draws for each sentence.
 
   Attributes:
-    count: how many; tasks without latents ignore it.
-    chunk: how many are decoded at a time, which bounds the memory.
-    shuffled: whether each sentence is decoded from another one's latents too;
-      the batch then has that sentence's batch as 'partners'.
+    count: number of samples; tasks without latents ignore it.
+    chunk: number of samples that are decoded at a time, which bounds memory.
+    shuffled: whether each sentence is also decoded from the latents of another
+      sentence; the batch then has the batch of those sentences as 'partners'.
   """
 
   count: int = 1
@@ -71,15 +73,15 @@ ONE_SAMPLE = Samples()
 
 
 class Task(abc.ABC):
-  """What every task has.
+  """The interface of every task.
 
   Attributes:
     FRAGMENTS: the config keys of the task and of the models it builds; see
       `config.schema`.
-    FIGURES: what `evaluate` prints, in this order.
-    FIELDS: arrays of a batch that it reads beside `inputs`, `targets`, `mask`,
-      `index` and `weights`: of 'label' and 'tags'.
-    TINY_CORPUS: the corpus of `:tiny` where none is named.
+    FIGURES: the figures that `evaluate` prints, in this order.
+    FIELDS: arrays of a batch that the task reads in addition to `inputs`,
+      `targets`, `mask`, `index` and `weights`: some of 'label' and 'tags'.
+    TINY_CORPUS: the corpus of `:tiny` if no corpus is named.
   """
 
   FRAGMENTS: ClassVar[tuple[type, ...]]
@@ -98,7 +100,7 @@ class Task(abc.ABC):
 
   @classmethod
   def shrink(cls, config: Any) -> None:
-    """What `:tiny` changes beside the sizes that fragments declare."""
+    """Changes for `:tiny` in addition to the sizes that fragments declare."""
     del config
 
   @abc.abstractmethod
@@ -119,20 +121,20 @@ class Task(abc.ABC):
     """The figures of a split from the values of all its rows.
 
     Args:
-      values: of the rows, in the split's order.
-      split: that was evaluated.
-      config: of the run.
-      final: whether this is an evaluation, not a validation of training: then
-        figures that cost more may be added.
+      values: values of all rows, in the split's order.
+      split: the split that was evaluated.
+      config: config of the run.
+      final: True for an evaluation, which may add expensive figures; False for
+        a validation during training.
     """
 
   def samples(self, config: Any) -> Samples:
-    """How many posterior samples an evaluation draws; a validation draws 1."""
+    """The posterior samples of an evaluation; a validation draws one."""
     del config
     return Samples()
 
   def warnings(self, figures: Mapping[str, Any]) -> Sequence[str]:
-    """Sentences on figures that a user should not overlook."""
+    """Warnings about figures, for the user."""
     del figures
     return ()
 
@@ -141,17 +143,19 @@ class Trained(Task):
   """A task whose parameters are learnt by gradient descent.
 
   Attributes:
-    metrics: what training reports of a batch's sums; `tokens` among them.
-    backend: which one runs the recurrence; '' where there is none.
-    inner_steps: updates of `inner_parts` alone that come before one of the
-      other parameters, at most; 0: all are updated at once, always.
-    inner_parts: names of the first level of parameters.
+    metrics: the metrics that training reports; `tokens` is one of them.
+    backend: name of the backend that runs the recurrence; '' if there is none.
+    inner_steps: largest number of updates of `inner_parts` alone before an
+      update of the other parameters; 0: all parameters are updated together.
+    inner_parts: names on the first level of the parameter tree.
+    frozen_parts: names on the first level of parameters that are not trained.
   """
 
   metrics: type[clu_metrics.Collection]
   backend: str = ''
   inner_steps: int = 0
   inner_parts: tuple[str, ...] = ()
+  frozen_parts: tuple[str, ...] = ()
 
   @classmethod
   @abc.abstractmethod
@@ -161,12 +165,12 @@ class Trained(Task):
     vocab: vocab_lib.Vocabulary,
     labels: Sequence[str] = (),
   ) -> 'Trained':
-    """The task that a config describes.
+    """Builds the task that a config describes.
 
     Args:
-      config: of the run.
-      vocab: of its text.
-      labels: names of its classes or tags, in the order of their ids.
+      config: config of the run.
+      vocab: vocabulary of the run's text.
+      labels: names of the classes or tags, in the order of their ids.
     """
 
   @abc.abstractmethod
@@ -174,7 +178,7 @@ class Trained(Task):
     """The parameters before the first update."""
 
   def initial_extras(self) -> dict[str, Any]:
-    """What the objective adapts beside the parameters, before training."""
+    """Initial state of what the objective adapts apart from the parameters."""
     return {}
 
   @abc.abstractmethod
@@ -186,14 +190,14 @@ class Trained(Task):
     key: jax.Array,
     extras: Any,
   ) -> tuple[jax.Array, tuple[dict[str, jax.Array], Any]]:
-    """What an update minimises.
+    """The loss that an update minimises.
 
     Args:
       params: the parameters.
       batch: see `data.batches.gather`.
-      hyperparameters: the scalars of the schema, as `schedule` left them.
-      key: of the update.
-      extras: what the objective adapts.
+      hyperparameters: the traced scalars, as returned by `schedule`.
+      key: random key of the update.
+      extras: state that the objective adapts.
 
     Returns:
       float[], the loss; sums over the batch for `metrics`; the new extras.
@@ -211,12 +215,12 @@ class Trained(Task):
     return ''
 
   def schedule(self, hyperparameters: Any, step: jax.Array) -> Any:
-    """Hyperparameters with the task's scheduled ones as they are at a step."""
+    """The hyperparameters at a step, with the task's schedules applied."""
     del step
     return hyperparameters
 
   def learning_rate_step(self, hyperparameters: Any, step: jax.Array):
-    """The step that the learning rate's schedule counts, and its length."""
+    """The current step of the learning rate's schedule, and its length."""
     return step, hyperparameters.train.num_steps
 
   @abc.abstractmethod
@@ -224,18 +228,18 @@ class Trained(Task):
     """The number whose smallest value over validations chooses a checkpoint.
 
     Args:
-      figures: of a validation.
-      config: of the run, whose `train.select_by` names a figure.
+      figures: figures of a validation.
+      config: config of the run; `train.select_by` names a figure.
     """
 
   def training_warnings(self, figures: Mapping[str, Any]) -> Sequence[str]:
-    """Sentences on a validation that a user should not overlook."""
+    """Warnings about a validation during training, for the user."""
     del figures
     return ()
 
   @abc.abstractmethod
   def report(self, figures: Mapping[str, Any]) -> str:
-    """A validation in words, for the log."""
+    """Describes the figures of a validation, for the log."""
 
   def after_validation(
     self,
@@ -244,17 +248,17 @@ class Trained(Task):
     config: Any,
     fresh: Callable[[], Any],
   ) -> tuple[Any, bool]:
-    """What the task does at a validation.
+    """Lets the task change the state after a validation.
 
     Args:
-      state: of training, after `state.step` updates.
-      figures: of the validation.
-      config: of the run.
-      fresh: () -> a state before training, with another's parameters.
+      state: state of training, after `state.step` updates.
+      figures: figures of the validation.
+      config: config of the run.
+      fresh: () -> a newly initialised state.
 
     Returns:
-      The state, and whether the validation may choose a checkpoint, which
-      those of a preparatory phase may not.
+      The state, and whether the validation may choose a checkpoint; it may not
+      in a preparatory phase.
     """
     del figures, config, fresh
     return state, True
@@ -266,11 +270,11 @@ class Fitted(Task):
   @classmethod
   @abc.abstractmethod
   def fit(cls, config: Any, corpus: corpora.Corpus) -> 'Fitted':
-    """Fits the training split."""
+    """Fits a model to the training split."""
 
   @abc.abstractmethod
   def save(self, workdir: str) -> None:
-    """Writes what was fitted into a run's folder."""
+    """Saves the fitted model into a run's folder."""
 
   @classmethod
   @abc.abstractmethod
@@ -281,28 +285,20 @@ class Fitted(Task):
     labels: Sequence[str],
     workdir: str,
   ) -> 'Fitted':
-    """Reads what `save` wrote.
+    """Loads a model that `save` wrote.
 
     Raises:
-      FileNotFoundError: nothing was fitted yet.
+      FileNotFoundError: no model has been saved in the folder.
     """
 
   @classmethod
   @abc.abstractmethod
   def is_fitted(cls, workdir: str) -> bool:
-    """Whether the folder holds what `save` writes."""
+    """Whether the folder has a model that `save` wrote."""
 
   @abc.abstractmethod
   def describe(self) -> str:
-    """What was fitted, in words, for the log."""
-
-
-class CarriesState(abc.ABC):
-  """Reads a text as one stream, the state carried from window to window."""
-
-  @abc.abstractmethod
-  def read(self, params: Any, batch: Batch, carry: Any = None) -> Any:
-    """(params, batch, carry) -> a `models.language_model.Reading`."""
+    """Describes the fitted model, for the log."""
 
 
 class Scores:
@@ -329,13 +325,21 @@ class Generates(abc.ABC):
     """carry, tokens int[B] -> carry, logits float[B, V]."""
 
 
+class CarriesState(Generates):
+  """Reads a text as one stream, the state carried from window to window."""
+
+  @abc.abstractmethod
+  def read(self, params: Any, batch: Batch, carry: Any = None) -> Any:
+    """(params, batch, carry) -> a `models.language_model.Reading`."""
+
+
 class Latents(NamedTuple):
   """How text becomes latent vectors and back.
 
   Attributes:
     size: Z.
     encode: (params, batch, extras) -> the posterior of each row.
-    family: of the posterior: how it is drawn from, and more.
+    family: family of the posterior, which draws samples.
     draw_prior: (params, key[B], site) -> z float[B, Z].
   """
 

@@ -1,8 +1,9 @@
-"""Checkpoints that survive kills, full disks and rotten bytes.
+"""Checkpoints that survive kills, full disks and corrupted files.
 
-The only file that imports Orbax. A checkpoint is a folder that Orbax wrote plus
-`checksums.json`, the SHA-256 of each of its files: Orbax itself returns flipped
-bytes of an array without a word, and takes pages to say that a file is cut.
+This is the only file that imports Orbax. A checkpoint is a folder written by
+Orbax plus `checksums.json`, the SHA-256 of each of its files: Orbax itself does
+not detect flipped bytes in an array, and reports a truncated file in an error
+of several pages.
 """
 
 from collections.abc import Iterator
@@ -24,7 +25,8 @@ from rnnvae_jax import errors
 from rnnvae_jax.training import writers
 
 KINDS = ('latest', 'best')
-KEEP = 2  # Of each kind, so that a damaged newest one has a predecessor.
+# Checkpoints kept of each kind: if the newest is damaged, one is left.
+KEEP = 2
 CHECKSUMS = 'checksums.json'
 
 
@@ -36,8 +38,9 @@ class Checkpoints:
   """The checkpoints of one run: `<directory>/latest/<step>`, `best/<step>`.
 
   A checkpoint is written in `<directory>/staging` and moved to its place once
-  it is whole; whatever is deleted is moved away first. So a kill at any moment
-  leaves every listed folder as it was, but of a step that is saved again.
+  it is complete; folders are moved away before they are deleted. So a kill at
+  any moment leaves every listed checkpoint intact, except one of a step that is
+  being saved a second time.
   """
 
   def __init__(self, directory: str, vocabulary_hash: str):
@@ -53,11 +56,11 @@ class Checkpoints:
   def save(self, state: Any, step: int, kind: str = 'latest') -> None:
     """Saves the state, and drops all but the newest `KEEP` of this kind.
 
-    Checkpoints of this or later steps are dropped too: they are what a run
-    left that was then resumed from before them, damaged or about to be redone.
+    Checkpoints of this and later steps are dropped too: the run has been
+    resumed from an earlier step, so they are damaged or about to be rewritten.
 
     Args:
-      state: pytree of arrays, typed keys included; left as it is.
+      state: pytree of arrays, which may be typed keys; it is not modified.
       step: the number of updates done.
       kind: 'latest' or 'best'.
 
@@ -67,7 +70,7 @@ class Checkpoints:
     folder = self._folder(kind)
     staging = os.path.join(self.directory, 'staging')
     staged = os.path.join(staging, str(step))
-    shutil.rmtree(staging, ignore_errors=True)  # What a killed save left.
+    shutil.rmtree(staging, ignore_errors=True)  # Left by a killed save.
     try:
       os.makedirs(folder, exist_ok=True)
       _write(state, staged, self.vocabulary_hash)
@@ -99,15 +102,16 @@ class Checkpoints:
     """Restores the newest checkpoint that is intact.
 
     Args:
-      abstract_state: a state, or `jax.eval_shape` of what makes one.
+      abstract_state: a state, or its shapes and types from `jax.eval_shape`.
       kind: 'latest' or 'best'.
 
     Returns:
-      The state, on the default device, and its step; None if there is none.
+      The state, on the default device, and its step; None if no checkpoint
+      exists.
 
     Raises:
-      CheckpointError: all are damaged, or the one restored belongs to another
-        vocabulary or model.
+      CheckpointError: all checkpoints are damaged, or the newest intact one
+        belongs to another vocabulary or model.
     """
     damages = []
     for step in reversed(self.steps(kind)):
@@ -120,19 +124,19 @@ class Checkpoints:
     if damages:
       raise CheckpointError(
         f'no checkpoint can be restored: {"; ".join(damages)}. Delete '
-        f'{self._folder(kind)} to do without.'
+        f'{self._folder(kind)} to start without them.'
       )
     return None
 
   def weights(self) -> tuple[dict[str, np.ndarray], int] | None:
-    """Parameters by path, of the best checkpoint or else the latest.
+    """Reads the parameters of the best checkpoint, or else of the latest.
 
     Returns:
-      'params/decoder/kernel' and so on without the first 'params/', and the
-      step; None if there is no checkpoint.
+      The parameters by path, without the first 'params/' of names such as
+      'params/decoder/kernel', and their step; None if no checkpoint exists.
 
     Raises:
-      CheckpointError: all are damaged.
+      CheckpointError: all checkpoints are damaged.
     """
     for kind in reversed(KINDS):
       for step in reversed(self.steps(kind)):
@@ -152,19 +156,19 @@ class Checkpoints:
     return None
 
   def holds_all(self, kind: str) -> bool:
-    """Whether the newest checkpoint of a kind has the optimiser's state."""
+    """Whether the newest checkpoint of this kind has the optimiser's state."""
     steps = self.steps(kind)
     if not steps:
       return False
     path = os.path.join(self._folder(kind), str(steps[-1]))
     if _damage(path):
-      return False  # Restoring it says what is wrong.
+      return False  # `restore` reports the damage.
     with _quiet():
       metadata: Any = ocp.metadata(path).custom_metadata
     return 'key' in metadata['leaves']
 
   def drop_older(self, kind: str = 'latest') -> None:
-    """Deletes all but the newest checkpoint of a kind."""
+    """Deletes all but the newest checkpoint of this kind."""
     for step in self.steps(kind)[:-1]:
       shutil.rmtree(os.path.join(self._folder(kind), str(step)))
 
@@ -184,10 +188,10 @@ def _write(state: Any, path: str, vocabulary_hash: str) -> None:
     'leaves': _describe(state),
     'keys': {name: str(jax.random.key_impl(key)) for name, key in keys.items()},
   }
-  # Orbax takes neither NumPy's scalars nor arrays without elements.
+  # Orbax saves neither NumPy scalars nor arrays without elements.
   host = {k: np.asarray(v) for k, v in jax.device_get(data).items()}
   context = ocp.Context()
-  # Floats shrink by 7 %, for two to four times the time.
+  # Compression shrinks floats by 7 % and takes two to four times as long.
   context.array.saving.use_compression = False
   with _quiet(), context:
     ocp.save(
@@ -199,7 +203,7 @@ def _write(state: Any, path: str, vocabulary_hash: str) -> None:
 
 
 def _read(path: str, abstract_state: Any, vocabulary_hash: str) -> Any:
-  """Reads an intact checkpoint, if it belongs to this run."""
+  """Reads an intact checkpoint after checking that it belongs to this run."""
   with _quiet():
     metadata: Any = ocp.metadata(path).custom_metadata
   saved_hash = metadata['vocabulary_hash']
@@ -223,7 +227,7 @@ def _read(path: str, abstract_state: Any, vocabulary_hash: str) -> Any:
   leaves = []
   for name, leaf in _named_leaves(abstract_state).items():
     if leaf.size:
-      # A copy: memory shared with NumPy cannot be donated to a training step.
+      # Copied: memory shared with NumPy cannot be donated to a training step.
       array = jax.device_put(data[name], may_alias=False)
     else:
       array = jnp.empty(leaf.shape, leaf.dtype)
@@ -235,7 +239,7 @@ def _read(path: str, abstract_state: Any, vocabulary_hash: str) -> Any:
 
 
 def _damage(path: str) -> str:
-  """What is wrong with the files of a checkpoint; empty if nothing is."""
+  """What is wrong with the files of a checkpoint; '' if they are intact."""
   try:
     with open(os.path.join(path, CHECKSUMS), 'rb') as file:
       wanted = json.loads(file.read())
@@ -251,7 +255,7 @@ def _damage(path: str) -> str:
 
 
 def _checksums(path: str) -> dict[str, str]:
-  """SHA-256 of every file below `path` but the one that holds them."""
+  """SHA-256 of every file below `path`, except the file of checksums."""
   checksums = {}
   for folder, _, names in os.walk(path):
     for name in names:
@@ -286,7 +290,11 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _is_disk_full(error: BaseException | None) -> bool:
-  """TensorStore words the system's error, and Orbax may wrap that."""
+  """Whether the error is of a full disk or quota.
+
+  TensorStore copies the system's message into its own error, and Orbax may
+  wrap that error again.
+  """
   full = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT)]
   return error is not None and (
     any(message in str(error) for message in full)
@@ -296,7 +304,7 @@ def _is_disk_full(error: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-  """Keeps Orbax off the user's screen: what goes wrong is raised as well."""
+  """Silences Orbax's log: its failures are raised as exceptions as well."""
   verbosity = logging.get_verbosity()
   logging.set_verbosity(logging.FATAL)
   try:

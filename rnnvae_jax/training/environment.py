@@ -1,8 +1,8 @@
-"""Where a figure was made, and with what.
+"""The machine and the software versions that a figure was measured with.
 
-A training repeats bit for bit on the same machine, with the same number of
-cores and the same versions: on another processor, or with its loops cut for
-other cores, sums are rounded in another order.
+Training repeats bit for bit on the same machine, with the same number of cores
+and the same versions. On another processor, or with its loops divided among
+another number of cores, sums are added up in another order.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,8 @@ from typing import Any
 import jax
 
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'torch')
-# Those that decide how fast, and in which order, a CPU computes products.
+# Instruction sets that decide how fast, and in which order, a CPU computes
+# products.
 _INSTRUCTIONS = (
   'avx2',
   'avx512f',
@@ -30,21 +31,21 @@ _INSTRUCTIONS = (
   'bf16',
   'sve',
 )
-# What a training does not depend on.
+# Entries that training does not depend on.
 _WITHOUT_EFFECT = ('commit', 'torch')
 
 _CPUINFO = pathlib.Path('/proc/cpuinfo')
-# The keys that Linux names a processor by, on one architecture or another.
+# The keys of a processor's name on Linux, which depend on the architecture.
 _MODEL_KEYS = ('model name', 'cpu model', 'cpu', 'Model', 'Processor')
 
 
 def describe() -> dict[str, Any]:
-  """Commit, device, cores and versions.
+  """Describes the commit, device, cores and versions of this process.
 
   Returns:
     'commit'; 'device', the platform and the model of the processor; for a CPU
-    'instructions', those sets it has that matter for speed; 'cores' that this
-    process may use; versions of Python and of packages.
+    'instructions', its instruction sets that matter for speed; 'cores', the
+    number that this process may use; versions of Python and of packages.
   """
   device = jax.devices()[0]
   is_cpu = device.platform == 'cpu'
@@ -60,12 +61,12 @@ def describe() -> dict[str, Any]:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-  """How two environments differ in what the bits of a training depend on.
+  """Lists the differences between environments that can change results.
 
   Args:
-    before: what `describe` returned when a run was begun, perhaps of an older
-      version: what it did not record is no difference.
-    now: what it returns today.
+    before: the result of `describe` when the run was begun. An older version
+      may have saved it: entries that it lacks are not compared.
+    now: the result of `describe` today.
 
   Returns:
     A text for each difference, such as 'cores: 1 before, 2 now'.
@@ -90,17 +91,17 @@ def _words(value: Any) -> str:
 
 
 def cores() -> int | None:
-  """That this process may use; macOS knows only how many there are."""
+  """The number of cores that this process may use; on macOS, of all cores."""
   if hasattr(os, 'sched_getaffinity'):
     return len(os.sched_getaffinity(0))
   return os.cpu_count()
 
 
 def cpu_model() -> str:
-  """The name of the CPU, as far as the system tells; '' if it does not.
+  """The name of the CPU; '' if the system does not report it.
 
-  Virtual machines hide the number of a model, as in 'AMD EPYC'; then family and
-  model, which stand for its generation, follow.
+  Virtual machines may hide the model number, as in 'AMD EPYC'. Then the CPU's
+  family and model, which identify its generation, are appended.
   """
   info = _cpuinfo()
   name = next((info[key] for key in _MODEL_KEYS if info.get(key)), '')
@@ -125,12 +126,12 @@ def instructions() -> list[str]:
     names = 'machdep.cpu.features machdep.cpu.leaf7_features'
     flags = _output(f'sysctl -n {names}').lower().split()
   if platform.machine() in ('arm64', 'aarch64') and 'asimd' not in flags:
-    flags.append('asimd')  # It is part of the architecture.
+    flags.append('asimd')  # Every CPU of this architecture has it.
   return [name for name in _INSTRUCTIONS if name in flags]
 
 
 def _cpuinfo() -> dict[str, str]:
-  """The fields of the first processor in /proc/cpuinfo; {} if there is none."""
+  """Fields of the first processor in /proc/cpuinfo; {} without such a file."""
   try:
     text = _CPUINFO.read_text(encoding='utf-8', errors='replace')
   except OSError:
@@ -144,7 +145,7 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def _field(text: str, name: str) -> str:
-  """The value of the line 'name: value'; '' if there is none."""
+  """The value of the line 'name: value'; '' if there is no such line."""
   found = re.search(rf'^{name}:\s*(.+)$', text, re.MULTILINE)
   return found[1].strip() if found else ''
 
@@ -157,9 +158,10 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-  """The commit of this file's repository; '-dirty' if files differ from it.
+  """The commit of this file's repository, with '-dirty' if files differ.
 
-  Figures, which are written while others are still made, do not count.
+  Files of figures are not compared: they are written while other figures are
+  still being measured.
   """
   root = pathlib.Path(__file__).parent.parent.parent
   head = _output('git rev-parse HEAD', root)
@@ -171,7 +173,7 @@ def _commit() -> str | None:
 
 
 def _output(command: str, folder: pathlib.Path | None = None) -> str:
-  """What a program prints; '' if it is not installed or fails."""
+  """The output of a program; '' if it is not installed or fails."""
   words = shlex.split(command)
   if not shutil.which(words[0]):
     return ''

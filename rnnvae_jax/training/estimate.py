@@ -1,4 +1,4 @@
-"""How long training will take, told before anything is compiled."""
+"""An estimate of training time, made before anything is compiled."""
 
 import time
 from typing import Any
@@ -6,22 +6,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-# Of the measured speed of a matrix product, what small recurrent models reach.
+# The share of a matrix product's speed that small recurrent models reach.
 _EFFICIENCY = 0.5
-_SIZE = 1024  # Of the product that is measured.
-_COMPILING = 20.0  # Seconds.
+_SIZE = 1024  # Rows and columns of the matrices that are timed.
+_COMPILING = 20.0  # Seconds of compilation.
 
 
 def training_seconds(params: Any, tokens: float, precision: str) -> float:
-  """Seconds that some tokens of training take, within a factor of about two.
+  """Estimates the seconds of training, within a factor of about two.
 
-  Six operations a parameter and token (a product forward, two backward), at
-  the speed of a matrix product that is measured here.
+  Counts six operations a parameter and token (one product forward, two
+  backward), at the speed of a matrix product that is measured here.
 
   Args:
-    params: of the model.
-    tokens: to be trained on.
-    precision: of the products' operands.
+    params: parameters of the model.
+    tokens: number of tokens to train on.
+    precision: precision of the products' operands.
   """
   dtype = jnp.bfloat16 if precision == 'bfloat16' else jnp.float32
   x = jnp.ones((_SIZE, _SIZE), dtype)
@@ -39,7 +39,7 @@ def training_seconds(params: Any, tokens: float, precision: str) -> float:
 
 
 def spelt(seconds: float) -> str:
-  """'40 seconds', '3 minutes', '2.5 hours'."""
+  """Formats a duration: '40 seconds', '3 minutes', '2.5 hours'."""
   if seconds < 90:
     return f'{max(round(seconds, -1), 10):.0f} seconds'
   if seconds < 5400:

@@ -1,4 +1,4 @@
-"""A whole split through the compiled evaluation."""
+"""Evaluation of a whole split with compiled programs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,9 +24,9 @@ def make_evaluator(
 ) -> Callable[..., Values]:
   """Returns `evaluate(params, extras, key, report=None)` over a whole split.
 
-  It gives the values of every sentence (see `Task.evaluate`), float64[N, ...]
-  in the split's order, so that sums over them do not depend on the batches.
-  `report(done, total)` is called as batches finish.
+  `evaluate` returns the values of every sentence (see `Task.evaluate`),
+  float64[N, ...] in the split's order, so that sums over them do not depend on
+  the batches. `report(done, total)` is called after each batch.
   """
   batch_size = min(batch_size, len(split))
   buckets = batches.buckets_for(
@@ -60,15 +60,16 @@ def make_stream_evaluator(
   """Returns `evaluate(params, extras, key, report=None)` with a carried state.
 
   Args:
-    task: a language model's.
+    task: the task of a language model.
     split: a stream.
-    rows: parts of it that are read side by side, each from a state of zeros:
-      only with one row every token is given all tokens before it.
-    window: tokens of a part that are read at a time, which changes nothing.
+    rows: parts of the stream that are read side by side, each from a state of
+      zeros. Only with one row does every token see all tokens before it.
+    window: tokens of a part that are read at a time; the result does not depend
+      on it.
 
   Returns:
-    The function; it returns 'nll' float64[N], nats of each sentence, or of the
-    stream as a whole if nothing ends in it.
+    The function. It returns 'nll' float64[N], nats of each sentence, or of the
+    whole stream if the stream has no sentence ends.
   """
   rows = min(rows, len(split.tokens))
   schedule = batches.StreamSchedule(

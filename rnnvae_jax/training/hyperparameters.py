@@ -1,6 +1,7 @@
-"""Every scalar that a compiled step reads, as one argument of it.
+"""The scalars that a compiled step reads, as one argument of the step.
 
-So a value changes without recompilation, and a search is a `vmap`.
+So a value can change without recompilation, and a search over values is a
+`vmap`.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -17,8 +18,8 @@ class Hyperparameters:
   """Traced config keys, float32[] each, read by their dotted names.
 
   `hyperparameters.objective.kl_weight` is the scalar of that key. It is None
-  where the config has no use for the key, or its value switches a part off:
-  the program then leaves the part out.
+  if the config does not use the key, or if the key's value switches a part of
+  the model off: the program then leaves that part out.
   """
 
   def __init__(self, values: Mapping[str, Any]):
@@ -52,9 +53,10 @@ class Hyperparameters:
 
   @classmethod
   def tree_unflatten(cls, names, values):
-    made = cls.__new__(cls)  # Values may be anything while JAX transforms.
-    made._values = dict(zip(names, values, strict=True))
-    return made
+    # Without __init__: during JAX's transformations values may be any object.
+    instance = cls.__new__(cls)
+    instance._values = dict(zip(names, values, strict=True))
+    return instance
 
   def __repr__(self) -> str:
     return f'Hyperparameters({self._values!r})'
@@ -67,9 +69,9 @@ def build(
 
   Args:
     keys: the schema of the config.
-    config: of the run.
-    enabled: keys that are arguments even where their value switches a part off,
-      for a program that other configs share.
+    config: config of the run.
+    enabled: keys that are arguments even if their value switches a part off,
+      because other configs that share the program switch it on.
   """
   flat = schema.flatten(config)
   tree: dict[str, Any] = {}
@@ -90,7 +92,7 @@ def build(
 def switched_on(
   keys: schema.Schema, configs: Collection[Any]
 ) -> frozenset[str]:
-  """Traced keys whose value switches a part on in any of the configs."""
+  """Traced keys whose value switches a part on in at least one config."""
   flats = [schema.flatten(config) for config in configs]
   return frozenset(
     name

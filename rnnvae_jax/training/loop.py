@@ -33,7 +33,7 @@ from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import step as step_lib
 from rnnvae_jax.training import workdir as workdir_lib
 
-# Seconds that a kill may cost where validations are further apart.
+# Longest time between checkpoints, in seconds, where validations are rarer.
 _KEEP_EVERY = 600.0
 
 
@@ -43,29 +43,29 @@ def train(
   deadline: float = float('inf'),
   preview: Callable[[Any, Any, Any], str] | None = None,
 ) -> corpora.Corpus | None:
-  """Trains, or goes on training, the run in `workdir`.
+  """Trains the run in `workdir`, from the start or from its last checkpoint.
 
-  A kill at any moment loses the steps since the last checkpoint, which is of
-  the last validation or of ten minutes ago; the same call repeats them bit for
-  bit on the same machine with the same cores. SIGINT and SIGTERM write a
-  checkpoint first.
+  A checkpoint is saved at each validation, and after ten minutes without one. A
+  kill loses the steps since the last checkpoint; the same call repeats them,
+  bit for bit on the same machine with the same cores. SIGINT and SIGTERM save a
+  checkpoint before they stop training.
 
   Args:
-    config: of the run.
-    workdir: its folder.
-    deadline: seconds since 1970 at which it stops, with a checkpoint.
+    config: config of the run.
+    workdir: folder of the run.
+    deadline: seconds since 1970 at which training stops, with a checkpoint.
     preview: (task, params, vocabulary) -> a sample of text, which is logged at
       each validation.
 
   Returns:
-    The corpus, for whoever evaluates next; None if the deadline came first.
+    The corpus, for a following evaluation; None if the deadline came first.
 
   Raises:
-    ValueError: bad text, a workdir of another run or in use, no readable
-      checkpoint.
-    FloatingPointError: the loss is not finite, or validation is no number;
+    ValueError: the text does not fit the config, the workdir belongs to another
+      run or is in use, or no checkpoint can be read.
+    FloatingPointError: the loss is not finite, or a validation is NaN; the
       checkpoints keep an earlier state.
-    KeyboardInterrupt: a signal asked to stop.
+    KeyboardInterrupt: a signal stopped training.
   """
   corpus = preparation.prepare(config, workdir)
   announce(config, workdir, corpus)
@@ -100,7 +100,7 @@ def _train(
   deadline: float,
   preview: Callable[[Any, Any, Any], str] | None,
 ) -> bool:
-  """Returns whether it came to the end before the deadline."""
+  """Trains by gradient descent; returns whether it ended before `deadline`."""
   start_time = time.time()
   task = config_build.task(config.model.kind).build(
     config, corpus.vocab, corpus.labels
@@ -139,7 +139,8 @@ def _train(
   per_call, num_steps = config.train.steps_per_call, config.train.num_steps
   first, step = int(state.step), int(state.step)
   _describe_plan(config, task, state, split, feeding, num_steps - first)
-  # Inner loops draw their batches from all sentences.
+  # Inner loops draw their batches from all sentences, so all must be on the
+  # device.
   share = math.inf if task.inner_steps else config.data.device_share
   calls = feed.make(split, feeding.schedule, per_call, first, num_steps, share)
   with (
@@ -193,9 +194,9 @@ def _train(
 
 
 def _note_environment(workdir: str, is_resumed: bool) -> None:
-  """Keeps where a run was trained, and logs what has changed since.
+  """Saves the environment of a run; warns if it has changed since.
 
-  Results are the same bit for bit on the same machine with the same cores.
+  Training repeats bit for bit only on the same machine with the same cores.
   """
   path = workdir_lib.path(workdir, 'environment.json')
   now = environment.describe()
@@ -211,7 +212,7 @@ def _note_environment(workdir: str, is_resumed: bool) -> None:
 
 
 def _describe_plan(config, task, state, split, feeding, steps: int) -> None:
-  """Logs how long training is, in updates, epochs and minutes."""
+  """Logs the length of training in updates, epochs and estimated time."""
   if task.backend:
     logging.info(
       'Recurrence: %s (config.model.backend = %r), products in %s.',
@@ -243,7 +244,7 @@ def record(
   writer: writers.Writer,
   log: Callable[[str], None],
 ) -> None:
-  """Saves a state that has recorded a validation; writes and logs figures."""
+  """Saves the state after a validation; writes and logs its figures."""
   step = int(state.step)
   is_best = int(state.selection.best_step) == step
   if is_best:
@@ -260,11 +261,12 @@ def record(
   log(line + (', the best so far' if is_best else ''))
   for warning in (*task.training_warnings(figures), *task.warnings(figures)):
     log(f'WARNING: {warning}')
-  saved.save(state, step, 'latest')  # Last: a resumed run repeats the rest.
+  # Saved last: if a kill comes before, a resumed run repeats all of the above.
+  saved.save(state, step, 'latest')
 
 
 def _check_finite(losses: np.ndarray, first: int) -> None:
-  """Raises FloatingPointError, naming the step, on a loss that is not."""
+  """Raises FloatingPointError, with the step, if a loss is not finite."""
   bad = np.flatnonzero(~np.isfinite(losses))
   if len(bad):
     step = first + bad[0] + 1
@@ -273,7 +275,7 @@ def _check_finite(losses: np.ndarray, first: int) -> None:
 
 def _not_finite(what: str, step: int) -> FloatingPointError:
   return FloatingPointError(
-    f'Step {step}: {what}. Training has stopped; the checkpoints hold a state '
-    'before. A smaller config.optimizer.learning_rate or '
-    'config.optimizer.clip_norm is the usual cure.'
+    f'Step {step}: {what}. Training has stopped; the checkpoints hold an '
+    'earlier state. A smaller config.optimizer.learning_rate or '
+    'config.optimizer.clip_norm usually helps.'
   )

@@ -1,4 +1,4 @@
-"""Gradients to updates, and averaged weights."""
+"""Optimisers, and averaging of weights."""
 
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from rnnvae_jax.training import state as state_lib
 
 @schema.fragment('optimizer')
 class OptimizerConfig:
-  """The optimiser, its rate of learning and what is done to gradients."""
+  """The optimiser, its learning rate, and changes to gradients."""
 
   name: str = schema.field(
     'adam', 'Adam, or plain gradient descent.', choices=('adam', 'sgd')
@@ -89,22 +89,22 @@ class OptimizerConfig:
   )
 
   def check(self) -> None:
-    """Raises ValueError for a schedule that is none of a learning rate."""
+    """Raises ValueError for a schedule that learning rates do not have."""
     schedules.check_learning_rate('optimizer.schedule', self.schedule)
 
 
 class Averaging(NamedTuple):
-  """State of an optimiser that also averages its iterates."""
+  """State of an optimiser that also averages the parameters."""
 
-  inner: Any
+  inner: Any  # State of the optimiser itself.
   average: Any  # Mean of the parameters since averaging began.
-  count: Any  # int32[], of how many; -1 before it has begun.
-  recent: Any  # float32[n], the last validations, the newest last.
-  earlier: Any  # float32[], the best of those before them.
+  count: Any  # int32[], updates averaged; -1 before averaging begins.
+  recent: Any  # float32[n], the last n validation figures, the newest last.
+  earlier: Any  # float32[], the best validation figure before those n.
 
 
 def build(config: Any) -> optax.GradientTransformation:
-  """Gradients to updates at learning rate 1; the step applies rate and sign."""
+  """Builds the optimiser at learning rate 1; steps apply rate and sign."""
   if config.optimizer.name == 'adam':
     tx = optax.scale_by_adam()
   else:
@@ -116,14 +116,14 @@ def build(config: Any) -> optax.GradientTransformation:
 def averaging(
   tx: optax.GradientTransformation, patience: int
 ) -> optax.GradientTransformation:
-  """`tx`, whose state has the mean of the parameters besides.
+  """Extends the state of `tx` by the mean of the parameters.
 
-  Averaged stochastic gradient descent (Polyak & Juditsky 1992), which
-  `update_averaging` starts.
+  Averaged stochastic gradient descent (Polyak & Juditsky 1992).
+  `update_averaging` starts the averaging.
 
   Args:
     tx: the optimiser.
-    patience: n >= 1 of `update_averaging`.
+    patience: n >= 1, see `update_averaging`.
   """
 
   def init(params):
@@ -148,17 +148,17 @@ def averaging(
 def update_averaging(opt_state: Any, value: float) -> Any:
   """Records a validation; averaging starts when the NT-ASGD trigger fires.
 
-  The non-monotone trigger of NT-ASGD (Merity et al., arXiv:1708.02182), as the
-  authors' code has it (awd-lstm-lm, main.py): a validation is worse than the
-  best of those before the last n.
+  The non-monotone trigger of NT-ASGD (Merity et al., arXiv:1708.02182), as in
+  the authors' code (awd-lstm-lm, main.py), fires when a validation is worse
+  than the best validation before the last n.
 
   Args:
-    opt_state: of any optimiser; without averaging it is returned as it is.
-    value: nats, lower is better.
+    opt_state: state of an optimiser; returned unchanged if it does not average.
+    value: the validation figure, nats; lower is better.
   """
   if not isinstance(opt_state, Averaging):
     return opt_state
-  # Rounded first, as what it is compared with has been.
+  # Rounded first, because `earlier` has been rounded to float32, too.
   triggers = np.float32(value) > np.float32(opt_state.earlier)
   if triggers and int(opt_state.count) < 0:
     opt_state = opt_state._replace(count=jnp.int32(0))
@@ -170,7 +170,7 @@ def update_averaging(opt_state: Any, value: float) -> Any:
 
 
 def evaluated(state: state_lib.TrainState) -> Any:
-  """The parameters to evaluate: the averaged ones where there are any."""
+  """The parameters to evaluate: the average once averaging has begun."""
   if not isinstance(state.opt_state, Averaging):
     return state.params
   begun = state.opt_state.count > 0
@@ -182,5 +182,5 @@ def evaluated(state: state_lib.TrainState) -> Any:
 
 
 def weights(state: state_lib.TrainState) -> state_lib.Weights:
-  """What evaluation needs of a state, for a checkpoint without the rest."""
+  """The part of a state that evaluation needs, for a smaller checkpoint."""
   return state_lib.Weights(state.step, evaluated(state), state.extras)

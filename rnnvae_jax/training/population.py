@@ -1,15 +1,15 @@
 """Many trials trained as one compiled program.
 
 A trial is a config; the trials of a population differ in their seed and in
-scalar hyperparameters only, so their states stack. One `vmap` over the stack
-turns N small matrix products into a large one, which is what an accelerator
-wants, and the corpus is on the device once. Each trial is the run that its
-config stands for: its own batches, noise, validation, decay and stopping.
+scalar hyperparameters only, so their states can be stacked. One `vmap` over the
+stack turns N small matrix products into one large product, which uses an
+accelerator better, and the corpus is on the device only once. Each trial keeps
+its own batches, noise, validation, learning-rate decay and stopping, as if it
+were trained alone.
 
-All members of a population are in buckets of one shape at the same step, since
-the order of the buckets depends on the epoch's position alone
-(`batches.epoch_plan`). So a slot whose trial has ended is given the next trial
-when an epoch begins.
+At any step all members read batches of the same shape, because the order of
+the buckets depends only on the position in the epoch (`batches.epoch_plan`). So
+a slot whose trial has ended receives the next trial at the start of an epoch.
 """
 
 from collections import deque
@@ -41,20 +41,20 @@ from rnnvae_jax.training import state as state_lib
 
 
 class Result(NamedTuple):
-  """What became of a trial."""
+  """The outcome of a trial."""
 
   config: Any
-  best: dict[str, Any]  # The summary of its best validation.
-  params: Any  # As they were then, on the host.
-  extras: Any  # What the objective adapted beside them, likewise.
+  best: dict[str, Any]  # The summary of the trial's best validation.
+  params: Any  # The parameters at the best validation, on the host.
+  extras: Any  # The objective's adapted state at the best validation.
   steps: int  # Updates done.
-  failed: bool  # The loss became infinite or no number.
+  failed: bool  # Whether the loss or a validation was infinite or NaN.
 
 
 class _Member(NamedTuple):
-  """A trial in its slot."""
+  """A trial that is being trained in a slot."""
 
-  number: int  # Which trial.
+  number: int  # The trial's index among the configs.
   config: Any
   schedule: batches.Schedule | batches.StreamSchedule
   start: int  # The population's step at which the trial's step is 0.
@@ -71,19 +71,19 @@ def train(
   """Trains all trials, `size` at a time.
 
   Args:
-    configs: of the trials.
-    corpus: which all of them read.
-    size: slots; 0: as many as fit into the device's memory.
-    report: called with a trial's number and result as it ends.
-    keep: called with a trial's number, its state and its summary after each
-      of its validations, of which the state says whether it is the best.
-    deadline: seconds since 1970 at which all trials stop where they are.
+    configs: one config a trial.
+    corpus: the corpus that all trials read.
+    size: trials to train at a time; 0: as many as fit into the device's memory.
+    report: called with a trial's number and result when the trial ends.
+    keep: called with a trial's number, state and summary after each of its
+      validations. The state says whether this validation is the best so far.
+    deadline: seconds since 1970 at which all trials stop, finished or not.
 
   Returns:
     The results of the trials that ended, in the order of the configs.
 
   Raises:
-    ValueError: the configs are no population; see `refusal`.
+    ValueError: the configs cannot be trained together; see `refusal`.
   """
   for trial in configs:
     config_build.validate(trial)
@@ -96,7 +96,7 @@ def train(
   task = kind.build(config, corpus.vocab, corpus.labels)
   tx = optimizers.build(config)
   keys = config_build.keys_of(config)
-  # A part that no trial has is left out of the program.
+  # The program leaves out every part that is switched off in all trials.
   enabled = hyperparameters_lib.switched_on(keys, configs)
   scalars_of = lambda trial: hyperparameters_lib.build(keys, trial, enabled)
   split = corpus.splits['train']
@@ -134,10 +134,12 @@ def train(
           members[slot] = _Member(number, trial, schedule, now)
           fresh = state_lib.create(task, tx, trial.seed)
           fresh = preparation.with_word_vectors(trial, fresh, corpus)
+          if trial.train.init_from:
+            fresh, _ = preparation.with_weights(trial, fresh)
           scalars = scalars_of(trial)
           states = _put(states, slot, fresh, size)
           hyperparameters = _put(hyperparameters, slot, scalars, size)
-    if not any(members):  # All wait for the next epoch.
+    if not any(members):  # The waiting trials can start at the next epoch.
       now += epoch - now % epoch
       continue
     count = _until_next_event(members, now, per_call, epoch, bool(waiting))
@@ -195,7 +197,7 @@ def train(
 
 
 def refusal(configs: Sequence[Any]) -> str:
-  """Why these configs are no population; empty if they are one."""
+  """Why these configs cannot be trained as a population; '' if they can."""
   if not configs:
     return 'A population needs at least one config.'
   kind = config_build.task(configs[0].model.kind)
@@ -211,7 +213,7 @@ def refusal(configs: Sequence[Any]) -> str:
   legal = keys.varying()
   first = config_build.flatten(configs[0])
   enabled = hyperparameters_lib.switched_on(keys, configs)
-  parts_of = lambda config: jax.tree.structure(
+  parts_of: Callable[[Any], Any] = lambda config: jax.tree.structure(
     hyperparameters_lib.build(keys, config, enabled)
   )
   for number, config in enumerate(configs[1:], 1):
@@ -237,20 +239,24 @@ def refusal(configs: Sequence[Any]) -> str:
 
 
 def make_population_step(*args, **kwargs) -> Callable:
-  """Returns the fused step of a population; the arguments of `make_update`.
+  """Returns the fused training step of a population.
 
   `advance(states, corpus, rows int32[N, K, B], bucket int32[K],
   hyperparameters, active bool[N], count int32[])` does `count` <= K updates of
   all trials whose slot is active. States and hyperparameters are stacked on a
-  first axis N; the states are donated. It returns them and the losses
-  float32[N, K], 0 where there was no update.
+  first axis N; the states are donated. `advance` returns the new states and the
+  losses float32[N, K], 0 where there was no update.
+
+  Args:
+    *args: see `step.make_update`.
+    **kwargs: see `step.make_update`.
   """
   update = step.make_update(*args, **kwargs)
   update_all = jax.vmap(update, in_axes=(None, 0, 0, (0, None)))
 
   @functools.partial(jax.jit, donate_argnums=0)
   def advance(states, corpus, rows, bucket, hyperparameters, active, count):
-    def one(number, loop):
+    def update_active(number, loop):
       states, losses = loop
       batch = rows[:, number], bucket[number]
       new, (_, loss) = update_all(corpus, hyperparameters, states, batch)
@@ -260,19 +266,19 @@ def make_population_step(*args, **kwargs) -> Callable:
       return states, losses.at[:, number].set(jnp.where(active, loss, 0.0))
 
     losses = jnp.zeros(rows.shape[:2])
-    return jax.lax.fori_loop(0, count, one, (states, losses))
+    return jax.lax.fori_loop(0, count, update_active, (states, losses))
 
   return advance
 
 
 def _where_active(active, new, old):
   if jnp.issubdtype(new.dtype, jax.dtypes.prng_key):
-    return old  # Constant over a run.
+    return old  # Keys are constant over a run.
   return jnp.where(jnp.expand_dims(active, range(1, new.ndim)), new, old)
 
 
 def _until_next_event(members, now, per_call, epoch, waiting) -> int:
-  """Steps until a trial is due for validation or a slot may be filled."""
+  """Steps until a trial is due for validation or a slot can be filled."""
   count = per_call
   for member in filter(None, members):
     steps, train = now - member.start, member.config.train
@@ -287,14 +293,14 @@ def _until_next_event(members, now, per_call, epoch, waiting) -> int:
 
 
 def _put(stack, slot, tree, size):
-  """`tree` as member `slot` of the stack, which is made when there is none."""
+  """Writes `tree` into slot `slot` of `stack`; creates the stack if None."""
   if stack is None:
     return jax.tree.map(lambda x: jnp.stack([x] * size), tree)
-  return jax.tree.map(lambda all_, x: all_.at[slot].set(x), stack, tree)
+  return jax.tree.map(lambda old, new: old.at[slot].set(new), stack, tree)
 
 
 def _fitting(advance, task, tx, scalars, corpus, shape) -> int:
-  """Slots that the device's memory holds, from the program of one trial."""
+  """How many trials fit into memory, estimated by compiling one trial."""
   state = state_lib.abstract(task, tx)
   stacked = lambda tree: jax.tree.map(
     lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), tree
@@ -317,10 +323,10 @@ def _fitting(advance, task, tx, scalars, corpus, shape) -> int:
 
 
 def _free_bytes() -> int:
-  """Memory of the device that nothing uses."""
+  """Bytes of the device's memory that are free."""
   stats = jax.devices()[0].memory_stats()
   if stats and 'bytes_limit' in stats:
     return stats['bytes_limit'] - stats['bytes_in_use']
-  free = 'SC_AVPHYS_PAGES'  # Which macOS does not tell.
+  free = 'SC_AVPHYS_PAGES'  # macOS does not have this name.
   pages = free if free in os.sysconf_names else 'SC_PHYS_PAGES'
   return os.sysconf(pages) * os.sysconf('SC_PAGE_SIZE')

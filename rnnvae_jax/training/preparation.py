@@ -1,4 +1,4 @@
-"""What precedes training: a run's corpus, its batches, its first weights."""
+"""Preparation of training: a run's corpus, batches and initial weights."""
 
 from collections.abc import Callable
 import os
@@ -19,23 +19,26 @@ from rnnvae_jax.training import workdir as workdir_lib
 
 
 def prepare(config: ml_collections.ConfigDict, workdir: str) -> corpora.Corpus:
-  """Begins a run in `workdir`, or checks that it is this run's.
+  """Creates a run in `workdir`, or checks that the run there is this one.
 
   Nothing is written before the corpus has been read without an error. A run
-  that never came to a checkpoint is overwritten.
+  that has no checkpoint yet is overwritten.
 
   Raises:
-    ValueError: the folder holds a run with another config or another text;
-      the differing keys or splits are named. Or another process trains in it.
-      Or text, windows or word vectors do not fit the config.
+    ValueError: the folder has a run with another config or text (the message
+      lists the differing keys or splits); another process trains in it; or the
+      text, the windows or the word vectors do not fit the config.
   """
   workdir_lib.check(config, workdir)
-  corpus = build_corpus(config)
+  trained = workdir_lib.is_trained(workdir)
+  saved = _saved_vocabulary(workdir)
+  # The run that lent its weights is not needed any more.
+  is_tuned = trained and config.get('train', {}).get('init_from', '')
+  corpus = build_corpus(config, saved if is_tuned else None)
   if issubclass(config_build.task(config.model.kind), base.Trained):
     # Fail early on batching and word vectors.
     feeding(config, corpus.splits['train'])
     _word_vectors(config, corpus)
-  trained = workdir_lib.is_trained(workdir)
   if trained:
     _check_text(corpus, workdir)
   os.makedirs(workdir, exist_ok=True)
@@ -47,13 +50,30 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> corpora.Corpus:
     if not trained or not os.path.exists(text_path):
       writers.write_json(text_path, _described(corpus))
     if not trained or workdir_lib.goes_further(config, workdir):
-      # Last: it says that there is a run.
+      # Saved last: this file marks the folder as a run.
       workdir_lib.save_config(config, workdir)
   return corpus
 
 
+def _saved_vocabulary(workdir: str) -> vocab_lib.Vocabulary | None:
+  """The vocabulary in a folder, of a run that is to be overwritten or not.
+
+  Raises:
+    ValueError: a file that would be overwritten is no run's.
+  """
+  text_path = workdir_lib.path(workdir, workdir_lib.TEXT)
+  if os.path.exists(text_path) and (
+    'splits' not in workdir_lib.read_json(text_path)
+  ):
+    raise ValueError(f"{text_path} is no run's. Choose another --workdir.")
+  vocab_path = workdir_lib.path(workdir, workdir_lib.VOCABULARY)
+  if not os.path.exists(vocab_path):
+    return None
+  return vocab_lib.Vocabulary.load(vocab_path)
+
+
 def _described(corpus: corpora.Corpus) -> dict[str, Any]:
-  """What a run remembers of its text, beside the vocabulary."""
+  """The description of a run's text that is saved beside the vocabulary."""
   return {
     'labels': list(corpus.labels),
     'splits': {
@@ -108,15 +128,15 @@ def build_corpus(
   vocab: vocab_lib.Vocabulary | None = None,
   labels: tuple[str, ...] = (),
 ) -> corpora.Corpus:
-  """The corpus of a config, with its own vocabulary or the given one.
+  """Reads the corpus of a config.
 
-  A run that begins with another one's weights has its vocabulary, so that the
-  same ids stand for the same words.
+  A run that starts from another run's weights uses that run's vocabulary, so
+  that the same ids stand for the same words.
 
   Args:
-    config: of the run.
-    vocab: used as it is, instead of one of the training text.
-    labels: used as they are, instead of those of the training text.
+    config: config of the run.
+    vocab: the vocabulary to use; None: it is built from the training text.
+    labels: names of the labels; (): they are read from the training text.
 
   Raises:
     ValueError: see `corpora.build`; or the split to be evaluated is missing.
@@ -139,8 +159,8 @@ def build_corpus(
   if wanted not in (*corpus.splits, 'all', 'none'):
     raise ValueError(
       f'config.evaluate.split = {wanted!r}: {corpus.name} has no such split. '
-      f'Legal: {", ".join(corpus.splits)}, all, none. Of a single text file '
-      'config.corpus.test_share is the test split.'
+      f'Legal: {", ".join(corpus.splits)}, all, none. '
+      'config.corpus.test_share makes a test split of a single text file.'
     )
   return corpus
 
@@ -149,21 +169,22 @@ def _vocabulary_of(source: str) -> vocab_lib.Vocabulary:
   path = workdir_lib.path(source, workdir_lib.VOCABULARY)
   if not os.path.exists(path):
     raise FileNotFoundError(
-      f'config.train.init_from = {source!r} is no folder of a run: {path} does '
-      'not exist.'
+      f'config.train.init_from = {source!r} is not the folder of a run: {path} '
+      'does not exist.'
     )
   return vocab_lib.Vocabulary.load(path)
 
 
 def with_weights(config: Any, state: state_lib.TrainState):
-  """The first state with another run's weights, as far as they fit.
+  """Replaces initial weights by those of `config.train.init_from` that fit.
 
   Returns:
-    The state, and lines that say what was taken and what was not.
+    The state, and lines for the log that list which weights were copied and
+    which were not.
 
   Raises:
-    FileNotFoundError: that run has no checkpoint.
-    ValueError: nothing fits.
+    FileNotFoundError: the other run has no checkpoint.
+    ValueError: none of its weights fits this model.
   """
   source = config.train.init_from
   vocab = _vocabulary_of(source)
@@ -176,30 +197,30 @@ def with_weights(config: Any, state: state_lib.TrainState):
       f'config.train.init_from = {source!r}: the run has no checkpoint.'
     )
   weights, step = found
-  taken, left, missing = [], set(weights), []
+  copied, unused, missing = [], set(weights), []
 
   def replaced(path, leaf):
     name = jax.tree_util.keystr(path, simple=True, separator='/')
-    # A VAE's decoder is a language model, and the other way round.
+    # A VAE's decoder is a language model, whose weights have other paths.
     for candidate in (name, *_aliases(name)):
       value = weights.get(candidate)
       if value is not None and value.shape == leaf.shape:
-        taken.append(name)
-        left.discard(candidate)
+        copied.append(name)
+        unused.discard(candidate)
         return jnp.asarray(value, leaf.dtype)
     missing.append(name)
     return leaf
 
   params = jax.tree_util.tree_map_with_path(replaced, state.params)
-  if not taken:
+  if not copied:
     raise ValueError(
       f'config.train.init_from = {source!r}: none of its weights has the name '
-      'and the shape of one of this model.'
+      'and the shape of a weight of this model.'
     )
   lines = [
-    f'Taken from {source}, step {step}: {", ".join(taken)}.',
-    f'Begins anew: {", ".join(missing) or "nothing"}.',
-    f'Not used of that run: {", ".join(sorted(left)) or "nothing"}.',
+    f'Weights copied from {source}, step {step}: {", ".join(copied)}.',
+    f'Weights initialised at random: {", ".join(missing) or "none"}.',
+    f'Weights of {source} not used: {", ".join(sorted(unused)) or "none"}.',
   ]
   return state.replace(params=params), lines
 
@@ -224,7 +245,7 @@ class Feeding(NamedTuple):
 
 
 def feeding(config: Any, split: corpora.Split) -> Feeding:
-  """That of a run's training on this platform."""
+  """Returns how training cuts a split into batches on this platform."""
   settings, seed = config.train, config.seed
   if config.corpus.stream:
     buckets, weights = batches.windows(settings.unroll, settings.unroll_spread)
@@ -252,11 +273,11 @@ def train_buckets(
 def with_word_vectors(
   config: Any, state: state_lib.TrainState, corpus: corpora.Corpus
 ) -> state_lib.TrainState:
-  """The first state with its pretrained embeddings, if it is to have some.
+  """Sets the embeddings to the config's pretrained word vectors, if any.
 
   Raises:
-    FileNotFoundError, ImportError, ValueError: see `word_vectors.read`; and
-      vectors of another size than the embeddings.
+    FileNotFoundError, ImportError, ValueError: see `word_vectors.read`.
+    ValueError: the vectors have another size than the embeddings.
   """
   vectors = _word_vectors(config, corpus)
   if vectors is None:
@@ -279,7 +300,7 @@ def _word_vectors(config, corpus) -> word_vectors.Vectors | None:
   if corpus.vocab.kind != 'word':
     raise ValueError(
       f'config.model.pretrained_embeddings = {source!r} has vectors of words; '
-      f'config.corpus.protocol = {corpus.protocol!r} is about '
+      f'the tokens of config.corpus.protocol = {corpus.protocol!r} are '
       f"{corpus.vocab.kind}s. Legal: ''."
     )
   size = config.model.embedding_size

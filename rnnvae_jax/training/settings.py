@@ -1,5 +1,7 @@
 """The config keys that all trained tasks share."""
 
+from typing import Any
+
 from rnnvae_jax.config import schema
 from rnnvae_jax.data import batches, corpora, feed
 from rnnvae_jax.tasks import base
@@ -8,7 +10,7 @@ from rnnvae_jax.training import optimizers
 
 @schema.fragment('')
 class RunConfig:
-  """What a run as a whole depends on."""
+  """Settings of a run as a whole."""
 
   seed: int = schema.field(
     0,
@@ -62,7 +64,7 @@ class TrainConfig:
   )
 
   def check(self) -> None:
-    """Raises ValueError where a call's updates do not divide the run's."""
+    """Raises ValueError for steps that are no multiple of steps_per_call."""
     for name, value in (
       ('num_steps', self.num_steps),
       ('eval_every', self.eval_every),
@@ -96,7 +98,7 @@ class StreamConfig:
   )
 
   def check(self) -> None:
-    """Raises ValueError where the shortest window has no token."""
+    """Raises ValueError if the shortest window has no token."""
     batches.windows(self.unroll, self.unroll_spread)
 
 
@@ -120,7 +122,7 @@ class EvaluateConfig:
   )
 
 
-# By capability, the keys of tasks that have it.
+# Pairs of a capability and the config fragment of the tasks that have it.
 SETTINGS = (
   (base.Task, RunConfig),
   (base.Task, corpora.CorpusConfig),
@@ -130,3 +132,20 @@ SETTINGS = (
   (base.Trained, optimizers.OptimizerConfig),
   (base.CarriesState, StreamConfig),
 )
+
+
+def check(config: Any) -> None:
+  """Checks keys of several components of training against each other.
+
+  Raises:
+    ValueError: training would stop before what another key asks for.
+  """
+  if 'train' not in config:
+    return
+  waits, patience = config.optimizer.average_patience, config.train.patience
+  if waits and 0 < patience <= waits + 1:
+    raise ValueError(
+      f'config.optimizer.average_patience={waits}: training stops first, at '
+      f'config.train.patience={patience}. Legal with it: 0, or more than '
+      f'{waits + 1}.'
+    )

@@ -1,4 +1,4 @@
-"""What a run is: the state that changes from update to update."""
+"""The state of a run: everything that changes from update to update."""
 
 from typing import Any
 
@@ -10,43 +10,44 @@ import optax
 
 
 class Selection(flax.struct.PyTreeNode):
-  """What validation has said so far: best checkpoint, decay, stopping."""
+  """What past validations decide: best checkpoint, decay and stopping."""
 
-  best: Any  # float32[], nats per sentence.
-  best_step: Any  # int32[]
+  best: Any  # float32[], the lowest validation figure, nats per sentence.
+  best_step: Any  # int32[], the step of the best validation.
   evaluations_since_best: Any  # int32[]
-  evaluations_since_decay: Any  # int32[], or since the best if that is later.
-  learning_rate_scale: Any  # float32[], the product of all decays.
-  explores: Any  # bool[], whether encoder updates precede the decoder's.
+  # int32[], evaluations since the last decay or new best, whichever is later.
+  evaluations_since_decay: Any
+  learning_rate_scale: Any  # float32[], the product of all decays so far.
+  explores: Any  # bool[], whether an inner loop of encoder updates still runs.
   information: Any  # float32[], mutual information at the last validation.
 
 
 class TrainState(flax.struct.PyTreeNode):
-  """All that changes during training, hence all that a checkpoint holds."""
+  """Everything that changes during training and is saved in a checkpoint."""
 
-  step: Any  # int32[]
+  step: Any  # int32[], updates done.
   params: Any
   opt_state: optax.OptState
-  extras: Any  # What the objective adapts beside the parameters.
-  key: Any  # Constant; randomness is folded in from step and sentence.
+  extras: Any  # State that the objective adapts, apart from the parameters.
+  key: Any  # Constant over a run; step and sentence are folded into it.
   selection: Selection
 
 
 class Weights(flax.struct.PyTreeNode):
-  """What evaluation needs of a state: it has no optimiser's state."""
+  """The part of a state that evaluation needs, without the optimiser's."""
 
-  step: Any  # int32[]
-  params: Any  # As they are evaluated: averaged where they are averaged.
+  step: Any  # int32[], updates done.
+  params: Any  # The parameters to evaluate: the average, if there is one.
   extras: Any
 
 
 def create(task, tx: optax.GradientTransformation, seed: int) -> TrainState:
-  """The state before the first step."""
+  """Returns the state before the first update."""
   return _create(task, tx, jax.random.key(seed))
 
 
 def abstract(task, tx: optax.GradientTransformation) -> TrainState:
-  """Its shapes and types, without the work."""
+  """Returns the shapes and types of the state `create` returns."""
   return jax.eval_shape(lambda: _state(task, tx, jax.random.key(0)))
 
 
@@ -64,7 +65,7 @@ def _state(task, tx, key) -> TrainState:
 
 
 def no_selection() -> Selection:
-  """Before the first validation."""
+  """Returns the selection before the first validation."""
   return Selection(
     best=jnp.float32(jnp.inf),
     best_step=jnp.int32(0),
@@ -76,8 +77,8 @@ def no_selection() -> Selection:
   )
 
 
-# As one program: operation by operation it takes seconds to compile more. It
-# runs once, so what makes it run faster is not worth its compilation.
+# Compiled as one program: compiling operation by operation takes seconds
+# longer. It runs once, so optimising it costs more time than it saves.
 _create = jax.jit(
   _state,
   static_argnums=(0, 1),
@@ -92,19 +93,20 @@ def select(
   plateau_patience: int,
   plateau_factor: float,
 ) -> Selection:
-  """Takes a validation figure in; decays the learning rate on a plateau.
+  """Records a validation figure; decays the learning rate on a plateau.
 
   Args:
-    selection: so far.
-    value: nats per sentence, lower is better.
-    step: at which it was measured.
+    selection: the selection before this validation.
+    value: the validation figure, nats per sentence; lower is better.
+    step: the step at which it was measured.
     plateau_patience: evaluations without a new best before a decay; 0: never.
-    plateau_factor: what the learning rate is multiplied with then.
+    plateau_factor: the factor by which a decay multiplies the learning rate.
 
   Returns:
     The new selection; `best_step == step` says that this is the best so far.
   """
-  # Rounded first, or a value between two float32 would be best for ever.
+  # Rounded before the comparison: `best` is a float32, and a value that rounds
+  # to it from below would count as a new best every time.
   if np.float32(value) < np.float32(selection.best):
     return selection.replace(
       best=jnp.float32(value),

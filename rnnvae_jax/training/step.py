@@ -12,7 +12,7 @@ from rnnvae_jax.data import batches
 from rnnvae_jax.objectives import schedules
 from rnnvae_jax.tasks import base
 
-# Encoder updates after which the inner loop asks whether they still help.
+# Encoder updates between checks of whether the inner loop still helps.
 _PATIENCE = 15
 
 
@@ -25,24 +25,25 @@ def make_update(
 ) -> Callable:
   """Returns `update(corpus, hyperparameters, state, (rows, bucket))`.
 
-  One update: `rows` int32[B] are gathered from the corpus on the device, each
-  padded to its bucket's length by a branch of its own.
+  The function does one update. It gathers `rows` int32[B] from the corpus on
+  the device and pads them to the length of the bucket, with one branch of the
+  program for each bucket.
+
+  If `task.inner_steps` > 0 and `state.selection.explores`, at most so many
+  updates of `task.inner_parts` alone precede the update of the other
+  parameters. They are plain gradient descent on batches from the whole corpus,
+  which must be entirely on the device.
 
   Args:
-    task: what is minimised.
+    task: provides the loss to minimise.
     tx: turns gradients into updates at learning rate 1; the sign is applied
       here.
     buckets: the shapes of batches.
     learning_rate_schedule: see `objectives.schedules`.
     gather: makes a batch of `rows`; see `batches`.
 
-  With `task.inner_steps` so many updates of `task.inner_parts` at most come
-  before one of the other parameters, while `state.selection.explores`. They are
-  of plain gradient descent, on batches from the whole corpus, which must not be
-  a stream of parts.
-
   Returns:
-    The function; it returns the new state, and the metrics and the loss of
+    The function. It returns the new state, and the metrics and the loss of
     the batch.
   """
   lengths = jnp.array([bucket.length for bucket in buckets])
@@ -57,17 +58,18 @@ def make_update(
 
     branches = [functools.partial(padded_to, shape) for shape in buckets]
     value, grads = jax.lax.switch(bucket, branches, params)
+    grads = _frozen(task, grads)  # Their gradients are no part of the norm.
     norm = optax.tree.norm(grads)
     clip, decay = now.optimizer.clip_norm, now.optimizer.weight_decay
     if clip is not None:
-      # In a population, members that do not clip have 0.
+      # In a population, clip_norm is 0 for members that do not clip.
       clip = jnp.where(clip > 0, clip, jnp.inf)
-      tiny = jnp.finfo(norm.dtype).tiny  # A norm of 0 is not divided by.
+      tiny = jnp.finfo(norm.dtype).tiny  # Avoids a division by 0.
       shrink = jnp.minimum(1.0, clip / jnp.maximum(norm, tiny))
       grads = jax.tree.map(lambda grad: grad * shrink, grads)
     if decay is not None:
       add = lambda grad, p: grad + decay * p
-      grads = jax.tree.map(add, grads, params)
+      grads = _frozen(task, jax.tree.map(add, grads, params))
     return value, grads, norm
 
   def update(corpus, hyperparameters, state, batch):
@@ -96,12 +98,12 @@ def make_update(
     return state, (metrics, loss)
 
   def explored(corpus, now, key, rate, state, batch):
-    """Parameters after updates of the inner parts alone.
+    """Returns the parameters after updates of the inner parts alone.
 
-    The aggressive training of He et al., arXiv:1901.05534, section 3.3: batch
-    after batch, until the mean nats per token, over so many batches as
-    `_PATIENCE`, fall no more. The first batch is the update's own; the others
-    are drawn from batches of sentences of similar length.
+    The aggressive training of He et al., arXiv:1901.05534, section 3.3: inner
+    updates continue until the mean nats per token over `_PATIENCE` batches stop
+    falling. The first batch is the update's own; the others are drawn at random
+    from batches of sentences of similar length.
     """
     size = batch[0].shape[0]
     others = batches.pad_rows(jnp.argsort(corpus.lengths), size)
@@ -152,13 +154,31 @@ def make_update(
 
 
 def _masked(task, grads, inner: bool, when):
-  """Gradients of the inner parts or of the others; the rest is 0, `when` so."""
+  """Sets the gradients of the other parts to 0, if `when` is true.
+
+  Args:
+    task: names the inner parts.
+    grads: gradients of all parameters.
+    inner: whether the inner parts are kept, or all others.
+    when: bool[] or bool.
+  """
 
   def keep(path, grad):
-    part = path[1].key  # After 'params'.
+    part = path[1].key  # path[0] is 'params'.
     if (part in task.inner_parts) == inner:
       return grad
     return jnp.where(when, 0.0, grad)
+
+  return jax.tree_util.tree_map_with_path(keep, grads)
+
+
+def _frozen(task, grads):
+  """Gradients without those of the parts that stay as they begin."""
+  if not task.frozen_parts:
+    return grads
+
+  def keep(path, grad):
+    return jnp.zeros_like(grad) if path[1].key in task.frozen_parts else grad
 
   return jax.tree_util.tree_map_with_path(keep, grads)
 
@@ -167,15 +187,15 @@ def make_train_step(*args, **kwargs) -> Callable:
   """Returns `train_step(state, corpus, rows, bucket, hyperparameters)`.
 
   `rows` int32[K, B] and `bucket` int32[K] name the sentences of K batches. The
-  updates run as one scan, so Python and dispatch are paid once per K steps.
-  `state` is donated: the caller's copy is dead after the call.
+  updates run as one scan, so the overhead of Python and of dispatch occurs once
+  in K updates. `state` is donated: the caller must not use it after the call.
 
   Args:
     *args: see `make_update`.
-    **kwargs: likewise.
+    **kwargs: see `make_update`.
 
   Returns:
-    The function; it returns the new state, the metrics of the K updates merged
+    The function. It returns the new state, the metrics of the K updates merged
     on the device, and the loss of each update, float32[K].
   """
 
@@ -183,8 +203,8 @@ def make_train_step(*args, **kwargs) -> Callable:
 
   @functools.partial(jax.jit, donate_argnums=0)
   def train_step(state, corpus, rows, bucket, hyperparameters):
-    one = functools.partial(update, corpus, hyperparameters)
-    state, (metrics, loss) = jax.lax.scan(one, state, (rows, bucket))
+    update_batch = functools.partial(update, corpus, hyperparameters)
+    state, (metrics, loss) = jax.lax.scan(update_batch, state, (rows, bucket))
     return state, metrics.reduce(), loss
 
   return train_step
@@ -196,11 +216,11 @@ def learning_rate(
   step: jax.Array,
   schedule: Any,
 ) -> jax.Array:
-  """The learning rate of an update, float32[], before plateaus shrink it.
+  """The scheduled learning rate, float32[], without decays on plateaus.
 
   Args:
-    task: which says where the schedule begins.
-    hyperparameters: of the run.
+    task: says at which step the schedule begins.
+    hyperparameters: traced scalars of the run.
     step: number of updates done, from 0.
     schedule: see `objectives.schedules`.
   """
@@ -231,16 +251,16 @@ def make_evaluation_step(
 ) -> Callable:
   """Returns `evaluate(params, corpus, rows int[B], bucket, key, extras)`.
 
-  One program per bucket; `bucket` is static. The values of each row come back
-  (see `Task.evaluate`), without dropout.
+  `bucket` is static, so one program is compiled for each bucket. `evaluate`
+  returns the values of each row (see `Task.evaluate`), without dropout.
   """
 
   @functools.partial(jax.jit, static_argnames='bucket')
   def evaluate(params, corpus, rows, bucket, key, extras):
     batch = batches.gather(corpus, rows, buckets[bucket])
     if samples.shuffled:
-      # Every row's partner is some sentences away in the whole split, whatever
-      # batch it is in.
+      # A row's partner is half the split away, so it does not depend on how the
+      # split is cut into batches.
       count = len(corpus.lengths)
       partners = (rows + count // 2) % count
       partners = jnp.where(rows == batches.BLANK, rows, partners)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end training at a checkpoint, not in the middle."""
+"""Ctrl-C and SIGTERM stop training after it has saved a checkpoint."""
 
 from collections.abc import Iterator
 import contextlib
@@ -7,7 +7,7 @@ import threading
 
 
 class Stop:
-  """Says whether the process was asked to stop."""
+  """Is true once the process has received SIGINT or SIGTERM."""
 
   def __init__(self):
     self.signal = 0
@@ -20,8 +20,8 @@ class Stop:
 def requests() -> Iterator[Stop]:
   """Turns the first SIGINT or SIGTERM of the block into a request to stop.
 
-  A second one acts as usual. Outside the main thread, which alone may handle
-  signals, nothing is changed.
+  A second signal acts as usual. Outside the main thread, where Python cannot
+  handle signals, nothing is changed.
   """
   stop = Stop()
   if threading.current_thread() is not threading.main_thread():
@@ -30,14 +30,14 @@ def requests() -> Iterator[Stop]:
   handled = signal.SIGINT, signal.SIGTERM
   before = {number: signal.getsignal(number) for number in handled}
 
-  def note(number, frame):
+  def record_signal(received, frame):
     del frame
-    stop.signal = number
-    for each in handled:
-      signal.signal(each, before[each])
+    stop.signal = received
+    for number in handled:
+      signal.signal(number, before[number])
 
   for number in handled:
-    signal.signal(number, note)
+    signal.signal(number, record_signal)
   try:
     yield stop
   finally:

@@ -1,4 +1,4 @@
-"""Validations during training, and what follows from their figures."""
+"""Validation during training, and its effect on the state."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,17 +11,17 @@ from rnnvae_jax.tasks import base
 from rnnvae_jax.training import evaluation, optimizers
 from rnnvae_jax.training import state as state_lib
 
-# Tokens that a stream's evaluation reads at a time, at least.
+# Fewest tokens, over all rows, that the evaluation of a stream reads at a time.
 _WINDOW = 512
 
 
 def make_validator(
   config: Any, task: base.Trained, split: corpora.Split
 ) -> Callable[..., base.Values]:
-  """The evaluator that training validates with: one posterior sample.
+  """Returns the evaluator of validations, with one posterior sample.
 
-  A stream is read by `config.train.validation_rows`: an approximation, each row
-  beginning with a state of zeros.
+  A stream is read as `config.train.validation_rows` rows. This is an
+  approximation, because each row begins with a state of zeros.
   """
   if carries_state(config, task):
     rows = config.train.validation_rows
@@ -32,10 +32,10 @@ def make_validator(
 def make_validation(
   config: Any, task: base.Trained, split: corpora.Split
 ) -> Callable[..., dict[str, Any]]:
-  """Returns `validate(state, seed)`: the figures of the validation split.
+  """Returns `validate(state, seed)`, which computes validation figures.
 
-  One posterior sample a sentence, fixed by the seed; the KL weight, the free
-  bits and the step play no part.
+  Each sentence has one posterior sample, fixed by the seed. The figures do not
+  depend on the KL weight, the free bits or the step.
   """
   evaluate = make_validator(config, task, split)
 
@@ -48,7 +48,7 @@ def make_validation(
 
 
 def make_stream_evaluator(config, task, split, rows):
-  """The evaluator of a stream, read in so many rows side by side."""
+  """Returns the evaluator of a stream that is read as `rows` parallel rows."""
   window = max(config.train.unroll, _WINDOW // rows)
   return evaluation.make_stream_evaluator(task, split, rows=rows, window=window)
 
@@ -59,7 +59,7 @@ def make_sentence_evaluator(
   split: corpora.Split,
   samples: base.Samples = base.ONE_SAMPLE,
 ) -> Callable[..., base.Values]:
-  """The evaluator of a split, each sentence by itself."""
+  """Returns the evaluator of a split of independent sentences."""
   return evaluation.make_evaluator(
     task,
     split,
@@ -70,7 +70,7 @@ def make_sentence_evaluator(
 
 
 def carries_state(config: Any, task: base.Task) -> bool:
-  """Whether a run reads its text as one stream."""
+  """Whether the run reads its text as one stream."""
   return isinstance(task, base.CarriesState) and config.corpus.stream
 
 
@@ -81,10 +81,11 @@ def record_validation(
   state: state_lib.TrainState,
   figures: dict[str, Any],
 ) -> state_lib.TrainState:
-  """The state after a validation.
+  """Returns the state after a validation.
 
-  The task has its say first. Then the figures may choose the checkpoint, decay
-  the learning rate and start the averaging of weights.
+  The task may change the state first, or decide that this validation does not
+  count. Otherwise the figures may choose the checkpoint, decay the learning
+  rate and start the averaging of weights.
   """
   state, counts = task.after_validation(
     state, figures, config, lambda: state_lib.create(task, tx, config.seed)
@@ -104,7 +105,10 @@ def record_validation(
 
 
 def has_stalled(config: Any, state: state_lib.TrainState) -> bool:
-  """Whether validation has not improved for `config.train.patience` times."""
+  """Whether the last `config.train.patience` validations brought no new best.
+
+  Always False if the patience is 0.
+  """
   patience = config.train.patience
   waited = int(state.selection.evaluations_since_best)
   return bool(patience) and waited >= patience

@@ -1,4 +1,4 @@
-"""A run's folder: which files it has, whose it is, who may write into it."""
+"""A run's folder: its files, the run it belongs to, and its lock."""
 
 from collections.abc import Iterator, Mapping
 import contextlib
@@ -26,14 +26,14 @@ def checkpoint_dir(workdir: str) -> str:
 
 @contextlib.contextmanager
 def locked(workdir: str) -> Iterator[None]:
-  """Keeps other processes from training in the folder; a kill releases it.
+  """Locks the folder against other trainings; a kill releases the lock.
 
   Raises:
-    ValueError: another process trains in it.
+    ValueError: another process is training in the folder.
   """
   try:
     import fcntl
-  except ImportError:  # Windows has none.
+  except ImportError:  # Windows has no fcntl.
     yield
     return
   folder = os.open(workdir, os.O_RDONLY)
@@ -46,20 +46,20 @@ def locked(workdir: str) -> Iterator[None]:
         'choose another --workdir.'
       ) from None
     except OSError:
-      pass  # Some network file systems lock no folders.
+      pass  # Some network file systems cannot lock folders.
     yield
   finally:
     os.close(folder)
 
 
 def is_trained(workdir: str) -> bool:
-  """Whether the folder has what a run of another config would spoil."""
+  """Whether the folder has weights or counts that must not be overwritten."""
   if os.path.exists(checkpoint_dir(workdir)):
     return True
   config_path = path(workdir, CONFIG)
   if not os.path.exists(config_path):
     return False
-  kind = read_json(config_path).get(config_build.KIND)
+  kind = str(read_json(config_path).get(config_build.KIND))
   if kind not in config_build.TASKS:
     return False
   task = config_build.task(kind)
@@ -67,15 +67,15 @@ def is_trained(workdir: str) -> bool:
 
 
 def check(config: ml_collections.ConfigDict, workdir: str) -> bool:
-  """Checks that `workdir` may hold, or go on with, this run.
+  """Checks that this run can begin or go on in `workdir`.
 
   Returns:
-    Whether the folder's run is this one, or there is none; False if it is of
-    another config that never came to a checkpoint and will be overwritten.
+    True if the folder has no run or this run; False if it has a run of another
+    config without a checkpoint, which will be overwritten.
 
   Raises:
-    ValueError: it holds a run with another config; the differing keys are
-      listed. Or a config.json that is no run's.
+    ValueError: the folder has a trained run of another config (the message
+      lists the differing keys), or a config.json that is not of a run.
   """
   config_path = path(workdir, CONFIG)
   if not os.path.exists(config_path):
@@ -83,7 +83,7 @@ def check(config: ml_collections.ConfigDict, workdir: str) -> bool:
   theirs = read_json(config_path)
   if config_build.KIND not in theirs:
     raise ValueError(
-      f'{config_path} is no config of a run. Choose another --workdir.'
+      f'{config_path} is not the config of a run. Choose another --workdir.'
     )
   theirs = _completed(theirs)
   ours = _with_protocol(config_build.flatten(config))
@@ -101,12 +101,12 @@ def check(config: ml_collections.ConfigDict, workdir: str) -> bool:
     + '\nTo train longer, raise config.train.num_steps. To begin another run '
     f'with its weights, choose another --workdir and set '
     f'--config.train.init_from={workdir}. Otherwise choose another --workdir, '
-    'or the config that the run was begun with.'
+    'or the original config of this run.'
   )
 
 
 def goes_further(config: ml_collections.ConfigDict, workdir: str) -> bool:
-  """Whether a config asks for more steps than the folder's run."""
+  """Whether the config has more training steps than the run in the folder."""
   config_path = path(workdir, CONFIG)
   if not os.path.exists(config_path):
     return True
@@ -115,7 +115,7 @@ def goes_further(config: ml_collections.ConfigDict, workdir: str) -> bool:
 
 
 def _completed(flat: Mapping[str, Any]) -> dict[str, Any]:
-  """A saved config as this version would save it, where it can be read."""
+  """Completes a saved config with this version's new keys, if it is valid."""
   try:
     completed = config_build.flatten(config_build.from_flat(flat))
   except ValueError:
@@ -131,13 +131,14 @@ def _with_protocol(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_config(workdir: str) -> ml_collections.ConfigDict:
-  """The config that the run in `workdir` was begun with.
+  """Reads the config of the run in `workdir`.
 
-  Its protocol has a name, so that another text is read as the run's own was.
+  The result names the protocol even if it was left to the corpus, so that other
+  texts are read with the same protocol.
 
   Raises:
     FileNotFoundError: there is no run.
-    ValueError: the file is damaged, or another version's.
+    ValueError: the file is damaged, or of an incompatible version.
   """
   config_path = path(workdir, CONFIG)
   if not os.path.exists(config_path):
@@ -151,7 +152,7 @@ def load_config(workdir: str) -> ml_collections.ConfigDict:
 
 
 def protocol_name(config: Any) -> str:
-  """The protocol that a config reads its corpus under."""
+  """The name of the protocol that the config's corpus is read with."""
   corpus = config.corpus
   return corpus.protocol or sources.default_protocol(corpus.name)
 
@@ -161,7 +162,7 @@ def save_config(config: ml_collections.ConfigDict, workdir: str) -> None:
 
 
 def read_json(file_path: str) -> dict[str, Any]:
-  """The object in a JSON file.
+  """Reads the object in a JSON file.
 
   Raises:
     ValueError: the file is damaged.

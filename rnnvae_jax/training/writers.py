@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: metrics, TensorBoard events, JSON, text."""
+"""Writes a run's files: metrics, TensorBoard events, JSON and text."""
 
 from collections.abc import Iterator, Mapping
 import contextlib
@@ -13,11 +13,11 @@ METRICS_FILE = 'metrics.jsonl'
 
 
 class Writer:
-  """Scalars of a run, as JSON lines and as TensorBoard events.
+  """Writes the scalars of a run as JSON lines and as TensorBoard events.
 
-  `metrics.jsonl` holds one JSON object a line: `step`, `time` (seconds since
-  1970) and the values. It is written out when `write` returns, so a killed run
-  loses nothing but what it had not computed.
+  `metrics.jsonl` contains one JSON object a line: `step`, `time` (seconds since
+  1970) and the values. `write` flushes the file, so a killed run keeps every
+  line that was written.
   """
 
   def __init__(self, workdir: str):
@@ -27,8 +27,9 @@ class Writer:
     os.makedirs(workdir, exist_ok=True)
     self._metrics = os.path.join(workdir, METRICS_FILE)
     self._workdir = workdir
-    # Not SummaryWriter: its thread dies of a full disk, and the next call
-    # would wait for it forever. The suffix tells apart two of one second.
+    # Not SummaryWriter: a full disk ends its thread, and the next call would
+    # wait for that thread forever. The suffix keeps the names of two writers
+    # that are created in the same second apart.
     self._events = event_file_writer.EventsWriter(
       os.path.join(workdir, 'events'), f'.{time.time_ns()}'
     )
@@ -38,8 +39,8 @@ class Writer:
 
     Args:
       step: the number of updates done.
-      values: scalars by name. JSON has no word for NaN and infinity: they are
-        written as the strings 'nan', 'inf' and '-inf', which `float` reads.
+      values: scalars by name. JSON has no NaN or infinity, so they are written
+        as the strings 'nan', 'inf' and '-inf', which `float` can parse.
 
     Raises:
       OSError: the disk is full; the message names the file.
@@ -61,9 +62,9 @@ class Writer:
     self._add_event(step, summary=summary_pb2.Summary(value=points))
 
   def truncate(self, step: int) -> None:
-    """Drops what is later than `step`, and a last line that a kill cut short.
+    """Drops lines after `step`, and a last line that a kill cut short.
 
-    A resumed run calls this first, then writes those steps again.
+    A resumed run calls this first, then writes the dropped steps again.
     """
     from tensorboardX.proto import event_pb2
 
@@ -71,7 +72,8 @@ class Writer:
       with open(self._metrics, errors='replace') as lines:
         kept = [line for line in lines if _is_until(line, step)]
       write_text(self._metrics, ''.join(kept))
-    # Event files cannot be cut: this tells TensorBoard what to ignore.
+    # Event files cannot be shortened: this event tells TensorBoard to ignore
+    # the later steps.
     start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
     self._add_event(step + 1, session_log=start)
 
@@ -85,10 +87,10 @@ class Writer:
   def __exit__(self, *unused: object) -> None:
     self.close()
 
-  def _add_event(self, step: int, **what: Any) -> None:
+  def _add_event(self, step: int, **content: Any) -> None:
     from tensorboardX.proto import event_pb2
 
-    event = event_pb2.Event(wall_time=time.time(), step=int(step), **what)
+    event = event_pb2.Event(wall_time=time.time(), step=int(step), **content)
     with _naming(self._workdir):
       self._events.write_event(event)
       self._events.flush()
@@ -97,7 +99,7 @@ class Writer:
 def write_json(path: str, value: Any) -> None:
   """Writes `value` as indented JSON; see `write_text`.
 
-  JSON knows no infinity: such numbers become null.
+  JSON has no NaN or infinity: such numbers become null.
   """
   text = json.dumps(_finite(value), indent=2, allow_nan=False)
   write_text(path, text + '\n')
@@ -114,10 +116,10 @@ def _finite(value: Any) -> Any:
 
 
 def write_text(path: str, text: str) -> None:
-  """Replaces the file at once: a reader sees the old text or the new one.
+  """Replaces the file atomically: readers see either the old or the new text.
 
   Raises:
-    OSError: the disk is full; the message names the file, which is unchanged.
+    OSError: the disk is full. The message names the file, which is unchanged.
   """
   temporary = f'{path}.{os.getpid()}.tmp'
   try:
@@ -128,7 +130,7 @@ def write_text(path: str, text: str) -> None:
         os.fsync(file.fileno())
       os.replace(temporary, path)
   finally:
-    with contextlib.suppress(FileNotFoundError):  # Gone, when all went well.
+    with contextlib.suppress(FileNotFoundError):  # Renamed if all went well.
       os.remove(temporary)
 
 
@@ -147,7 +149,7 @@ def _without(package: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _naming(path: str) -> Iterator[None]:
-  """Puts `path` into an OSError of the block; a failed write names no file."""
+  """Adds `path` to an OSError of the block: failed writes name no file."""
   try:
     yield
   except OSError as error:
@@ -159,7 +161,7 @@ def _legal(value: float) -> float | str:
 
 
 def _is_until(line: str, step: int) -> bool:
-  """Whether `line` is a whole one, of a step not after `step`."""
+  """Whether `line` is complete and its step is at most `step`."""
   try:
     return line.endswith('\n') and json.loads(line)['step'] <= step
   except (ValueError, KeyError, TypeError):

@@ -197,7 +197,7 @@ class TextTest(parameterized.TestCase):
       'every line end is a token',
     ),
     ({'unknown_token': 'a b'}, 'not one word'),
-    ({'unknown_token': 'UNK'}, "'UNK' is nowhere a word"),
+    ({'unknown_token': 'UNK'}, "'UNK' is not a word"),
     ({'unknown_token': 'UNK', 'protocol': 'bytes'}, 'is about bytes'),
   )
   def test_illegal_arguments_are_refused(self, arguments, message):
@@ -347,13 +347,14 @@ class FieldsTest(parameterized.TestCase):
       self.assertEmpty(split.fields)
       np.testing.assert_array_equal(split.tokens, ours.splits[name].tokens)
 
-  def test_all_sentences_of_a_paragraph_have_its_label(self):
+  def test_a_labelled_paragraph_is_one_sentence(self):
     folder = self.labelled('b\tIt is. It was.\na\tIt is.\n')
     corpus = corpora.build(
       folder, 'plain', min_count=1, labelled=True, fields=['label']
     )
-    label = corpus.splits['train'].fields['label']
-    np.testing.assert_array_equal(label, [1, 1, 0])
+    split = corpus.splits['train']
+    np.testing.assert_array_equal(split.fields['label'], [1, 0])
+    np.testing.assert_array_equal(split.lengths, [7, 4])
 
   def test_names_may_be_given(self):
     corpus = self.build(self.labelled(), labels=('c', 'b', 'a'))
@@ -378,7 +379,11 @@ class FieldsTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, "no 'label'; there are no others"):
       self.build(self.labelled(), labelled=False)
     with self.assertRaisesRegex(ValueError, "no 'label'; there are topic, num"):
-      corpora.build('grammar', fields=['label'])
+      corpora.build('grammar', fields=['label'], label_column='label')
+
+  def test_the_first_label_of_a_corpus_is_its_own(self):
+    corpus = corpora.build('grammar', fields=['label'])
+    self.assertEqual(corpus.labels, ('garden', 'kitchen', 'school', 'sea'))
 
   @parameterized.parameters(
     ({'fields': ['lable']}, "Did you mean 'label'"),

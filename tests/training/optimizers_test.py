@@ -1,4 +1,4 @@
-"""Averaging of iterates, and the scalars of a config."""
+"""Averaging of iterates: the published trigger, the mean, what is evaluated."""
 
 from absl.testing import absltest, parameterized
 import jax
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import build as config_build
 from rnnvae_jax.training import optimizers
 from rnnvae_jax.training import state as state_lib
 
@@ -36,7 +36,7 @@ class AveragingTest(parameterized.TestCase):
     for number, point in enumerate(self.path):
       if number == begin:  # The last of three is worse than the first.
         for value in (1.0, 3.0, 2.0):
-          state = optimizers.heed(state, value)
+          state = optimizers.update_averaging(state, value)
       params = {'w': jnp.asarray(point)}
       updates, state = self.tx.update({'w': jnp.ones(4)}, state, params)
       np.testing.assert_array_equal(updates['w'], np.ones(4))
@@ -54,9 +54,9 @@ class AveragingTest(parameterized.TestCase):
   def test_begins_once(self):
     state = self.tx.init({'w': jnp.zeros(4)})
     for value in (1.0, 3.0, 2.0):
-      state = optimizers.heed(state, value)
+      state = optimizers.update_averaging(state, value)
     _, state = self.tx.update({'w': jnp.ones(4)}, state, {'w': jnp.ones(4)})
-    self.assertEqual(int(optimizers.heed(state, 4.0).count), 1)
+    self.assertEqual(int(optimizers.update_averaging(state, 4.0).count), 1)
 
   @parameterized.parameters(1, 2, 3, 5)
   def test_begins_when_the_published_rule_says_so(self, patience):
@@ -70,7 +70,7 @@ class AveragingTest(parameterized.TestCase):
         # min(best_val_loss[:-n]) of those before this one.
         before = values[: max(number - patience, 0)]
         begun |= bool(len(before)) and value > before.min()
-        state = optimizers.heed(state, float(value))
+        state = optimizers.update_averaging(state, float(value))
         self.assertEqual(int(state.count) >= 0, begun, (values, number))
 
   def test_an_optimiser_without_it_is_evaluated_as_it_is(self):
@@ -78,28 +78,34 @@ class AveragingTest(parameterized.TestCase):
     params = {'w': jnp.ones(4)}
     state = make_state(tx.init(params), params)
     self.assertIs(optimizers.evaluated(state), params)
-    self.assertIs(optimizers.heed(state.opt_state, 1.0), state.opt_state)
+    self.assertIs(
+      optimizers.update_averaging(state.opt_state, 1.0), state.opt_state
+    )
 
   def test_is_there_only_if_it_may_begin(self):
-    config, params = config_lib.default(), {'w': jnp.ones(4)}
+    config = config_build.default('language_model')
+    params = {'w': jnp.ones(4)}
     for patience in (0, 2):
       config.optimizer.average_patience = patience
       state = optimizers.build(config).init(params)
       self.assertEqual(isinstance(state, optimizers.Averaging), bool(patience))
 
 
-class HyperparametersTest(absltest.TestCase):
-  def test_what_has_no_weight_is_left_out(self):
-    config = config_lib.default()
-    scalars = optimizers.hyperparameters(config)
-    self.assertIsNone(scalars.mmd_weight)
-    self.assertIsNone(scalars.label_smoothing)
-    self.assertIsNone(scalars.dropout.recurrent)
-    config.objective.mmd_weight = 2.0
-    config.dropout.weight = 0.5
-    scalars = optimizers.hyperparameters(config)
-    self.assertEqual(float(scalars.mmd_weight), 2.0)
-    self.assertEqual(float(scalars.dropout.weight), 0.5)
+class WeightsTest(absltest.TestCase):
+  def test_are_what_is_evaluated_and_no_more(self):
+    tx = optimizers.averaging(optax.scale_by_adam(), patience=1)
+    params = {'w': jnp.ones(4)}
+    opt_state = tx.init(params)
+    average = {'w': jnp.full(4, 3.0)}
+    for count, want in ((-1, params), (0, params), (2, average)):
+      state = make_state(
+        opt_state._replace(average=average, count=jnp.int32(count)), params
+      ).replace(step=jnp.int32(7), extras={'e': jnp.ones(2)})
+      got = optimizers.weights(state)
+      np.testing.assert_array_equal(got.params['w'], want['w'])
+      self.assertEqual(int(got.step), 7)
+      self.assertIs(got.extras, state.extras)
+      self.assertLen(jax.tree.leaves(got), 3)
 
 
 if __name__ == '__main__':

@@ -10,8 +10,11 @@ import jax
 import numpy as np
 import pytest
 
-from rnnvae_jax import config_lib, train
-from rnnvae_jax.training import population, runs, tasks, validation
+from rnnvae_jax.config import argument
+from rnnvae_jax.config import build as config_build
+from rnnvae_jax.training import loop, population, preparation, validation
+
+import helpers
 
 EPS = np.finfo(np.float32).eps
 
@@ -28,8 +31,8 @@ def write_folder(folder, sentences=30, seed=0):
 
 
 def make_config(folder, **overrides):
-  config = config_lib.default()
-  config_lib.apply(config, config_lib.parse_arg('tiny', tiny=False))
+  config = config_build.default('sentence_vae')
+  argument.apply(config, argument.parse('tiny', tiny=False))
   config.corpus.name = folder
   config.corpus.protocol = 'mikolov'
   config.corpus.min_count = 1
@@ -64,7 +67,7 @@ class PopulationTest(parameterized.TestCase):
         },
       ),
     ]
-    cls.corpus = runs.build_corpus(cls.configs[0])
+    cls.corpus = preparation.build_corpus(cls.configs[0])
     cls.reported = []
     cls.results = population.train(
       cls.configs,
@@ -83,7 +86,7 @@ class PopulationTest(parameterized.TestCase):
 
   def check_trial(self, number):
     workdir = self.create_tempdir().full_path
-    train.train(self.configs[number], workdir)
+    loop.train(self.configs[number], workdir)
     with open(os.path.join(workdir, 'metrics.jsonl')) as file:
       lines = [json.loads(line) for line in file]
     valid = [
@@ -103,7 +106,7 @@ class PopulationTest(parameterized.TestCase):
   def test_a_result_holds_what_its_validation_evaluated(self):
     result = self.results[1]
     config = result.config
-    task = tasks.build(config, len(self.corpus.vocab))
+    task = helpers.make_task(config, self.corpus.vocab)
     validator = validation.make_validator(
       config, task, self.corpus.splits['valid']
     )
@@ -161,9 +164,127 @@ class PopulationTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, r'config\.model\.hidden_size'):
       population.train([self.configs[0], other], self.corpus)
 
+  @pytest.mark.slow
+  def test_trials_begin_with_another_run_s_weights(self):
+    source = self.create_tempdir().full_path
+    loop.train(self.configs[1], source)
+    config = make_config(
+      self.folder,
+      **{
+        'train.init_from': source,
+        'train.num_steps': 3,
+        'optimizer.learning_rate': 0.0,
+      },
+    )
+    corpus = preparation.build_corpus(config)
+    (result,) = population.train([config], corpus, size=1)
+    workdir = self.create_tempdir().full_path
+    loop.train(config, workdir)
+    with open(os.path.join(workdir, 'metrics.jsonl')) as file:
+      lines = [json.loads(line) for line in file]
+    (wanted,) = (
+      line['valid/nll_per_sentence']
+      for line in lines
+      if 'valid/nll_per_sentence' in line
+    )
+    np.testing.assert_allclose(
+      result.best['nll_per_sentence'], wanted, rtol=100 * EPS
+    )
+
   def test_needs_a_trial(self):
     with self.assertRaisesRegex(ValueError, 'at least one'):
       population.train([], self.corpus)
+
+
+def other_value(key, value):
+  """A value of a key that is not this one; it need not be legal."""
+  if isinstance(value, bool):
+    return not value
+  if isinstance(value, int | float):
+    return (
+      value + type(value)(1) if isinstance(value, int) else value / 2 + 0.13
+    )
+  return next((x for x in key.legal() or () if x != value), value + 'x')
+
+
+class RefusalTest(parameterized.TestCase):
+  """What trials may differ in follows from the schema."""
+
+  # Configs in which every key that may vary is read.
+  READ_ALL = {  # noqa: RUF012
+    'language_model': {
+      'model.cell': 'lstm',
+      'model.num_layers': 2,
+      'objective.augmentation': 0.5,
+      'optimizer.schedule': 'linear',
+      'optimizer.decay_every': 5,
+      'optimizer.plateau_patience': 2,
+    },
+    'sentence_vae': {
+      'model.cell': 'lstm',
+      'model.num_layers': 2,
+      'objective.rate_control': 'lagrangian',
+      'objective.target_rate': 5.0,
+      'objective.kl_schedule': 'cyclical',
+      'objective.kl_anneal_steps': 20,
+      'objective.kl_cycles': 2,
+      'optimizer.schedule': 'linear',
+      'optimizer.decay_every': 5,
+      'optimizer.plateau_patience': 2,
+    },
+  }
+
+  @parameterized.parameters('language_model', 'sentence_vae')
+  def test_every_traced_key_may_differ_and_no_other(self, kind):
+    first = helpers.make_config(kind, **self.READ_ALL[kind])
+    keys = config_build.keys_of(first)
+    flat, accepted = config_build.flatten(first), []
+    for name, key in keys.keys.items():
+      if name == config_build.KIND:
+        continue
+      value = other_value(key, flat[name])
+      second = helpers.make_config(
+        kind, **(self.READ_ALL[kind] | {name: value})
+      )
+      reason = population.refusal([first, second])
+      if not reason:
+        accepted.append(name)
+      else:
+        self.assertIn(f'Trial 1 differs from trial 0 in config.{name},', reason)
+    self.assertContainsSubset(
+      {'seed', 'train.num_steps', 'optimizer.weight_decay', 'dropout.weight'},
+      accepted,
+    )
+    self.assertCountEqual(
+      accepted,
+      [name for name, key in keys.keys.items() if key.traced or key.varies],
+    )
+
+  def test_trials_that_read_other_keys_are_other_programs(self):
+    first = helpers.make_config('language_model')
+    # The temperature of the teacher is read by one of them alone.
+    second = helpers.make_config(
+      'language_model', **{'objective.augmentation': 0.5}
+    )
+    self.assertIn('reads other keys', population.refusal([first, second]))
+    self.assertEqual(population.refusal([first, first]), '')
+    # Weights of parts without keys of their own are no other program.
+    third = helpers.make_config(
+      'language_model', **{'objective.activation_penalty': 0.5}
+    )
+    self.assertEqual(population.refusal([first, third]), '')
+
+  def test_a_count_model_is_not_trained(self):
+    config = helpers.make_config('ngrams')
+    self.assertIn('is fitted, one at a time', population.refusal([config]))
+
+  @parameterized.parameters(
+    ({'model.cell': 'lstm', 'model.backend': 'cudnn'}, 'backend'),
+    ({'train.inner_steps': 5}, 'inner_steps'),
+  )
+  def test_a_task_names_what_it_cannot_do_many_times_at_once(self, keys, name):
+    config = helpers.make_config('sentence_vae', **keys)
+    self.assertIn(name, population.refusal([config]))
 
 
 if __name__ == '__main__':

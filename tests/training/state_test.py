@@ -7,25 +7,20 @@ import numpy as np
 import optax
 
 from rnnvae_jax.training import state as state_lib
-from rnnvae_jax.training import tasks
 
 
-def make_task():
-  """One weight; its first value is drawn."""
-  unused = lambda *_: None
-  return tasks.Task(
-    init=lambda key: {'weight': jax.random.normal(key, (3,))},
-    initial_extras=dict,
-    loss=unused,
-    evaluate=unused,
-    start=unused,
-    step=unused,
-    metrics=None,
-  )
+class OneWeight:
+  """A task of one weight, whose first value is drawn."""
+
+  def init(self, key):
+    return {'weight': jax.random.normal(key, (3,))}
+
+  def initial_extras(self):
+    return {}
 
 
 def create(seed=0):
-  return state_lib.create(make_task(), optax.scale_by_adam(), seed)
+  return state_lib.create(OneWeight(), optax.scale_by_adam(), seed)
 
 
 def as_tuple(selection):
@@ -53,7 +48,7 @@ class CreateTest(parameterized.TestCase):
 
   def test_trains_with_another_key_than_it_was_drawn_with(self):
     state = create()
-    drawn = make_task().init(state.key)['weight']
+    drawn = OneWeight().init(state.key)['weight']
     self.assertTrue((drawn != state.params['weight']).all())
 
 

@@ -11,12 +11,14 @@ import numpy as np
 import optax
 import pytest
 
-from rnnvae_jax import config_lib
 from rnnvae_jax.data import batches, corpora, vocab
-from rnnvae_jax.training import metrics, optimizers, tasks
+from rnnvae_jax.tasks import _metrics as metrics
+from rnnvae_jax.tasks import base
+from rnnvae_jax.training import optimizers
 from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import step as step_lib
 
+import helpers
 import tolerances
 
 EPS = np.finfo(np.float32).eps
@@ -41,10 +43,9 @@ def plan(first, count, batch_size=4, buckets=BUCKETS):
 
 
 def make_config(**overrides):
-  config = config_lib.default()
-  config.update_from_flattened_dict(
-    {
-      'model.kind': 'sentence_vae',
+  return helpers.make_config(
+    'sentence_vae',
+    **{
       'model.embedding_size': 5,
       'model.hidden_size': 8,
       'model.latent_size': 3,
@@ -61,9 +62,8 @@ def make_config(**overrides):
       'objective.label_smoothing': 0.1,
       'optimizer.learning_rate': 0.01,
       **overrides,
-    }
+    },
   )
-  return config
 
 
 class VaeRun:
@@ -73,18 +73,17 @@ class VaeRun:
 
   def __init__(self):
     config = make_config()
-    self.task = tasks.build(config, VOCAB)
+    self.task = helpers.make_task(config, VOCAB)
     tx = optimizers.build(config)
     self.train_step = step_lib.make_train_step(
       self.task,
       tx,
       self.buckets,
       config.optimizer.schedule,
-      config.objective.kl_schedule,
     )
     # Never donated: debug_nans switches that off.
     self.state = state_lib.create(self.task, tx, seed=0)
-    self.hyperparameters = optimizers.hyperparameters(config)
+    self.hyperparameters = helpers.make_hyperparameters(config)
     self.value_and_grad = jax.jit(
       jax.value_and_grad(self.task.loss, has_aux=True)
     )
@@ -126,15 +125,12 @@ class VaeStepTest(parameterized.TestCase):
     *_, before = run.steps(run.state, 0, 6)
     compiled = run.train_step._cache_size()
     unread = (
-      'final_learning_rate',  # Of a constant schedule: the only rate is it.
-      'learning_rate',
-      'learning_rate_steps',
-      'clip_norm',  # More than these gradients have.
-      'kl_cycles',
+      'optimizer.clip_norm',  # More than these gradients have.
+      'train.num_steps',  # Of a constant schedule.
     )
     leaves, tree = jax.tree.flatten_with_path(run.hyperparameters)
     for number, (path, leaf) in enumerate(leaves):
-      name = path[-1].name
+      name = '.'.join(part.name for part in path)
       values = [value for _, value in leaves]
       values[number] = 0.5 * leaf + 0.25
       changed = jax.tree.unflatten(tree, values)
@@ -145,9 +141,17 @@ class VaeStepTest(parameterized.TestCase):
 
   def test_loss_falls(self):
     run = vae_run()
-    none = jax.tree.map(jnp.zeros_like, run.hyperparameters.dropout)
     hyperparameters = run.hyperparameters.replace(
-      dropout=none, target_rate=jnp.float32(0), label_smoothing=jnp.float32(0)
+      {
+        name: jnp.float32(0)
+        for name in (
+          'dropout.embedding',
+          'dropout.output',
+          'dropout.word',
+          'objective.target_rate',
+          'objective.label_smoothing',
+        )
+      }
     )
     state, losses = run.state, []
     for first in range(0, 240, 6):
@@ -231,30 +235,60 @@ def toy_gradient(params, rows):
   return {'a': np.float64(SLOPE) * tokens, 'b': params['b'] - 1.0}
 
 
+class Toy(base.Trained):
+  """A task of these functions, and nothing that evaluates it."""
+
+  metrics = metrics.LanguageModelMetrics
+  inner_parts = ('encoder',)
+
+  def __init__(self, init, loss, inner_steps=0):
+    self._init, self._loss = init, loss
+    self.inner_steps = inner_steps
+
+  @classmethod
+  def build(cls, config, vocab, labels=()):
+    raise NotImplementedError
+
+  def init(self, key):
+    return self._init(key)
+
+  def initial_extras(self):
+    return {'calls': jnp.int32(0)}
+
+  def loss(self, *args):
+    return self._loss(*args)
+
+  def evaluate(self, params, batch, key, extras, samples=base.ONE_SAMPLE):
+    return {'tokens': jnp.sum(batch['mask'], axis=1)}
+
+  def summarise(self, values, split, config, final=False):
+    raise NotImplementedError
+
+  def selection_value(self, figures, config):
+    raise NotImplementedError
+
+  def report(self, figures):
+    raise NotImplementedError
+
+
+def toy_init(key):
+  del key
+  return {
+    'a': jnp.float32([0.25, 0.5, -1.0]),
+    'b': jnp.float32([2.0, -2.0]),
+  }
+
+
 @functools.cache
 def toy_task():
-  unused = lambda *_: None
-  return tasks.Task(
-    init=lambda key: {
-      'a': jnp.float32([0.25, 0.5, -1.0]),
-      'b': jnp.float32([2.0, -2.0]),
-    },
-    initial_extras=lambda: {'calls': jnp.int32(0)},
-    loss=toy_loss,
-    evaluate=unused,
-    start=unused,
-    step=unused,
-    metrics=metrics.LanguageModelMetrics,
-  )
+  return Toy(toy_init, toy_loss)
 
 
 @functools.cache
 def toy_step(optimizer, schedule):
   """Transformation and compiled step, shared by all tests but donation's."""
   tx = optimizers.build(make_config(**{'optimizer.name': optimizer}))
-  return tx, step_lib.make_train_step(
-    toy_task(), tx, BUCKETS, schedule, 'constant'
-  )
+  return tx, step_lib.make_train_step(toy_task(), tx, BUCKETS, schedule)
 
 
 def run_toy(count=4, scale=1.0, **overrides):
@@ -272,7 +306,7 @@ def run_toy(count=4, scale=1.0, **overrides):
       state,
       make_corpus(),
       *plan(first, 1, batch_size=2),
-      optimizers.hyperparameters(config),
+      helpers.make_hyperparameters(config),
     )
     states.append(jax.device_get(state.replace(key=None)))
     reports.append(jax.device_get(report.compute()))
@@ -292,7 +326,7 @@ class CallTest(absltest.TestCase):
     super().setUp()
     self.tx, self.train_step = toy_step.__wrapped__('adam', 'constant')
     self.state = state_lib.create(toy_task(), self.tx, 0)
-    hyperparameters = optimizers.hyperparameters(make_config())
+    hyperparameters = helpers.make_hyperparameters(make_config())
     self.arguments = make_corpus(), *plan(0, 3), hyperparameters
 
   def test_the_old_state_is_donated(self):
@@ -327,13 +361,8 @@ class CallTest(absltest.TestCase):
 
 class EvaluationStepTest(absltest.TestCase):
   def test_is_one_program_for_each_bucket(self):
-    def count(params, batch, key, extras, num_samples, chunk):
-      del params, key, extras, num_samples, chunk
-      return {'tokens': jnp.sum(batch['mask'], axis=1)}
-
-    task = tasks.Task(**{**vars(toy_task()), 'evaluate': count})
     buckets = tuple(map(batches.Bucket, batches.round_up(LENGTHS, 3)))
-    run = step_lib.make_evaluation_step(task, buckets, num_samples=1, chunk=1)
+    run = step_lib.make_evaluation_step(toy_task(), buckets, base.ONE_SAMPLE)
     order = batches.evaluation_plan(LENGTHS, buckets, 2)
     for _ in range(2):
       for rows, bucket in zip(*order, strict=True):
@@ -362,7 +391,7 @@ class ArithmeticTest(parameterized.TestCase):
       state_lib.create(toy_task(), tx, 0),
       make_corpus(),
       *plan(0, 6, batch_size=2),
-      optimizers.hyperparameters(config),
+      helpers.make_hyperparameters(config),
     )
     chex.assert_trees_all_close(
       jax.device_get(state.replace(key=None)), states[-1], rtol=16 * EPS
@@ -453,16 +482,12 @@ class ArithmeticTest(parameterized.TestCase):
       )
 
   def test_clips_a_gradient_of_zero_to_zero(self):
-    task = toy_task()
     still = lambda params, *rest: (
       0.0 * jnp.sum(params['a']),
       toy_loss(params, *rest)[1],
     )
-    task = tasks.Task(**{**vars(task), 'loss': still})
-    tx = optax.identity()
-    train_step = step_lib.make_train_step(
-      task, tx, BUCKETS, 'constant', 'constant'
-    )
+    task, tx = Toy(toy_init, still), optax.identity()
+    train_step = step_lib.make_train_step(task, tx, BUCKETS, 'constant')
     for clip_norm in (0.0, 1.0):
       config = make_config(**{'optimizer.clip_norm': clip_norm})
       state = state_lib.create(task, tx, 0)
@@ -471,7 +496,7 @@ class ArithmeticTest(parameterized.TestCase):
         state,
         make_corpus(),
         *plan(0, 2),
-        optimizers.hyperparameters(config),
+        helpers.make_hyperparameters(config),
       )
       chex.assert_trees_all_equal(jax.device_get(state.params), before)
 
@@ -520,7 +545,7 @@ class ArithmeticTest(parameterized.TestCase):
       make_corpus(),
       rows,
       bucket,
-      optimizers.hyperparameters(make_config()),
+      helpers.make_hyperparameters(make_config()),
     )
     values = report.compute()
     self.assertEqual(int(np.sum(np.asarray(rows) == batches.BLANK)), 2)
@@ -530,7 +555,9 @@ class ArithmeticTest(parameterized.TestCase):
     self.assertEqual(values['nll_per_token'], 1.0)
 
 
-class AtStepTest(parameterized.TestCase):
+class ScheduleTest(parameterized.TestCase):
+  """The scalars and the learning rate of an update, from its number."""
+
   @parameterized.parameters(
     ('constant', [0.5, 0.5, 0.5, 0.5, 0.5]),
     ('linear', [0.125, 0.21875, 0.3125, 0.5, 0.5]),
@@ -541,17 +568,17 @@ class AtStepTest(parameterized.TestCase):
   def test_the_kl_weight_is_on_its_way(self, schedule, want):
     config = make_config(
       **{
+        'objective.kl_schedule': schedule,
         'objective.kl_weight': 0.5,
         'objective.kl_start': 0.125,
         'objective.kl_anneal_steps': 20,
         'objective.kl_cycles': 2,
       },
     )
-    hyperparameters = optimizers.hyperparameters(config)
+    task = helpers.make_task(config, VOCAB)
+    hyperparameters = helpers.make_hyperparameters(config)
     got = [
-      step_lib.at_step(
-        hyperparameters, jnp.int32(step), 'constant', schedule
-      ).kl_weight
+      task.schedule(hyperparameters, jnp.int32(step)).objective.kl_weight
       for step in (0, 5, 10, 20, 1000)
     ]
     np.testing.assert_allclose(got, want, rtol=4 * EPS)
@@ -564,29 +591,42 @@ class AtStepTest(parameterized.TestCase):
         'objective.mmd_weight': 3.0,
         'train.pretrain_steps': 10,
         'train.num_steps': 50,
+        'optimizer.schedule': 'linear',
+        'optimizer.final_learning_rate': 0.001,
         'optimizer.decay_every': 15,
         'optimizer.decay_start': 25,
         'optimizer.decay_factor': 0.5,
       },
     )
-    hyperparameters = optimizers.hyperparameters(config)
-    plain = hyperparameters.replace(pretrain_steps=jnp.float32(0))
-    at = lambda of, step: step_lib.at_step(
-      of, jnp.int32(step), 'linear', 'linear'
+    task = helpers.make_task(config, VOCAB)
+    hyperparameters = helpers.make_hyperparameters(config)
+    # As long as the part that follows pretraining.
+    plain = hyperparameters.replace(
+      {
+        'train.pretrain_steps': jnp.float32(0),
+        'train.num_steps': jnp.float32(40),
+      }
+    )
+    rate = lambda scalars, step: step_lib.learning_rate(
+      task, scalars, jnp.int32(step), 'linear'
+    )
+    objective = lambda scalars, step: (
+      task.schedule(scalars, jnp.int32(step)).objective
     )
     for step in (0, 9):
-      now = at(hyperparameters, step)
+      now = objective(hyperparameters, step)
       for name in ('kl_weight', 'target_rate', 'mmd_weight'):
         self.assertEqual(getattr(now, name), 0.0, name)
-      self.assertEqual(now.learning_rate, at(plain, 0).learning_rate)
+      self.assertEqual(rate(hyperparameters, step), rate(plain, 0))
     for step in (10, 20, 45):
       chex.assert_trees_all_equal(
-        at(hyperparameters, step).replace(pretrain_steps=jnp.float32(0)),
-        at(plain, step - 10),
+        objective(hyperparameters, step), objective(plain, step - 10)
       )
-    self.assertEqual(at(hyperparameters, 10).kl_weight, 0.25)
-    self.assertEqual(at(hyperparameters, 10).target_rate, 50.0)
-    self.assertEqual(at(hyperparameters, 10).mmd_weight, 3.0)
+      self.assertEqual(rate(hyperparameters, step), rate(plain, step - 10))
+    first = objective(hyperparameters, 10)
+    self.assertEqual(first.kl_weight, 0.25)
+    self.assertEqual(first.target_rate, 50.0)
+    self.assertEqual(first.mmd_weight, 3.0)
 
   def test_the_rate_falls_in_steps_once_its_first_epochs_are_over(self):
     # Zaremba et al., arXiv:1409.2329: in epoch e, counted from 1, by
@@ -599,40 +639,44 @@ class AtStepTest(parameterized.TestCase):
         'optimizer.decay_factor': 0.5,
       },
     )
-    hyperparameters = optimizers.hyperparameters(config)
+    hyperparameters = helpers.make_hyperparameters(config)
     for step in (0, 6, 27, 28, 34, 35, 69, 70):
-      now = step_lib.at_step(
-        hyperparameters, jnp.int32(step), 'constant', 'constant'
+      rate = step_lib.learning_rate(
+        toy_task(), hyperparameters, jnp.int32(step), 'constant'
       )
       want = 0.75 * 0.5 ** max(step // 7 + 1 - 4, 0)
-      np.testing.assert_allclose(now.learning_rate, want, rtol=4 * EPS)
+      np.testing.assert_allclose(rate, want, rtol=4 * EPS)
 
   def test_the_rate_comes_to_its_end_with_the_last_step(self):
     config = make_config(
       **{
         'optimizer.learning_rate': 0.75,
         'optimizer.final_learning_rate': 0.25,
+        'optimizer.schedule': 'linear',
         'train.pretrain_steps': 10,
         'train.num_steps': 50,
       },
     )
-    config.optimizer.schedule = 'linear'
-    hyperparameters = optimizers.hyperparameters(config)
+    task = helpers.make_task(config, VOCAB)
+    hyperparameters = helpers.make_hyperparameters(config)
     for step, want in ((10, 0.75), (30, 0.5), (50, 0.25)):
-      now = step_lib.at_step(
-        hyperparameters, jnp.int32(step), 'linear', 'constant'
+      rate = step_lib.learning_rate(
+        task, hyperparameters, jnp.int32(step), 'linear'
       )
-      np.testing.assert_allclose(now.learning_rate, want, rtol=4 * EPS)
+      np.testing.assert_allclose(rate, want, rtol=4 * EPS)
 
   def test_leaves_the_others_as_they_are(self):
-    hyperparameters = optimizers.hyperparameters(make_config())
-    now = step_lib.at_step(hyperparameters, jnp.int32(3), 'cosine', 'linear')
-    same = {'learning_rate': 0.0, 'kl_weight': 0.0}
+    config = make_config()
+    task = helpers.make_task(config, VOCAB)
+    hyperparameters = helpers.make_hyperparameters(config)
+    now = task.schedule(hyperparameters, jnp.int32(3))
+    same = {'objective.kl_weight': 0.0}
     chex.assert_trees_all_equal(
-      now.replace(**same), hyperparameters.replace(**same)
+      now.replace(same), hyperparameters.replace(same)
     )
-    self.assertNotEqual(now.kl_weight, hyperparameters.kl_weight)
-    self.assertNotEqual(now.learning_rate, hyperparameters.learning_rate)
+    self.assertNotEqual(
+      now.objective.kl_weight, hyperparameters.objective.kl_weight
+    )
 
 
 class InnerStepsTest(absltest.TestCase):
@@ -651,20 +695,20 @@ class InnerStepsTest(absltest.TestCase):
         'objective.label_smoothing': 0.0,
       }
     )
-    self.task = tasks.build(self.config, VOCAB)
+    self.task = helpers.make_task(self.config, VOCAB)
     self.tx = optimizers.build(self.config)
     self.state = state_lib.create(self.task, self.tx, 0)
-    self.scalars = optimizers.hyperparameters(self.config)
+    self.scalars = helpers.make_hyperparameters(self.config)
     self.batch = plan(0, 1, buckets=VaeRun.buckets)
 
   def step(self, inner_steps, explores):
+    config = self.config.copy_and_resolve_references()
+    config.train.inner_steps = inner_steps
     train_step = step_lib.make_train_step(
-      self.task,
+      helpers.make_task(config, VOCAB),
       self.tx,
       VaeRun.buckets,
-      self.config.optimizer.schedule,
-      self.config.objective.kl_schedule,
-      inner_steps,
+      config.optimizer.schedule,
     )
     selection = self.state.selection.replace(explores=jnp.bool_(explores))
     state = self.state.replace(selection=selection)
@@ -675,7 +719,7 @@ class InnerStepsTest(absltest.TestCase):
     """Parameters after a clipped gradient step of one part."""
     rows, _ = self.batch
     sentences = batches.gather(make_corpus(), rows[0], VaeRun.buckets[0])
-    now = step_lib.at_step(self.scalars, jnp.int32(0), 'constant', 'linear')
+    now = self.task.schedule(self.scalars, jnp.int32(0))
     grads, _ = jax.grad(self.task.loss, has_aux=True)(
       {'params': params}, sentences, now, key, self.state.extras
     )
@@ -685,7 +729,7 @@ class InnerStepsTest(absltest.TestCase):
       part: jax.tree.map(
         lambda p, g: p - 0.1 * shrink * g, params[part], grads['params'][part]
       )
-      if (part in tasks.ENCODER_PARTS) == encoder
+      if (part in self.task.inner_parts) == encoder
       else params[part]
       for part in params
     }
@@ -718,7 +762,9 @@ def count_loss(params, batch, hyperparameters, key, extras):
   tokens = jnp.sum(batch['mask'], dtype=jnp.float32)
   up = -jnp.sum(jnp.where(real, encoder['seen'][batch['index']], 0.0))
   up -= encoder['tokens'] * tokens + encoder['calls']
-  value = jnp.abs(encoder['calls'] - hyperparameters.kl_weight) * tokens
+  value = (
+    jnp.abs(encoder['calls'] - hyperparameters.objective.kl_weight) * tokens
+  )
   value = jax.lax.stop_gradient(value / jnp.sum(batch['weights']))
   sums = {
     'reconstruction': tokens,
@@ -733,20 +779,18 @@ class InnerBatchesTest(parameterized.TestCase):
 
   def params(self, inner_steps, turn, lengths=LENGTHS, batch_size=4):
     """`encoder`, after one update with at most so many inner ones."""
-    task = tasks.Task(
-      **{
-        **vars(toy_task()),
-        'loss': count_loss,
-        'init': lambda key: {
-          'params': {
-            'encoder': {
-              'seen': jnp.zeros(len(lengths)),
-              'tokens': jnp.float32(0),
-              'calls': jnp.float32(0),
-            }
+    task = Toy(
+      lambda key: {
+        'params': {
+          'encoder': {
+            'seen': jnp.zeros(len(lengths)),
+            'tokens': jnp.float32(0),
+            'calls': jnp.float32(0),
           }
-        },
-      }
+        }
+      },
+      count_loss,
+      inner_steps,
     )
     config = make_config(
       **{
@@ -758,9 +802,7 @@ class InnerBatchesTest(parameterized.TestCase):
     )
     tx = optimizers.build(config)
     buckets = batches.buckets_for(lengths, batch_size, 2, 'gpu')
-    train_step = step_lib.make_train_step(
-      task, tx, buckets, 'constant', 'constant', inner_steps
-    )
+    train_step = step_lib.make_train_step(task, tx, buckets, 'constant')
     ends = np.cumsum(lengths)
     split = corpora.Split(
       np.full(ends[-1], 5, 'i4'), (ends - lengths).astype('i4'), lengths, 0, 0,
@@ -772,7 +814,7 @@ class InnerBatchesTest(parameterized.TestCase):
       state_lib.create(task, tx, 0),
       batches.put(split),
       *map(jnp.asarray, self.own),
-      optimizers.hyperparameters(config),
+      helpers.make_hyperparameters(config),
     )
     return jax.device_get(state.params['params']['encoder'])
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import build as config_build
 from rnnvae_jax.data import batches, corpora, vocab
 from rnnvae_jax.models import build
 from rnnvae_jax.ops import noise
@@ -16,13 +16,13 @@ from rnnvae_jax.training import (
   evaluation,
   optimizers,
   population,
-  runs,
-  tasks,
+  preparation,
   validation,
 )
 from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import step as step_lib
 
+import helpers
 import tolerances
 
 pytestmark = pytest.mark.usefixtures('compile_once')
@@ -47,8 +47,7 @@ def make_split(num_tokens=N, bos=vocab.EOS):
 
 
 def make_config(**settings):
-  config = config_lib.default()
-  config.model.kind = 'language_model'
+  config = helpers.make_config('language_model')
   config.model.cell = 'lstm'
   config.model.embedding_size = EMBEDDING
   config.model.hidden_size = HIDDEN
@@ -57,12 +56,12 @@ def make_config(**settings):
   config.optimizer.learning_rate = 0.3
   config.train.batch_size, config.train.unroll = B, T
   config.update_from_flattened_dict(settings)
-  config_lib.validate(config)
+  config_build.validate(config)
   return config
 
 
 def make_state(config):
-  task = tasks.build(config, V)
+  task = helpers.make_task(config, V)
   tx = optimizers.build(config)
   return task, tx, state_lib.create(task, tx, seed=1)
 
@@ -71,12 +70,12 @@ def train(config, split, num_steps, per_call=1, state=None, first=0):
   """The state after some steps, and their losses."""
   task, tx, fresh = make_state(config)
   state = fresh if state is None else state
-  feeding = runs.feeding(config, split)
+  feeding = preparation.feeding(config, split)
   train_step = step_lib.make_train_step(
-    task, tx, feeding.buckets, 'constant', 'constant', 0, feeding.gather
+    task, tx, feeding.buckets, 'constant', feeding.gather
   )
   text = feeding.schedule.put(split)
-  hyperparameters = optimizers.hyperparameters(config)
+  hyperparameters = helpers.make_hyperparameters(config)
   losses = []
   for start in range(first, num_steps, per_call):
     plan = feeding.schedule.steps(start, per_call)
@@ -190,7 +189,7 @@ class EvaluationTest(parameterized.TestCase):
     config, split = make_config(), make_split()
     task, _, state = make_state(config)
     evaluate = evaluation.make_evaluator(
-      task, split, batch_size=4, num_buckets=2, num_samples=1, chunk=1
+      task, split, batch_size=4, num_buckets=2
     )
     got = evaluate(state.params, state.extras, jax.random.key(0))['nll']
     for number in (0, 5):
@@ -222,7 +221,7 @@ class TrainingTest(parameterized.TestCase):
     split = make_split()
     config = make_config(**{'optimizer.learning_rate': 0.0})
     _, _, state = make_state(config)
-    windows = runs.feeding(config, split).schedule.steps_per_epoch
+    windows = preparation.feeding(config, split).schedule.steps_per_epoch
     # Twice: the second epoch begins with zeros again.
     _, losses = train(config, split, 2 * windows)
     wanted = float(whole_loss(config, split)(state.params))
@@ -233,7 +232,7 @@ class TrainingTest(parameterized.TestCase):
     split = make_split()
     config = make_config()
     task, _, state = make_state(config)
-    feeding = runs.feeding(config, split)
+    feeding = preparation.feeding(config, split)
     text = feeding.schedule.put(split)
     plan = feeding.schedule.steps(0, 2)
     first, second = (
@@ -316,7 +315,7 @@ class TrainingTest(parameterized.TestCase):
     )
     words = jnp.full((B, T), 5)
     mask = jnp.ones((B, T), bool)
-    rates = optimizers.hyperparameters(config).dropout
+    rates = noise.rates(helpers.make_hyperparameters(config).dropout)
     model = build.language_model(config, V)
     windows = [
       model.apply(
@@ -339,7 +338,7 @@ class TrainingTest(parameterized.TestCase):
     split = make_split()
     corpus = corpora.Corpus('stream', 'mikolov', None, {'train': split})
     corpus.splits['valid'] = make_split(31)
-    windows = runs.feeding(make_config(), split).schedule.steps_per_epoch
+    windows = preparation.feeding(make_config(), split).schedule.steps_per_epoch
     configs = [
       make_config(
         **{
@@ -399,7 +398,7 @@ class TrainingTest(parameterized.TestCase):
       }
     )
     task, _, state = make_state(config)
-    feeding = runs.feeding(config, split)
+    feeding = preparation.feeding(config, split)
     (starts,) = feeding.schedule.steps(0, 1).rows
     text = feeding.schedule.put(split)
     batch = batches.gather_windows(
@@ -424,7 +423,7 @@ class TrainingTest(parameterized.TestCase):
     of_loss = lambda params: task.loss(
       params,
       batch,
-      optimizers.hyperparameters(config),
+      helpers.make_hyperparameters(config),
       jax.random.key(0),
       state.extras,
     )[0]
@@ -444,9 +443,10 @@ class TrainingTest(parameterized.TestCase):
         'train.num_steps': 40,
       }
     )
-    scalars = optimizers.hyperparameters(config)
+    task = helpers.make_task(config, V)
+    scalars = helpers.make_hyperparameters(config)
     for step, wanted in ((0, 10.0), (10, 8.0), (40, 2.0)):
-      now = step_lib.at_step(scalars, jnp.int32(step), 'constant', 'constant')
+      now = task.schedule(scalars, jnp.int32(step)).objective
       self.assertAlmostEqual(float(now.teacher_temperature), wanted, places=5)
 
   def test_weight_decay_is_added_to_the_gradients(self):
@@ -468,7 +468,7 @@ class TrainingTest(parameterized.TestCase):
     for name in ('activation_penalty', 'temporal_penalty'):
       config = make_config(**{f'objective.{name}': 1.5})
       task, _, state = make_state(config)
-      feeding = runs.feeding(config, split)
+      feeding = preparation.feeding(config, split)
       text = feeding.schedule.put(split)
       last = feeding.schedule.steps_per_epoch - 1  # Partly past the end.
       (starts,) = feeding.schedule.steps(last, 1).rows
@@ -479,7 +479,7 @@ class TrainingTest(parameterized.TestCase):
       value, _ = task.loss(
         state.params,
         batch,
-        optimizers.hyperparameters(config),
+        helpers.make_hyperparameters(config),
         jax.random.key(0),
         state.extras,
       )
@@ -505,19 +505,19 @@ class TrainingTest(parameterized.TestCase):
       overrides = {} if name == 'none' else {f'objective.{name}': 1.5}
       config = make_config(**{'dropout.output': 0.5}, **overrides)
       task, _, state = make_state(config)
-      feeding = runs.feeding(config, split)
+      feeding = preparation.feeding(config, split)
       (starts,) = feeding.schedule.steps(0, 1).rows
       batch = batches.gather_windows(
         feeding.schedule.put(split), jnp.asarray(starts), feeding.buckets[0]
       )
-      scalars, key = optimizers.hyperparameters(config), jax.random.key(0)
+      scalars, key = helpers.make_hyperparameters(config), jax.random.key(0)
       values[name], _ = task.loss(
         state.params, batch, scalars, key, state.extras
       )
     reading = task.read(
       state.params,
       batch,
-      rates=scalars.dropout,
+      rates=noise.rates(scalars.dropout),
       keys=noise.row_keys(key, batch['index']),
     )
     dropped, outputs = np.asarray(reading.dropped), np.asarray(reading.outputs)

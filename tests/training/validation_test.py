@@ -6,20 +6,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax import config_lib
 from rnnvae_jax.data import corpora
-from rnnvae_jax.training import optimizers, tasks, validation
+from rnnvae_jax.training import optimizers, validation
 from rnnvae_jax.training import state as state_lib
+
+import helpers
 
 
 class ValidationTest(absltest.TestCase):
   def test_is_of_the_averaged_weights_once_there_are_some(self):
-    config = config_lib.default()
-    config.model.kind = 'language_model'
+    config = helpers.make_config('language_model')
     config.model.embedding_size, config.model.hidden_size = 5, 6
     config.optimizer.name, config.optimizer.average_patience = 'sgd', 2
     config.evaluate.num_buckets = 1
-    task, tx = tasks.build(config, 11), optimizers.build(config)
+    task, tx = helpers.make_task(config, 11), optimizers.build(config)
     state = state_lib.create(task, tx, 0)
     average = jax.tree.map(lambda leaf: 3 * leaf, state.params)
     averaging = lambda count: state.replace(
@@ -36,15 +36,15 @@ class ValidationTest(absltest.TestCase):
     self.assertEqual(nll(averaging(0)), nll(state))
 
 
-class TakeTest(absltest.TestCase):
+class RecordValidationTest(absltest.TestCase):
   def setUp(self):
     super().setUp()
-    config = config_lib.default()
+    config = helpers.make_config('sentence_vae')
     config.model.embedding_size, config.model.hidden_size = 5, 6
     config.model.latent_size = 3
     config.train.pretrain_steps = 1_000
     config.optimizer.average_patience = 2
-    self.config, self.task = config, tasks.build(config, 11)
+    self.config, self.task = config, helpers.make_task(config, 11)
     self.tx = optimizers.build(config)
     state = state_lib.create(self.task, self.tx, 0)
     trained = jax.tree.map(lambda leaf: leaf + 1.0, state.params)
@@ -54,24 +54,28 @@ class TakeTest(absltest.TestCase):
     )
     self.fresh = state
 
-  def take(self, state, step, nll=100.0, information=1.0):
+  def record(self, state, step, nll=100.0, information=1.0):
     summary = {
       'nll_per_sentence': nll,
       'reconstruction': nll - 1,
       'mutual_information_batch': information,
     }
-    return validation.take(
-      self.config, self.task, self.tx, state, summary, step
+    return validation.record_validation(
+      self.config,
+      self.task,
+      self.tx,
+      state.replace(step=jnp.int32(step)),
+      summary,
     )
 
   def test_an_autoencoder_is_not_selected(self):
-    after = self.take(self.state, 500, nll=1.0)
+    after = self.record(self.state, 500, nll=1.0)
     chex.assert_trees_all_equal(
       jax.tree.leaves(after.selection), jax.tree.leaves(self.state.selection)
     )
 
   def test_a_pretrained_encoder_gets_a_new_decoder(self):
-    after = self.take(self.state, 1_000)
+    after = self.record(self.state, 1_000)
     new, old = after.params['params'], self.state.params['params']
     for part in ('encoder', 'posterior'):
       chex.assert_trees_all_equal(new[part], old[part])
@@ -87,34 +91,34 @@ class TakeTest(absltest.TestCase):
   def test_a_control_of_the_rate_begins_anew_where_pretraining_ends(self):
     self.config.objective.rate_control = 'lagrangian'
     self.config.objective.target_rate = 5.0
-    self.task = tasks.build(self.config, 11)
+    self.task = helpers.make_task(self.config, 11)
     initial = self.task.initial_extras()['rate_control']
     held = jax.tree.map(lambda x: x + 7.0, initial)
     state = self.state.replace(
       extras=self.state.extras | {'rate_control': held}
     )
-    after = self.take(state, 500)
+    after = self.record(state, 500)
     self.assertEqual(after.extras['rate_control'], held)
-    after = self.take(state, 1_000)
+    after = self.record(state, 1_000)
     self.assertEqual(after.extras['rate_control'], initial)
 
   def test_averaging_begins_once_earlier_evaluations_were_better(self):
     state, counts = self.state, []
     for number, nll in enumerate((9.0, 8.0, 8.5, 8.2, 8.4)):
-      state = self.take(state, 1_500 + 500 * number, nll)
+      state = self.record(state, 1_500 + 500 * number, nll)
       counts.append(int(state.opt_state.count))
     self.assertEqual(counts, [-1, -1, -1, -1, 0])
 
   def test_the_encoder_explores_until_its_information_falls(self):
     state, explores = self.state, []
     for number, information in enumerate((0.5, 0.9, 0.8, 2.0)):
-      state = self.take(state, 1_500 + 500 * number, information=information)
+      state = self.record(state, 1_500 + 500 * number, information=information)
       explores.append(bool(state.selection.explores))
     self.assertEqual(explores, [True, True, False, False])
 
   def test_selects_by_the_figure_asked_for(self):
     self.config.train.select_by = 'reconstruction'
-    after = self.take(self.state, 1_500, nll=50.0)
+    after = self.record(self.state, 1_500, nll=50.0)
     self.assertEqual(float(after.selection.best), 49.0)
 
 

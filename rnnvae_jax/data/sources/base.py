@@ -1,7 +1,7 @@
 """The contract of a named corpus, and the registry of all of them.
 
-A module of this folder exports `SOURCE`; its file name is the corpus' name. To
-add a corpus is to add its module and a test: nothing else names it.
+A module of this folder exports `SOURCE`; its file name is the corpus's name. To
+add a corpus, add its module and a test: corpora are listed nowhere else.
 """
 
 import abc
@@ -16,10 +16,10 @@ from rnnvae_jax import errors, registry
 from rnnvae_jax.data import formats
 
 SPLITS = formats.SPLITS
-DEFAULT_PROTOCOL = 'plain'  # Of folders and files.
+DEFAULT_PROTOCOL = 'plain'  # For folders and files.
 
-# 'text', and what else is known of it: a label, an author; 'tags' are one per
-# word, separated by spaces.
+# 'text' and other data of the sentence, such as a label or an author. 'tags'
+# has one tag for each word, separated by spaces.
 Record = dict[str, str]
 Records = dict[str, list[Record]]  # By split.
 
@@ -28,10 +28,10 @@ REGISTRY = registry.Registry('rnnvae_jax.data.sources', 'corpus')
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-  """What a corpus must hold under a protocol for its figures to compare.
+  """The counts of a corpus under a protocol that make figures comparable.
 
   Attributes:
-    vocabulary: length of the vocabulary, the 4 marks counted.
+    vocabulary: length of the vocabulary, the 4 special tokens counted.
     splits: (sentences, predicted tokens, sentences cut) of each split. The end
       mark is a predicted token.
   """
@@ -45,14 +45,14 @@ class Source(abc.ABC):
   """A named corpus.
 
   Attributes:
-    name: of the corpus and of its module.
-    summary: what it is and where its text comes from, in a line.
-    protocol: the one it is read under unless another one is asked for.
-    splits: names of its splits.
-    labels: what its records hold beside 'text'.
-    evaluation_split: the one whose figures are reported.
-    counts: by protocol and maximal length, what it must hold; a length of 0 is
-      the whole text.
+    name: name of the corpus and of its module.
+    summary: a line on the corpus and the origin of its text.
+    protocol: the default protocol.
+    splits: names of the splits.
+    labels: keys of the records other than 'text'.
+    evaluation_split: the split whose figures are reported.
+    counts: the required counts, by protocol and maximal length; length 0 stands
+      for sentences that are not cut.
   """
 
   name: str
@@ -67,16 +67,16 @@ class Source(abc.ABC):
 
   @abc.abstractmethod
   def read(self, data_dir: str | None = None) -> Records:
-    """The records of each split.
+    """Reads the records of each split.
 
     Args:
-      data_dir: where raw files lie; $RNNVAE_DATA_DIR if None.
+      data_dir: folder of the raw files; None: $RNNVAE_DATA_DIR.
 
     Raises:
-      FileNotFoundError: raw files are not there, and cannot be downloaded.
+      FileNotFoundError: raw files are missing and cannot be downloaded.
       ImportError: the package that ships the corpus is not installed.
-      PermissionError: the corpus cannot be prepared where it should.
-      ValueError: a file is not the known one.
+      PermissionError: the folder of prepared corpora is not writable.
+      ValueError: a raw file has another content than expected.
     """
 
 
@@ -85,11 +85,11 @@ class RawFile:
   """A file that a corpus is made from.
 
   Attributes:
-    places: where it may lie below the data folder, the usual place first; for a
+    places: possible paths below the data folder, the usual one first; for a
       corpus of an installed package, below that package.
-    sha256: of its bytes.
-    size: its length in bytes.
-    url: where it is served in public, if it is.
+    sha256: SHA-256 of the file.
+    size: size in bytes.
+    url: public address of the file; '' if there is none.
   """
 
   places: tuple[str, ...]
@@ -105,10 +105,10 @@ class RawSource(Source):
   Attributes:
     raw: the files.
     records: paths of the raw files -> (split, record) of every sentence.
-    version: of what `records` yields: whoever changes that raises it, and no
-      older preparation is read again.
-    package: the installed package that ships the files; '' if none does.
-    obtain: how a user gets them, where they are not downloaded from `raw`.
+    version: version of the result of `records`. Raise it when that changes, so
+      that older prepared data are not read again.
+    package: the package that ships the files; '' if none does.
+    obtain: how a user gets the files if they cannot be downloaded from `raw`.
   """
 
   raw: tuple[RawFile, ...]
@@ -119,10 +119,10 @@ class RawSource(Source):
 
 
 def get(name: str) -> Source:
-  """The corpus of that name.
+  """Returns the corpus of that name.
 
   Raises:
-    ValueError: there is none; the message lists the known names.
+    ValueError: there is no such corpus; the message lists the known names.
   """
   try:
     return REGISTRY[name].SOURCE
@@ -131,12 +131,12 @@ def get(name: str) -> Source:
 
 
 def names() -> tuple[str, ...]:
-  """The named corpora, without importing any of them."""
+  """Names of the named corpora, without importing them."""
   return tuple(REGISTRY)
 
 
 def check_name(name_or_path: str) -> None:
-  """Raises ValueError for what is neither a corpus nor a folder or file."""
+  """Raises ValueError if the argument is no corpus, folder or file."""
   if not name_or_path:
     raise ValueError(
       'No corpus is named. Legal: a folder with train.txt, valid.txt and '
@@ -157,24 +157,30 @@ def check_name(name_or_path: str) -> None:
 
 
 def default_protocol(name_or_path: str) -> str:
-  """The protocol that a corpus is read under unless the config names one."""
+  """The protocol of a corpus if the config does not name one."""
   if name_or_path in REGISTRY:
     return get(name_or_path).protocol
   return DEFAULT_PROTOCOL
 
 
+def default_label(name_or_path: str) -> str:
+  """The column of a corpus that is its label unless the config names one."""
+  own = get(name_or_path).labels if name_or_path in REGISTRY else ()
+  return own[0] if own else 'label'
+
+
 def evaluation_split(name_or_path: str) -> str:
-  """The split whose figures are reported unless the config names one."""
+  """The split whose figures are reported if the config does not name one."""
   if name_or_path in REGISTRY:
     return get(name_or_path).evaluation_split
   return 'test' if os.path.isdir(name_or_path) else 'valid'
 
 
 def split_of(text: str, salt: str = '') -> str:
-  """The split of a text: about 90, 5 and 5 % go to train, valid and test.
+  """Assigns a text to a split: about 90, 5 and 5 % to train, valid and test.
 
-  Where texts are few and long, a salt is chosen that gives these shares of the
-  sentences, too.
+  For corpora of few long texts the salt is chosen such that sentences have
+  these shares, too.
   """
   digest = hashlib.sha256((salt + text).encode()).digest()
   share = int.from_bytes(digest[:8], 'big') / 2**64
@@ -188,14 +194,14 @@ def check_counts(
   lengths: Mapping[str, np.ndarray],
   vocabulary: int | None,
 ) -> None:
-  """Compares a corpus with what its source knows of it.
+  """Compares the counts of a corpus with the known ones of its source.
 
   Args:
-    source: of the corpus.
-    protocol: that it was read under.
-    max_length: where sentences are cut, end mark counted; 0 is nowhere.
+    source: the corpus's source.
+    protocol: the protocol that it was read with.
+    max_length: length that sentences are cut to, end mark counted; 0: not cut.
     lengths: int[N] of each split, before the cut, end marks counted.
-    vocabulary: its length, None if it is not the protocol's own.
+    vocabulary: length of the vocabulary; None if it is not the protocol's own.
 
   Raises:
     ValueError: a count differs.

@@ -1,14 +1,15 @@
 """A small grammar of English whose entropy and latent factors are known.
 
-A sentence is drawn in two steps. First its factors: topic, number of the
-subject, tense and polarity. Then its slots, each on its own, from distributions
-that the factors choose. The verb agrees with a subject from which a place and
-an adverb may part it, so its form is a fact at a distance.
+A sentence is drawn in two steps. First its factors are drawn: topic, number of
+the subject, tense and polarity. Then its slots are drawn independently, from
+distributions that the factors determine. The verb agrees with the subject; a
+place and an adverb may stand between them, so the dependency is a long one.
 
-No sentence has two derivations, so the entropy is that of the factors plus that
-of the slots, a finite sum. No model does better: the expected loss of a
-language model in nats per sentence, end mark counted, is at least `entropy()`.
-For a sentence VAE, `factor_entropy()` nats of it are about the whole sentence.
+No sentence has two derivations, so the entropy of a sentence is the entropy of
+the factors plus that of the slots, a finite sum. The expected loss of any
+language model, in nats per sentence with the end mark, is at least `entropy()`.
+`factor_entropy()` nats of that are properties of the whole sentence, which the
+latents of a sentence VAE may carry.
 """
 
 import bisect
@@ -28,11 +29,11 @@ FACTORS: dict[str, dict[str, float]] = {
   'polarity': {'affirmative': 0.7, 'negative': 0.3},
 }
 
-# What may fill a place in a sentence, with its probability.
+# The phrases that may fill a slot of a sentence, with their probabilities.
 Slot = dict[tuple[str, ...], float]
 
-# By topic. Subjects are singular and plural, verbs base form, third person and
-# past, all different, and each verb can stand without an object.
+# Words by topic. Subjects have a singular and a plural; verbs have a base form,
+# a third person and a past, which all differ. No verb requires an object.
 _SUBJECTS = {
   'sea': ('sailor sailors', 'captain captains', 'fisher fishers'),
   'kitchen': ('cook cooks', 'baker bakers', 'waiter waiters'),
@@ -75,7 +76,7 @@ _AUXILIARIES = {
 
 
 def _choice(phrases: Iterable[str], absent: float = 0.0) -> Slot:
-  """Phrases with Zipf's probabilities; none of them with that of `absent`."""
+  """A slot of phrases with Zipf's probabilities, empty with `absent`."""
   phrases = tuple(phrases)
   total = sum(1 / rank for rank in range(1, len(phrases) + 1))
   slot: Slot = {(): absent} if absent else {}
@@ -85,7 +86,7 @@ def _choice(phrases: Iterable[str], absent: float = 0.0) -> Slot:
 
 
 def _joined(*slots: Slot, absent: float) -> Slot:
-  """One slot that holds a phrase of each, or nothing."""
+  """A slot that joins a phrase of each slot, empty with `absent`."""
   joined: Slot = {(): absent}
   for parts in itertools.product(*(slot.items() for slot in slots)):
     phrase = tuple(word for words, _ in parts for word in words)
@@ -122,7 +123,7 @@ def _slots(topic: str, number: str, tense: str, polarity: str) -> list[Slot]:
 
 @functools.cache
 def sentence_types() -> tuple[tuple[dict[str, str], float, list[Slot]], ...]:
-  """(factors, their probability, slots) of every value of the factors."""
+  """(factors, their probability, slots) for all values of the factors."""
   types = []
   for values in itertools.product(*FACTORS.values()):
     factors = dict(zip(FACTORS, values, strict=True))
@@ -151,20 +152,20 @@ def entropy() -> float:
 def log_prob(tokens: Sequence[str]) -> float:
   """Log probability of a sentence and its end mark, in nats.
 
-  Sums over all derivations; -inf for what the grammar cannot say.
+  Sums over all derivations; -inf for sentences outside the grammar.
   """
   tokens = tuple(tokens)
   total = 0.0
   for _, probability, slots in sentence_types():
     reached = {0: probability}  # Mass by the number of tokens derived so far.
     for slot in slots:
-      ahead: dict[int, float] = {}
+      reached_next: dict[int, float] = {}
       for start, mass in reached.items():
         for phrase, p in slot.items():
           end = start + len(phrase)
           if tokens[start:end] == phrase:
-            ahead[end] = ahead.get(end, 0.0) + mass * p
-      reached = ahead
+            reached_next[end] = reached_next.get(end, 0.0) + mass * p
+      reached = reached_next
     total += reached.get(len(tokens), 0.0)
   return math.log(total) if total else -math.inf
 
@@ -188,15 +189,15 @@ def sample(num_sentences: int, seed: int) -> list[dict[str, str]]:
 def _sampler(distribution: Mapping):
   """A function from a uniform number in [0, 1) to a value."""
   values = list(distribution)
-  # The last bound is left out, as it may be rounded to less than 1.
+  # Without the last bound, which may be rounded to less than 1.
   bounds = list(itertools.accumulate(distribution.values()))[:-1]
   return lambda uniform: values[bisect.bisect_right(bounds, uniform)]
 
 
 def splits() -> dict[str, list[dict[str, str]]]:
-  """The corpus: 20,000, 2,000 and 2,000 draws, always the same.
+  """The corpus: 20,000, 2,000 and 2,000 sentences, always the same.
 
-  Draws are independent, so a short sentence of one split may be in another.
+  They are drawn independently, so a short sentence may be in several splits.
   """
   records = iter(sample(24_000, seed=0))
   sizes = {'train': 20_000, 'valid': 2_000, 'test': 2_000}
@@ -204,10 +205,10 @@ def splits() -> dict[str, list[dict[str, str]]]:
 
 
 class _Grammar(base.Source):
-  """Drawn on each reading: nothing lies on a disk."""
+  """The corpus of the grammar, drawn each time it is read."""
 
   def read(self, data_dir: str | None = None) -> base.Records:
-    """The same draws always; `data_dir` is unused."""
+    """Draws the sentences, always the same; `data_dir` is unused."""
     del data_dir
     return splits()
 

@@ -1,7 +1,7 @@
 """Short news items collected by Lee et al. (2005), as gensim ships them.
 
-Items go to one split, by a hash of their text; a sentence that occurs twice is
-kept once.
+The text of an item determines the split of all its sentences; repeated
+sentences are kept once.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from rnnvae_jax.data.sources import base
 
 
 def records(*paths: str) -> Iterator[tuple[str, base.Record]]:
-  """(split, record) of every sentence."""
+  """Yields (split, record) of every sentence."""
   seen = set()
   for path in paths:
     with open(path, encoding='latin-1') as f:

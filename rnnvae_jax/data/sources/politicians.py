@@ -1,13 +1,12 @@
 """Tweets of US politicians and media figures, with author and party.
 
-The splits these tweets were published with leak: about 58 % of the distinct
-lines in the per-author test files are in the training file as well, and some
-sources overlap. So all sources are joined, one text is kept of those that
-differ only in links, case, punctuation or the mark of a retweet, and the split
-is that of the first 40 letters and digits: a text and its cut-off copy are
-never in different splits. What remains are slogans and quotations: 3 % of the
-valid and test texts have a run of 40 letters from a training text. The party
-of media figures is empty.
+The published splits leak: about 58 % of the distinct lines in the per-author
+test files are also in the training file, and some sources overlap. So all
+sources are joined here. Of texts that differ only in links, case, punctuation
+or the mark of a retweet, one is kept. The first 40 letters and digits determine
+the split, so that a text and a shortened copy are never in different splits.
+Slogans and quotations remain: 3 % of the valid and test texts share a run of 40
+letters with a training text. The party of media figures is empty.
 """
 
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ def normal_form(text: str) -> str:
 
 
 def records(path: str) -> Iterator[tuple[str, base.Record]]:
-  """(split, record) of every tweet that is kept."""
+  """Yields (split, record) of every tweet that is kept."""
   seen = set()
   with open(path, encoding='utf-8', newline='') as f:
     rows = csv.DictReader(f, delimiter='\t', quoting=csv.QUOTE_NONE)

@@ -1,6 +1,6 @@
-"""The Penn Treebank as Mikolov et al. (2010) prepared it, a sentence a line.
+"""The Penn Treebank as prepared by Mikolov et al. (2010), one sentence a line.
 
-The text goes back to the LDC and is not openly licensed.
+The text is from the LDC and is not openly licensed.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def _file(split: str, sha256: str, size: int) -> base.RawFile:
 
 
 def records(*paths: str) -> Iterator[tuple[str, base.Record]]:
-  """(split, record) of every line of the three files."""
+  """Yields (split, record) of every line of the three files."""
   for split, path in zip(base.SPLITS, paths, strict=True):
     with open(path, encoding='utf-8') as f:
       for line in f:
@@ -48,7 +48,7 @@ SOURCE = file_source.FileSource(
   ),
   counts={
     # Mikolov et al. 2010: 887,521 / 70,390 / 78,669 words, 10,000 types with
-    # `</s>`; ours counts `<pad>` and `<s>` as well.
+    # `</s>`; here `<pad>` and `<s>` are counted as well.
     ('mikolov', 0): base.Counts(
       10_002,
       {

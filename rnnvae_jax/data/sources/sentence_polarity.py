@@ -1,11 +1,10 @@
 """Sentences of film reviews with their polarity (Pang & Lee 2005), version 1.0.
 
-5,331 sentences that praise (label 'pos') and as many that do not ('neg'), in
-lower case and tokenised. The labels are the reviews' own. CC BY 4.0.
+5,331 positive sentences (label 'pos') and 5,331 negative ones ('neg'), in lower
+case and tokenised. The labels are those of the reviews. CC BY 4.0.
 
-The files are those of NLTK's data, in UTF-8 and with a line feed at each line
-end; the ones in the archive of the authors are not, and are refused. To get
-them, and to use them:
+The files are those of NLTK's data, in UTF-8 with line feeds; the files in the
+authors' archive differ and are rejected. To get and use the files:
 
   python -m nltk.downloader -d FOLDER sentence_polarity
   python -m rnnvae_jax.main ... --config.data.dir=FOLDER
@@ -35,7 +34,7 @@ def _file(label: str, sha256: str, size: int) -> base.RawFile:
 
 
 def records(*paths: str) -> Iterator[tuple[str, base.Record]]:
-  """(split, record) of every sentence, those of the two labels in turn."""
+  """Yields (split, record) of every sentence, alternating between labels."""
   lines = []
   for path in paths:
     with open(path, encoding='utf-8') as f:

@@ -10,7 +10,7 @@ from rnnvae_jax.data.sources import base
 
 
 def records(path: str) -> Iterator[tuple[str, base.Record]]:
-  """(split, record) of every line."""
+  """Yields (split, record) of every line."""
   with open(path, encoding='utf-8', newline='') as f:
     parts = formats.cut(f.read(), valid_share=0.1, test_share=0.0)
   for split, part in parts.items():

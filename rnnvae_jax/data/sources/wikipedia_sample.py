@@ -1,7 +1,7 @@
 """Articles of the English Wikipedia, from the dump's slice in gensim.
 
-Whole articles go to one split, by a hash of the title; a sentence that occurs
-twice is kept once. Text under CC BY-SA.
+An article's title determines the split of all its sentences; repeated sentences
+are kept once. The text is licensed under CC BY-SA.
 """
 
 import bz2
@@ -12,10 +12,10 @@ import re
 from rnnvae_jax.data import file_source, protocols
 from rnnvae_jax.data.sources import base
 
-# Stands where markup that we cannot read stood; its sentence is not used.
+# Replaces markup that cannot be converted; its sentence is not used.
 _GAP = '\N{OBJECT REPLACEMENT CHARACTER}'
 _TEMPLATE = re.compile(r'\{\{([^{}]*)\}\}')
-# Notes on a text, which leave no gap.
+# Names of templates that are notes, which are removed without a gap.
 _NOTE = re.compile(
   r'according|better source|bibleref|by whom|cit|clarify|clear|dubious|efn'
   r'|failed verif|harv|inflation-fn|nbsp|note|page needed|qualify|refn|rp$|sfn'
@@ -47,7 +47,7 @@ def _template_text(match: re.Match[str]) -> str:
 
 
 def _is_prose(sentence: str) -> bool:
-  """Whether a sentence is whole, and neither a caption, list nor formula."""
+  """Whether a sentence is complete and not a caption, list or formula."""
   letters = sum(c == ' ' or (c.isascii() and c.isalpha()) for c in sentence)
   return (
     len(sentence.split()) >= 5
@@ -60,8 +60,8 @@ def _is_prose(sentence: str) -> bool:
 
 
 def wikipedia_sentences(markup: str) -> Iterator[str]:
-  """The sentences of an article's paragraphs that survive without mark-up."""
-  from gensim.corpora import wikicorpus  # Costs a second, so only when used.
+  """Yields the sentences of an article that can be read without markup."""
+  from gensim.corpora import wikicorpus  # Takes a second, so only if used.
 
   text = html.unescape(markup).replace('\N{NO-BREAK SPACE}', ' ')
   for pattern in (wikicorpus.RE_P0, wikicorpus.RE_P1, _DISPLAY, _IMAGE):
@@ -73,12 +73,12 @@ def wikipedia_sentences(markup: str) -> Iterator[str]:
   text = re.sub("'{2,}", '', wikicorpus.filter_wiki(text))
   text = _GAP_IN_BRACKETS.sub('', text)
   for paragraph in text.split('\n'):
-    if re.match(r'["“A-Z]', paragraph):  # Lists and headings start otherwise.
+    if re.match(r'["“A-Z]', paragraph):  # No list and no heading.
       yield from filter(_is_prose, protocols.split_sentences(paragraph))
 
 
 def records(path: str) -> Iterator[tuple[str, base.Record]]:
-  """(split, record) of every sentence of a dump."""
+  """Yields (split, record) of every sentence of a dump."""
   from gensim.corpora import wikicorpus
 
   seen = set()

@@ -1,6 +1,6 @@
 """Cells: one module each, found by its name (`config.model.cell`).
 
-A module exports `CELL`, a class that fulfils one of the two contracts of
-`cells.base`: a recurrent cell, which `models.recurrent` runs over time, or a
-stack that replaces recurrent layers. No list elsewhere names it.
+A module exports `CELL`, a subclass of one of the two contracts in `cells.base`:
+`Cell`, a recurrent cell that `models.recurrent` runs over time, or `Stack`,
+which replaces recurrent layers. Cells are listed nowhere else.
 """

@@ -1,8 +1,8 @@
 """The contracts of a cell, and the registry.
 
-A recurrent cell is one time step, its input product computed outside the loop:
-it receives the gates' input contributions `x @ W + b` of a step (one matrix
-product for all steps instead of one per step) and adds the recurrent part.
+A recurrent cell computes one time step. Its input product `x @ W + b` is
+computed outside the loop, as one matrix product for all steps. The cell
+receives the step's part of it and adds the recurrent part.
 
 The smallest new cell is a module of this package with a subclass of `Cell`
 that has `num_gates`, `num_states` and `__call__`, exported as `CELL`. Without
@@ -48,7 +48,7 @@ class Cell(nn.Module):
 
   @classmethod
   def from_config(cls, config: Any, features: int) -> Self:
-    """The cell that `config.model` describes, with so many units."""
+    """The cell that `config.model` describes, with `features` units."""
     precision = config.model.precision
     return cls(features, precision, **_options(config, cls.CONFIG))
 
@@ -62,9 +62,9 @@ class Cell(nn.Module):
 
     Args:
       carry: float[B, H] each.
-      gates: float[B, G H], the input's part of each gate.
-      mask: float[B, H], multiplies what the recurrent products read of the
-        state (dropout on states), and nothing else; None for no dropout.
+      gates: float[B, G H], the input product of each gate.
+      mask: float[B, H], dropout mask of the states that recurrent products
+        read; it multiplies nothing else. None: no dropout.
 
     Returns:
       The new carry, whose first array is the output.
@@ -73,7 +73,7 @@ class Cell(nn.Module):
 
   @property
   def spec(self) -> rules.Spec:
-    """What the backends know of this cell: by default, that it has no rule."""
+    """The cell's description for the backends; by default it has no rule."""
     return rules.Spec(type(self).__module__.rpartition('.')[2])
 
   @nn.nowrap
@@ -111,15 +111,15 @@ class Cell(nn.Module):
 
 
 class Stack(nn.Module):
-  """What reads a sequence in the place of recurrent layers.
+  """A module that reads a sequence in place of recurrent layers.
 
   Attributes:
-    features: H, the units.
-    input_size: F, the features of an input.
+    features: H, the number of units.
+    input_size: F, the number of features of an input.
     precision: of matrix products; see `products.PRECISIONS`.
-    CONFIG: as of `Cell`.
-    backend: as of `recurrent.Recurrent`, for the log.
-    backend_reason: likewise.
+    CONFIG: see `Cell`.
+    backend: name of the backend, for the log.
+    backend_reason: what the backend runs, for the log.
   """
 
   features: int
@@ -138,7 +138,7 @@ class Stack(nn.Module):
 
   @property
   def output_size(self) -> int:
-    """Features of an output."""
+    """Number of features of an output."""
     raise NotImplementedError
 
   def __call__(
@@ -159,10 +159,10 @@ class Stack(nn.Module):
 
 
 def get(name: str) -> type[Cell] | type[Stack]:
-  """The cell of that name.
+  """Returns the cell of that name.
 
   Raises:
-    ValueError: there is none; the message lists the known names.
+    ValueError: there is no such cell; the message lists the known names.
   """
   try:
     return REGISTRY[name].CELL

@@ -15,7 +15,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
   'relu': jax.nn.relu,
   'sigmoid': jax.nn.sigmoid,
 }
-# Their derivatives as functions of their values.
+# Derivatives of the activations as functions of their values.
 _SLOPES: dict[str, Callable[[jax.Array], jax.Array]] = {
   'tanh': lambda h: 1.0 - h * h,
   'relu': lambda h: (h > 0.0).astype(h.dtype),
@@ -62,7 +62,7 @@ CELL = Elman
 
 @functools.cache
 def rule(activation: str) -> rules.Rule:
-  """The hand-derived rule: nothing to keep but h itself."""
+  """The hand-derived rule; it saves no activations except h itself."""
 
   def forward(weights, gates, products, state, active):
     del weights, state, active

@@ -1,4 +1,4 @@
-"""A window of words instead of a state (Bengio et al. 2003)."""
+"""A feed-forward language model over a window of words (Bengio et al. 2003)."""
 
 import flax.linen as nn
 import jax
@@ -26,12 +26,12 @@ class Config:
 class FeedForward(base.Stack):
   """h = tanh(b + W [x_t, x_t-1, ..., x_t-N+1]) (Bengio et al. 2003, eq. 1).
 
-  Its carry is the last N - 1 inputs, zeros before the first. With `direct`
+  The carry is the last N - 1 inputs, zeros before the first. With `direct`
   connections the inputs of the window are appended to h in the outputs, so that
   the output layer reads them as well.
   """
 
-  window: int = 4  # N, inputs that an output sees: one less than its n-grams.
+  window: int = 4  # N, the number of inputs that an output depends on.
   direct: bool = False
 
   CONFIG = Config
@@ -40,7 +40,7 @@ class FeedForward(base.Stack):
 
   @property
   def output_size(self) -> int:
-    """Features of an output."""
+    """Number of features of an output."""
     return self.features + self.direct * self.window * self.input_size
 
   @nn.compact
@@ -53,7 +53,7 @@ class FeedForward(base.Stack):
     keys: jax.Array | None = None,
   ) -> tuple[base.StackCarry, jax.Array]:
     """Runs the window over the inputs; see `Recurrent.__call__`."""
-    del rates, keys  # There is nothing between layers, and no state.
+    del rates, keys  # Their dropout is between layers and on states.
     if carry is None:
       carry = self.zero_carry(x.shape[0])
     rows, length, size = x.shape
@@ -71,7 +71,7 @@ class FeedForward(base.Stack):
         name='hidden',
       )(seen)
     )
-    # The last inputs of each row that are real, or older ones.
+    # The last real inputs of each row; if they are too few, older ones as well.
     ends = jnp.sum(mask, axis=1)[:, None]
     places = ends + jnp.arange(self.window - 1)[None, :]
     after = jnp.take_along_axis(padded, places[:, :, None], axis=1)

@@ -35,7 +35,7 @@ class LSTM(base.Cell):
     f = sigmoid(W_f x + b_f + U_f h + p_f * c)
     g = tanh(W_g x + b_g + U_g h)
     c = f * c + i * g, clipped to [-cell_clip, cell_clip]
-    o = sigmoid(W_o x + b_o + U_o h + p_o * c)   looks at the new c
+    o = sigmoid(W_o x + b_o + U_o h + p_o * c)   reads the new c
     h = o * tanh(c)
 
   The peepholes p are those of Greff et al., arXiv:1503.04069; without them p
@@ -70,7 +70,7 @@ class LSTM(base.Cell):
 
   @nn.nowrap
   def update(self, c: jax.Array, gates: jax.Array) -> base.Carry:
-    """The new states, from the old c and the gates with all products added.
+    """The new states from the old c and the gates, products included.
 
     Args:
       c: float[B, H].
@@ -94,7 +94,7 @@ class LSTM(base.Cell):
 
   @nn.nowrap
   def bias_init(self, key, shape, dtype=jnp.float32) -> jax.Array:
-    """Zeros but for the forget gate's."""
+    """Zeros, except `forget_bias` for the forget gate."""
     del key
     gates = jnp.split(jnp.zeros(shape, dtype), self.num_gates)
     *others, f, g, o = gates
@@ -106,7 +106,7 @@ CELL = LSTM
 
 @functools.cache
 def rule(peepholes: bool, cell_clip: float) -> rules.Rule:
-  """States (h, c); the gradient of h reaches c through the output gate."""
+  """The hand-derived rule, with states (h, c)."""
 
   def forward(weights, gates, products, state, active):
     del active
@@ -149,7 +149,7 @@ def rule(peepholes: bool, cell_clip: float) -> rules.Rule:
     }
 
   def cell_gradient(now, d_state):
-    """The gradient of c: its own, and that through h."""
+    """The gradient of c: the direct one, and the one through h."""
     return d_state[1] + d_state[0] * now['h_to_c']
 
   def backward(now, d_state, handed_back):
@@ -167,8 +167,8 @@ def rule(peepholes: bool, cell_clip: float) -> rules.Rule:
     read = rules.masked(weights, before[0])
     grads = {'recurrent_kernel': products.outer(read, d_gates, precision)}
     if peepholes:
-      looked_at = d_i * before[1], d_f * before[1], d_o * after[1]
-      grads['peepholes'] = jnp.sum(jnp.stack(looked_at), axis=(1, 2))
+      d_peepholes = d_i * before[1], d_f * before[1], d_o * after[1]
+      grads['peepholes'] = jnp.sum(jnp.stack(d_peepholes), axis=(1, 2))
     return d_gates, grads
 
   phase = rules.Phase((0, 4), 4, forward, backward)

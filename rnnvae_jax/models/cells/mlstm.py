@@ -14,8 +14,8 @@ class MultiplicativeLSTM(lstm.LSTM):
     m = (W_m x + b_m) * (U_m h)
 
   so that the input chooses the transition (as in Radford et al.,
-  arXiv:1704.01444, b_m apart). The recurrent products are two in sequence; a
-  mask of the state multiplies h and m.
+  arXiv:1704.01444, which has no b_m). A step has two recurrent products in
+  sequence; a dropout mask of states multiplies h and m.
   """
 
   num_gates = 5
@@ -58,8 +58,8 @@ def rule(peepholes: bool, cell_clip: float) -> rules.Rule:
     return lstm_phase.forward(weights, gates, products, state, ())
 
   def coefficients(weights, activations, before, after, mask):
-    x, u, *inner_ones = rules.split(activations, 2 + num_inner)
-    joined = rules.join(*inner_ones)
+    x, u, *inner_activations = rules.split(activations, 2 + num_inner)
+    joined = rules.join(*inner_activations)
     found = inner.coefficients(weights, joined, before, after, mask)
     return found | {'x': x, 'u': u}
 

@@ -1,13 +1,13 @@
 """The contract of a posterior family, and how a family is found by name.
 
-A family reads the outputs of the encoder's last layer, float[B, head], as a
-distribution of z for each row, and turns noise into samples of it. A kind is a
-module of this folder with
+A family turns the outputs of the encoder's last layer, float[B, head], into a
+distribution of z for each row, and noise into samples of it. To add a kind, add
+a module to this folder with
 
   CONFIG: the config fragment of its own keys, with prefix 'model'.
   build(latent_size, CONFIG) -> Family
 
-and its name is the module's. Nothing else lists it.
+The kind's name is the module's; it is listed nowhere else.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,12 +28,12 @@ REGISTRY = registry.Registry(
 )
 KINDS = tuple(REGISTRY)
 
-TINY = 1e-12  # Inside roots and divisors, for the gradient at 0.
+TINY = 1e-12  # Added in roots and divisors, so that gradients at 0 are finite.
 
 
 @schema.fragment('model')
 class PosteriorConfig:
-  """Which family q(z | x) is of; each kind declares its own keys."""
+  """The family of q(z | x); each kind declares its own keys."""
 
   posterior: str = schema.field(
     'gaussian',
@@ -46,9 +46,9 @@ class Posterior(NamedTuple):
   """q(z | x) of each row.
 
   Attributes:
-    mean: float[B, Z]; of von_mises_fisher the mean direction, of length 1.
-    log_var: float[B, Z]; of von_mises_fisher zeros.
-    flow: what a flow does to a sample of that Gaussian, or ().
+    mean: float[B, Z]; for von_mises_fisher the mean direction, of length 1.
+    log_var: float[B, Z]; for von_mises_fisher zeros.
+    flow: parameters of a flow that transforms samples of the Gaussian, or ().
   """
 
   mean: jax.Array
@@ -57,11 +57,11 @@ class Posterior(NamedTuple):
 
 
 class Family(NamedTuple):
-  """Pure functions of one kind of posterior, and what it can do.
+  """The functions and properties of one kind of posterior.
 
   Attributes:
-    head_size: how many outputs of the encoder's last layer it reads.
-    noise_size: standard normal numbers that a sample takes.
+    head_size: number of outputs of the encoder's last layer.
+    noise_size: number of standard normal numbers from which a sample is made.
     initial: () -> statistics that training adapts, a tree of arrays.
     read: (outputs float[B, head], statistics) -> Posterior, as in evaluation.
     adapt: (outputs, statistics, weights float[B]) -> Posterior, as in
@@ -69,25 +69,25 @@ class Family(NamedTuple):
     draw: (noise float[B, noise_size], Posterior) -> z float[B, Z], log q(z | x)
       float[B], nats.
     kl: Posterior -> KL to the standard normal prior (von_mises_fisher: to the
-      uniform one on the sphere) float[B, Z], or float[B, 1] where it is not a
-      sum over latents; None where it has no closed form.
+      uniform prior on the sphere) float[B, Z], or float[B, 1] if it is not a
+      sum over latents; None if it has no closed form.
     log_prior: z float[B, Z] -> float[B], nats, under the prior of `kl`.
     draw_prior: noise float[B, noise_size] -> z float[B, Z].
-    center: Posterior -> z float[B, Z] that stands for it: what is drawn from
-      noise of zeros; of von_mises_fisher the mean direction.
-    onto_support: z float[N, Z] -> the nearest z that the prior may draw.
+    center: Posterior -> its representative z float[B, Z]: the sample from noise
+      of zeros; for von_mises_fisher the mean direction.
+    onto_support: z float[N, Z] -> the nearest z in the support of the prior.
     as_gaussian: (noise, Posterior) -> mean, log-variance and noise float[B, Z]
-      of Gaussians between whose densities at the sample are the same ratios,
-      for estimates of mutual information; None where q(z | x) can only be
-      computed at samples of the same x.
+      of Gaussians whose densities at the sample have the same ratios as those
+      of the posteriors, for estimates of mutual information; None if q(z | x)
+      can only be computed at samples of the same x.
     deviation: standard deviation of each latent under the prior of `kl`.
     independent_latents: whether the latents are independent given x and
-      Gaussian, so that each has a mutual information of its own.
+      Gaussian, so that the mutual information of each can be estimated.
     learnt_prior: whether the prior may be a learnt mixture of Gaussians.
     constant_kl: whether the KL is the same for all sentences and parameters.
-    least_kl: nats that the KL of a sentence cannot go below.
-    least_mean_kl: nats that a batch's mean KL cannot go below.
-    has_statistics: whether `initial` has any, over a batch's sentences.
+    least_kl: lower bound on the KL of a sentence, nats.
+    least_mean_kl: lower bound on the mean KL of a batch, nats.
+    has_statistics: whether the family has statistics over a batch's sentences.
   """
 
   head_size: int
@@ -114,10 +114,10 @@ class Family(NamedTuple):
 
 
 def get(kind: str) -> ModuleType:
-  """The module of a kind.
+  """Returns the module of a kind.
 
   Raises:
-    ValueError: there is none; the message lists the known names.
+    ValueError: there is no such kind; the message lists the known names.
   """
   try:
     return REGISTRY[kind]
@@ -133,17 +133,17 @@ def fragments() -> tuple[type, ...]:
 def build(
   kind: str, latent_size: int, *, scale: float | None = None, **options: Any
 ) -> Family:
-  """The family of that name.
+  """Builds the family of that name.
 
   Args:
     kind: one of KINDS.
     latent_size: Z.
     scale: another name of the option `posterior_scale`.
-    **options: fields of the kinds' fragments; a kind reads its own, which
-      have defaults, and ignores those of other kinds.
+    **options: fields of the kinds' fragments. A kind reads its own options,
+      which have defaults, and ignores those of other kinds.
 
   Raises:
-    ValueError: the kind is unknown, or cannot have so few latents.
+    ValueError: the kind is unknown, or needs more latents.
     TypeError: no kind has an option of that name.
   """
   module = get(kind)
@@ -161,10 +161,10 @@ def build(
 
 
 def from_config(config: Any) -> Family:
-  """The family that `config.model` asks for.
+  """Builds the family that `config.model` describes.
 
   Raises:
-    ValueError: the kind is unknown, or cannot have so few latents.
+    ValueError: the kind is unknown, or needs more latents.
   """
   module = get(config.model.posterior)
   return module.build(
@@ -180,11 +180,11 @@ def option_names(kind: str) -> str:
 
 def _has_constant_kl(flat: Mapping[str, Any]) -> bool:
   kind = flat.get('model.posterior', '')
-  # No property of a family's options or size: two latents are always legal.
+  # It does not depend on options or size, and two latents are always legal.
   return kind in REGISTRY and build(kind, 2).constant_kl
 
 
-# When keys that weigh the KL term have an effect.
+# The condition under which keys that weight the KL term have an effect.
 kl_varies = schema.Condition(
   holds=lambda flat: not _has_constant_kl(flat),
   because=lambda flat: (
@@ -223,7 +223,7 @@ def draw_gaussian(
   """z float[B, Z] and log q(z | x) float[B], nats, from float[B, Z] noise."""
   mean, log_var = posterior.mean, posterior.log_var
   z = losses.reparameterise(noise, mean, log_var)
-  # From the noise, not from z: exact for posteriors however narrow.
+  # Computed from the noise, not from z: exact even for narrow posteriors.
   nats = -0.5 * (math.log(2 * math.pi) + log_var + jnp.square(noise))
   return z, jnp.sum(nats, axis=-1)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rnnvae_jax.config import schema
 from rnnvae_jax.objectives.posteriors import base
 
-# Of the running statistics: what an update leaves of the old.
+# The weight of the old running statistics in an update.
 _MOMENTUM = 0.99
 _VARIANCE_FLOOR = 1e-5
 
@@ -17,13 +17,13 @@ _VARIANCE_FLOOR = 1e-5
   'model', only_if=schema.one_of('model.posterior', 'batch_norm')
 )
 class BatchNormConfig:
-  """Its keys.
+  """Keys of the batch-normalised posterior.
 
   Attributes:
-    posterior_scale: standard deviation over a batch's sentences that each
-      latent's posterior mean has, whose KL is Z scale² / 2 at the least, on
-      average over the batch; by running statistics, or while an encoder's
-      means hardly vary, it may be less.
+    posterior_scale: standard deviation of each latent's posterior mean over the
+      sentences of a batch. So the mean KL of a batch is at least Z scale² / 2.
+      It may be less in evaluation, which uses running statistics, and while the
+      encoder's means hardly vary.
   """
 
   posterior_scale: float = schema.field(
@@ -61,16 +61,16 @@ def build(latent_size: int, config: BatchNormConfig) -> base.Family:
 
 
 def _adapt(scale, outputs, statistics, weights):
-  """BN-VAE (Zhu et al., arXiv:2004.12585): means batch-normalised.
+  """Batch-normalises the means, as BN-VAE (Zhu et al., arXiv:2004.12585).
 
-  Their variance over the sentences of a batch is `scale`² whatever the encoder
-  does, so that the mean KL is at least Z scale² / 2; but for the floor under
-  the variance, PyTorch's as in theirs: less where an encoder's means vary by
-  less than its root, .003, as they may at first. Where batches are of one
-  length, as theirs and ours are, that holds within each length; in evaluation
-  one running mean and (within-batch) variance serve all lengths. The shift that
-  batch normalisation may add is left out: the decoder's own bias does its work
-  without its KL.
+  The variance of the means over the sentences of a batch is `scale`², whatever
+  the encoder does, so that the mean KL is at least Z scale² / 2. An exception
+  is due to the variance floor, which is PyTorch's as in the paper: the variance
+  is smaller if the encoder's means vary by less than .003, as they may at
+  first. The sentences of a batch have one length, as in the paper, so means are
+  normalised within each length; in evaluation one running mean and variance
+  serve all lengths. The learnt shift of batch normalisation is left out: the
+  decoder's bias has the same effect without the KL.
   """
   mean, log_var = jnp.split(outputs, 2, axis=-1)
   total = jnp.sum(weights)
@@ -78,7 +78,7 @@ def _adapt(scale, outputs, statistics, weights):
   center = jnp.sum(share * mean, axis=0)
   variance = jnp.sum(share * jnp.square(mean - center[None]), axis=0)
   keep = jnp.where(total > 1, _MOMENTUM, 1.0)
-  # Unbiased, as the variance of the whole split is what it stands for.
+  # Unbiased, because it estimates the variance of the whole split.
   unbiased = variance * total / jnp.maximum(total - 1, 1.0)
   new = {'mean': center, 'variance': unbiased}
   new = jax.tree.map(

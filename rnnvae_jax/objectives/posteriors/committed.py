@@ -1,4 +1,4 @@
-"""Gaussians whose KL is at least a committed rate, sentence by sentence."""
+"""Gaussians whose KL is at least a committed rate for every sentence."""
 
 import functools
 import math
@@ -12,11 +12,11 @@ from rnnvae_jax.objectives.posteriors import base
 
 @schema.fragment('model', only_if=schema.one_of('model.posterior', 'committed'))
 class CommittedConfig:
-  """Its keys.
+  """Keys of the committed-rate posterior.
 
   Attributes:
-    committed_rate: nats per sentence. No bound on information: all sentences
-      may have the same posterior.
+    committed_rate: nats per sentence. It does not bound the information in z:
+      all sentences may have the same posterior.
   """
 
   committed_rate: float = schema.field(
@@ -38,15 +38,15 @@ def build(latent_size: int, config: CommittedConfig) -> base.Family:
 def _read(rate, outputs):
   """Gaussians whose KL is at least `rate` nats in each latent.
 
-  The independent delta-VAE of Razavi et al., arXiv:1901.03416, appendix: the
-  deviation stays where its own share of the KL is at most the rate, and the
-  mean makes up for the rest, so that KL = rate + free²/2 (theirs has max(0,
-  free) in place of the square, which has no gradient below 0).
+  The independent delta-VAE of Razavi et al., arXiv:1901.03416, appendix. The
+  deviation is limited so that its own contribution to the KL is at most the
+  rate; the mean contributes the rest, so that KL = rate + free²/2. (The paper
+  has max(0, free) instead of the square, whose gradient vanishes below 0.)
   """
   free, raw = jnp.split(outputs, 2, axis=-1)
   low, high = _log_vars(rate)
   log_var = low + (high - low) * jax.nn.sigmoid(raw)
-  # 2 rate = mean² + (exp(log_var) - 1 - log_var) at the least.
+  # KL >= rate means mean² + (exp(log_var) - 1 - log_var) >= 2 rate.
   missing = jnp.maximum(2 * rate - (jnp.expm1(log_var) - log_var), 0.0)
   mean = jnp.sqrt(missing + jnp.square(free) + base.TINY)
   return base.Posterior(mean, log_var)
@@ -54,7 +54,7 @@ def _read(rate, outputs):
 
 @functools.lru_cache
 def _log_vars(rate: float) -> tuple[float, float]:
-  """The two v at which exp(v) - 1 - v = 2 rate, by bisection."""
+  """The two solutions v of exp(v) - 1 - v = 2 rate, by bisection."""
 
   def root(outer: float) -> float:
     inner = 0.0

@@ -6,7 +6,7 @@ from rnnvae_jax.objectives.posteriors import base
 
 @schema.fragment('model', only_if=schema.one_of('model.posterior', 'gaussian'))
 class GaussianConfig:
-  """It has no keys of its own."""
+  """The Gaussian posterior has no keys of its own."""
 
 
 CONFIG = GaussianConfig

@@ -1,4 +1,7 @@
-"""Planar flows, one set a sentence (Rezende & Mohamed, arXiv:1505.05770)."""
+"""Planar flows with parameters for each sentence.
+
+Rezende & Mohamed, arXiv:1505.05770.
+"""
 
 import functools
 
@@ -13,7 +16,7 @@ _EPS = 1e-6
 
 @schema.fragment('model', only_if=schema.one_of('model.posterior', 'planar'))
 class PlanarConfig:
-  """Its keys."""
+  """Keys of the planar flow."""
 
   flow_layers: int = schema.field(
     4, 'Planar maps that a Gaussian sample goes through.', low=1
@@ -48,9 +51,9 @@ def _read(size, layers, outputs):
 
 
 def _draw(noise, posterior):
-  """z + u tanh(w z + b), with u bent so that the map can be inverted.
+  """Applies z + u tanh(w z + b), with u changed to make the map invertible.
 
-  Appendix A.1 of the paper.
+  See appendix A.1 of the paper.
   """
   z, log_q = base.draw_gaussian(noise, posterior)
   us, ws, bs = posterior.flow  # float[B, layers, Z], the same, float[B, layers]
@@ -62,6 +65,6 @@ def _draw(noise, posterior):
     active = jnp.tanh(jnp.sum(w * z, axis=-1) + b)
     z = z + u * active[..., None]
     slope = (1 - jnp.square(active)) * jnp.sum(w * u, axis=-1)
-    slope = jnp.maximum(slope, _EPS - 1)  # Above -1 but for rounding.
+    slope = jnp.maximum(slope, _EPS - 1)  # Rounding could bring it to -1.
     log_q = log_q - jnp.log1p(slope)
   return z, log_q

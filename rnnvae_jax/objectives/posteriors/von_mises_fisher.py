@@ -1,4 +1,4 @@
-"""Directions around a mean, on the sphere (Xu & Durrett, arXiv:1808.10805)."""
+"""Von Mises-Fisher posteriors on a sphere (Xu & Durrett, arXiv:1808.10805)."""
 
 import math
 
@@ -17,7 +17,7 @@ _ANGLES = 8_192
   'model', only_if=schema.one_of('model.posterior', 'von_mises_fisher')
 )
 class VonMisesFisherConfig:
-  """Its keys."""
+  """Keys of the von Mises-Fisher posterior."""
 
   concentration: float = schema.field(
     13.0,
@@ -33,14 +33,14 @@ CONFIG = VonMisesFisherConfig
 def build(latent_size: int, config: VonMisesFisherConfig) -> base.Family:
   """The family; see `base`.
 
-  The prior is uniform on the sphere, so that the KL is a constant of the
-  concentration kappa, and the posterior cannot collapse. The angle to the mean
-  direction has the density sin(a)^(Z - 2) exp(kappa cos a); its normaliser,
-  hence the KL, and its quantiles come from one numerical integral, good to
-  float32 for kappa up to some thousands.
+  The prior is uniform on the sphere. So the KL depends only on the
+  concentration kappa, and the posterior cannot collapse. The angle a to the
+  mean direction has a density proportional to sin(a)^(Z - 2) exp(kappa cos a).
+  Its normaliser, and with it the KL, and its quantiles are computed by one
+  numerical integral, with float32 accuracy for kappa up to some thousands.
 
   Raises:
-    ValueError: fewer than two latents: there is no sphere.
+    ValueError: there are fewer than two latents, hence no sphere.
   """
   size, concentration = latent_size, config.concentration
   if size < 2:
@@ -85,8 +85,8 @@ def build(latent_size: int, config: VonMisesFisherConfig) -> base.Family:
     return z, concentration * cosine - log_normaliser - log_surface
 
   def as_gaussian(noise, posterior):
-    # kappa z.mean is, up to what all means share, the exponent of a unit
-    # Gaussian around sqrt(kappa) mean at sqrt(kappa) z.
+    # Up to a term that does not depend on the mean, kappa z.mean is the
+    # exponent of a unit Gaussian around sqrt(kappa) mean at sqrt(kappa) z.
     z, _ = draw(noise, posterior)
     root = math.sqrt(concentration)
     mean = root * posterior.mean

@@ -1,4 +1,4 @@
-"""Controls that hold the KL term at a target rate, one file a kind."""
+"""Controls that hold the KL term at a target rate, one file for each kind."""
 
 from rnnvae_jax.objectives.rate_control.base import (
   KINDS,

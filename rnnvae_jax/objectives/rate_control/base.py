@@ -1,15 +1,15 @@
 """The contract of a rate control, and how a control is found by name.
 
-A control adapts the loss as training goes, so that the KL is held at a target
-rate. It is a pure function from its own state and the batch's mean KL to the
-new state; the state lies in the run's, so that a resumed run goes on bit for
-bit. A kind is a module of this folder that has
+A control adapts the loss during training to hold the KL at a target rate. It is
+a pure function of its own state and the batch's mean KL. Its state is part of
+the run's state, so that a resumed run continues bit for bit. To add a kind, add
+a module to this folder with
 
-  CONTROL: its functions, a `Control`.
-  CONFIG: optional, the config fragment of further keys of its own, with prefix
-    'objective'; traced ones reach its functions as `scalars`.
+  CONTROL: the control's functions, a `Control`.
+  CONFIG: optional, a config fragment of further keys, with prefix 'objective';
+    traced keys are passed to the functions as `scalars`.
 
-and its name is the module's. Nothing else lists it.
+The kind's name is the module's; it is listed nowhere else.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ _IS_CONTROLLED = schema.none_of('objective.rate_control', 'none')
 
 @schema.fragment('objective')
 class RateControlConfig:
-  """How the KL is held at a rate."""
+  """Settings of the control that holds the KL at a rate."""
 
   rate_control: str = schema.field(
     'none',
@@ -56,7 +56,7 @@ class RateControlConfig:
   )
 
   def check(self) -> None:
-    """Raises ValueError for a control that cannot hold anything."""
+    """Raises ValueError for a control without a target or a speed."""
     if self.rate_control == 'none':
       return
     for value, key, because in (
@@ -76,11 +76,10 @@ class Control(NamedTuple):
   Attributes:
     initial: () -> the state before the first update, a dict of arrays.
     penalty: (state, kl, target, weight, scalars) -> the factor of the loss's
-      KL term and the nats to be added to the loss.
-    kl_weight: (state, weight) -> float[], what the loss pays for a nat of KL.
+      KL term, and nats to add to the loss.
+    kl_weight: (state, weight) -> float[], d loss / d KL.
     update: (state, kl, target, speed, scalars) -> the state after a batch.
-    bounded: (state, weight) -> the state, its entries no larger than the KL
-      term's weight allows.
+    bounded: (state, weight) -> the state, limited by the KL term's weight.
   """
 
   initial: Callable[[], dict[str, jax.Array]]
@@ -97,7 +96,7 @@ def fragments() -> tuple[type, ...]:
 
 
 def initial(kind: str) -> dict[str, jax.Array]:
-  """The state before the first update.
+  """Returns the control's state before the first update.
 
   Raises:
     ValueError: `kind` is unknown.
@@ -106,14 +105,14 @@ def initial(kind: str) -> dict[str, jax.Array]:
 
 
 def bounded(kind: str, state: Any, weight: jax.typing.ArrayLike) -> Any:
-  """The state in the bounds that the KL term's weight at this step sets.
+  """Limits the control's state by the KL term's weight at this step.
 
   It is called once an update, before `penalty` and `update` read the state.
 
   Args:
     kind: one of KINDS.
-    state: of the control.
-    weight: float[], of the KL term in the loss at this step.
+    state: state of the control.
+    weight: float[], weight of the KL term in the loss at this step.
   """
   return _get(kind).bounded(state, weight)
 
@@ -126,31 +125,31 @@ def penalty(
   weight: jax.typing.ArrayLike,
   scalars: Any = None,
 ) -> tuple[jax.Array, jax.Array]:
-  """What a control does to the loss.
+  """Computes how a control changes the loss.
 
   Args:
     kind: one of KINDS.
-    state: of the control; no gradient flows into it.
+    state: state of the control; no gradient flows into it.
     kl: float[], the batch's mean KL, nats per sentence.
-    target: float[], the rate to be held, nats per sentence.
-    weight: float[], of the KL term in the loss at this step.
-    scalars: values of the traced keys of `config.objective`, for a control
-      that has keys of its own.
+    target: float[], the rate to hold, nats per sentence.
+    weight: float[], weight of the KL term in the loss at this step.
+    scalars: values of the traced keys of `config.objective`, for controls with
+      keys of their own.
 
   Returns:
-    float[], the factor of the loss's own KL term; and float[], nats per
-    sentence to be added to the loss.
+    float[], the factor of the loss's KL term; and float[], nats per sentence to
+    add to the loss.
   """
   return _get(kind).penalty(state, kl, target, weight, scalars)
 
 
 def kl_weight(kind: str, state: Any, weight: jax.typing.ArrayLike) -> jax.Array:
-  """What the loss pays for a nat of KL: the gradient of the loss to the KL.
+  """The derivative of the loss with respect to the KL, control included.
 
   Args:
     kind: one of KINDS.
-    state: of the control.
-    weight: float[], of the KL term in the loss at this step, uncontrolled.
+    state: state of the control.
+    weight: float[], weight of the KL term at this step without the control.
   """
   return _get(kind).kl_weight(state, jnp.asarray(weight))
 
@@ -163,14 +162,14 @@ def update(
   speed: jax.typing.ArrayLike,
   scalars: Any = None,
 ) -> Any:
-  """The state after a batch whose mean KL was `kl`.
+  """Returns the control's state after a batch.
 
   Args:
     kind: one of KINDS.
-    state: before, as `bounded` returned it.
-    kl: float[], nats per sentence.
-    target: float[], nats per sentence.
-    speed: float[].
+    state: the state before the batch, as `bounded` returned it.
+    kl: float[], the batch's mean KL, nats per sentence.
+    target: float[], the rate to hold, nats per sentence.
+    speed: float[], see `RateControlConfig`.
     scalars: see `penalty`.
   """
   return _get(kind).update(state, kl, target, speed, scalars)

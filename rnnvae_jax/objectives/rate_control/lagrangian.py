@@ -1,16 +1,16 @@
 """Minimum desired rate (Pelsmaeker & Aziz, arXiv:1904.08194).
 
-The KL is to be at least the target; the multiplier of that constraint, never
-negative, climbs by RMSprop. Theirs has no upper bound. Here the loss reads at
-most the KL term's weight of the same step: where the distortion falls with the
-rate, as it does at any optimum, the multiplier that holds a target is below
-that, and above it the loss would pay for KL without end, and training diverge
-before the multiplier has fallen again.
+The constraint is that the KL is at least the target. Its multiplier, which is
+never negative, is adapted by RMSprop. In the paper it has no upper bound. Here
+the loss uses at most the weight of the KL term at the same step. At an optimum
+the distortion falls with the rate, so the multiplier that holds the target is
+below that weight. With a larger multiplier the loss would fall without bound as
+the KL grows, and training would diverge before the multiplier falls again.
 
-What is stored is bounded by the largest weight so far, not by that of the step.
-A cyclical schedule sets the weight back to its start, often 0, and the
-multiplier that the last cycle found has to outlive that. Under a weight that
-never falls the two bounds are the same.
+The stored multiplier is bounded by the largest weight so far, not by the
+current one: a cyclical schedule resets the weight to its start, often 0, and
+the multiplier of the last cycle must survive that. For a weight that never
+falls both bounds are the same.
 """
 
 import jax
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from rnnvae_jax.objectives.rate_control import base
 
-_SQUARE_DECAY = 0.99  # Of the mean square that RMSprop divides by.
+_SQUARE_DECAY = 0.99  # Decay of RMSprop's running mean of squares.
 
 
 def _initial():

@@ -1,8 +1,8 @@
 """Soft free bits (Chen et al., arXiv:1611.02731).
 
-The KL term's weight gets a factor, at most 1, that shrinks by the share `speed`
-in an update while the KL is below the target, and grows by it while the KL is
-5% above.
+The KL term's weight is multiplied by a factor of at most 1. In each update the
+factor shrinks by the share `speed` if the KL is below the target, and grows by
+that share if the KL is more than 5% above the target.
 """
 
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from rnnvae_jax.objectives.rate_control import base
 
 # How far above the target the KL may go before its weight grows.
 _TOLERANCE = 0.05
-_SMALLEST_WEIGHT = 1e-3  # From 0 no factor leads back.
+_SMALLEST_WEIGHT = 1e-3  # Above 0: a factor of 0 could not grow again.
 
 
 def _update(state, kl, target, speed, scalars):

@@ -18,10 +18,10 @@ from rnnvae_jax.tasks import _likelihood, _metrics, base
 
 @schema.fragment('objective')
 class ObjectiveConfig:
-  """What a language model minimises beside its negative log-likelihood.
+  """Terms that a language model's loss may have besides the likelihood.
 
-  The augmented loss is that of Inan et al., arXiv:1611.01462; the penalties are
-  those of Merity et al., arXiv:1708.02182, per token.
+  The augmented loss is from Inan et al., arXiv:1611.01462; the penalties are
+  from Merity et al., arXiv:1708.02182, per token.
   """
 
   augmentation: float = schema.field(
@@ -76,10 +76,8 @@ class ObjectiveConfig:
   )
 
 
-class LanguageModel(
-  _likelihood.Recurrent, base.CarriesState, base.Scores, base.Generates
-):
-  """Sentences by themselves, or a stream whose state is carried."""
+class LanguageModel(_likelihood.Recurrent, base.Scores, base.CarriesState):
+  """Models independent sentences, or a stream with a carried state."""
 
   FRAGMENTS = (
     model_build.RecurrentConfig,
@@ -105,14 +103,13 @@ class LanguageModel(
     """Creates the task.
 
     Args:
-      model: its Flax module.
-      vocab: of its text, for figures per character.
-      rows: B of a stream, whose state is carried; 0: sentences.
-      teacher_interval: updates that one copy of the teacher serves; 0: the
-        teacher is the embedding table itself.
+      model: the Flax module.
+      vocab: vocabulary of the text, for figures per character.
+      rows: B, rows of a stream, whose state is carried; 0: sentences.
+      teacher_interval: updates between copies of the embeddings that serve as
+        teacher; 0: the teacher is the embedding table itself.
       through_teacher: whether gradients flow into the teacher.
-      initialise: (params, key) -> params, as they begin; None: as the modules
-        say.
+      initialise: (params, key) -> initial params; None: those of the modules.
     """
     self.model = model
     self.metrics = (
@@ -192,7 +189,7 @@ class LanguageModel(
     return extras
 
   def schedule(self, hyperparameters: Any, step: jax.Array) -> Any:
-    """The teacher's temperature changes along a line over all steps."""
+    """Changes the teacher's temperature linearly over all steps."""
     objective = hyperparameters.objective
     if objective.augmentation is None:
       return hyperparameters

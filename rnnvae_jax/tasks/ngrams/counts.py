@@ -1,7 +1,7 @@
 """Count models of text: uniform, maximum likelihood, Kneser-Ney.
 
-One class for all of them: an interpolated n-gram model whose orders differ in
-their counts and discounts. Fitting, scoring and the distribution of the next
+One class implements all of them as an interpolated n-gram model; they differ in
+the counts and discounts of each order. Fitting, scoring and predicting the next
 token are array operations over all n-grams at once.
 """
 
@@ -18,7 +18,7 @@ from rnnvae_jax.data import vocab
 
 SMOOTHINGS = ('modified_kneser_ney', 'kneser_ney', 'maximum_likelihood')
 
-# A discount of no mass at all would leave none for what was not seen.
+# Without any discount, n-grams that were not seen would have probability 0.
 _LEAST_DISCOUNT = 0.05
 
 
@@ -26,10 +26,12 @@ class Order(NamedTuple):
   """The n-grams of one order k, sorted by (context, last token).
 
   Attributes:
-    keys: int64[N], number of the context, a (k-1)-gram, times V + last token.
-    share: float64[N], what an n-gram has of its context's probability itself.
-    rest: float64[C], by context, the mass it leaves to shorter contexts; 1 for
-      those that nothing follows.
+    keys: int64[N], c V + last token, where c is the number of the context, a
+      (k-1)-gram.
+    share: float64[N], the discounted relative frequency of each n-gram in its
+      context.
+    rest: float64[C], the probability mass that each context leaves to shorter
+      contexts; 1 for a context that no token follows.
   """
 
   keys: np.ndarray
@@ -40,20 +42,20 @@ class Order(NamedTuple):
 class NGrams:
   """p(token | the n - 1 tokens before it in its sentence).
 
-  Interpolated modified Kneser-Ney (Chen & Goodman 1999, equations 26 to 29):
-  continuation counts below the highest order, except for n-grams that begin a
-  sentence, three discounts an order, none under .05, the shortest context
-  interpolated with the uniform distribution, a context that was never seen
-  skipped. `kneser_ney` has one discount an order. `maximum_likelihood` has raw
-  counts and no discounts, so that what was never seen after a known context is
-  impossible.
+  Interpolated modified Kneser-Ney (Chen & Goodman 1999, equations 26 to 29).
+  Orders below the highest use continuation counts, except for n-grams that
+  begin a sentence. Each order has three discounts of at least .05. The shortest
+  context is interpolated with the uniform distribution, and contexts that were
+  never seen are skipped. `kneser_ney` has one discount an order.
+  `maximum_likelihood` has raw counts and no discounts, so that a token that was
+  never seen after a known context has probability 0.
 
   Attributes:
-    orders: from 1 to n; none: the uniform distribution.
+    orders: orders 1 to n; empty for the uniform distribution.
     vocab_size: V.
     context_size: n - 1, at least 1.
-    possible: bool[V], what can be predicted at all.
-    bos: what is read before a sentence.
+    possible: bool[V], the tokens that can be predicted at all.
+    bos: the token before a sentence.
   """
 
   def __init__(
@@ -78,30 +80,31 @@ class NGrams:
     bos: int = vocab.BOS,
     unknown: bool = True,
   ) -> 'NGrams':
-    """Counts.
+    """Counts the n-grams of a text.
 
     Args:
       ids: int[N], see `scorer.Scorer`.
       vocab_size: V.
-      order: n, of the longest n-grams; 0 is the uniform distribution.
+      order: n, tokens of the longest n-grams; 0: the uniform distribution.
       smoothing: one of `SMOOTHINGS`.
-      bos: what is read before a sentence; of text without eos a token of it.
-      unknown: whether `<unk>` may come though it is not in `ids`. No byte is
-        unknown, and often no character.
+      bos: the token before a sentence; for text without eos, a token of the
+        text.
+      unknown: whether `<unk>` can be predicted though it is not in `ids`. Texts
+        of bytes, and often those of characters, have no unknown tokens.
 
     Raises:
-      ValueError: an unknown smoothing, a negative order, ids out of range, or
-        so large a vocabulary that n-grams cannot be numbered.
+      ValueError: the smoothing is unknown, the order negative, an id out of
+        range, or the vocabulary so large that n-grams cannot be numbered.
     """
     if smoothing not in SMOOTHINGS:
       raise ValueError(errors.unknown('smoothing', smoothing, SMOOTHINGS))
     if order < 0:
-      raise ValueError(f'order = {order}: at least 0.')
+      raise ValueError(f'order = {order} is negative. Nearest legal value: 0.')
     _check_ids(ids, vocab_size)
     if (len(ids) + 1) * vocab_size >= 2**63:
       raise ValueError(
-        f'{len(ids)} tokens of {vocab_size} types: their n-grams have more '
-        'numbers than 64 bits.'
+        f'The n-grams of {len(ids)} tokens of {vocab_size} types cannot be '
+        'numbered with 64 bits.'
       )
     possible = np.ones(vocab_size, bool)
     possible[[vocab.PAD, vocab.BOS]] = False
@@ -136,7 +139,7 @@ class NGrams:
     _check_ids(ids, self.vocab_size)
     marked, real = _with_begins(ids, self.bos)
     total = self.possible[marked] / self.possible.sum()
-    # Of the k tokens up to the one before each: their number, -1 if unseen.
+    # The number of the k-gram that ends before each token; -1 if unseen.
     context = np.zeros(len(marked), np.int64)
     for order in self.orders:
       number = _find(order.keys, context, marked, self.vocab_size)
@@ -159,8 +162,8 @@ class NGrams:
       rest = np.where(known, order.rest[context], 1.0)
       total *= rest[:, None]
       first, last = (
-        np.searchsorted(order.keys, (context + more) * self.vocab_size)
-        for more in (0, 1)
+        np.searchsorted(order.keys, (context + offset) * self.vocab_size)
+        for offset in (0, 1)
       )
       counts = np.where(known, last - first, 0)
       row = np.repeat(np.arange(rows), counts)
@@ -175,7 +178,7 @@ class NGrams:
   def sample(self, key: jax.Array, length: int) -> np.ndarray:
     """See `scorer.Scorer`."""
     draws = np.asarray(jax.random.uniform(key, (length,)), np.float64)
-    # All of the sentence is context: what is too long changes nothing.
+    # The whole sentence: tokens beyond `context_size` change nothing.
     context = np.full((1, length + 1), vocab.PAD)
     context[0, -1] = self.bos
     sentence = []
@@ -189,7 +192,7 @@ class NGrams:
     return np.array(sentence)
 
   def save(self, path: str | os.PathLike[str]) -> None:
-    """Writes it; a kill at any moment leaves the old file or the new one."""
+    """Saves the model; a kill leaves either the old or the new file."""
     partial = f'{os.fspath(path)}.partial'
     arrays = {
       f'{name}_{number}': getattr(order, name)
@@ -202,11 +205,11 @@ class NGrams:
 
   @classmethod
   def load(cls, path: str | os.PathLike[str]) -> 'NGrams':
-    """Reads what `save` wrote.
+    """Loads a model that `save` wrote.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is damaged.
+      ValueError: the file is damaged.
     """
     try:
       with np.load(path, allow_pickle=False) as arrays:
@@ -220,7 +223,10 @@ class NGrams:
       raise ValueError(f'{os.fspath(path)} is damaged: {error}.') from error
 
   def _numbers(self, contexts: np.ndarray, length: int) -> np.ndarray:
-    """int64[B], of the last `length` tokens; -1: unseen, or too few."""
+    """Numbers of the n-grams of the last `length` tokens, int64[B].
+
+    -1 for n-grams that were not seen, or if the contexts are shorter.
+    """
     number = np.zeros(len(contexts), np.int64)
     if length > contexts.shape[1]:
       return number - 1
@@ -242,7 +248,7 @@ class _Grams(NamedTuple):
 def _distinct(
   ids: np.ndarray, vocab_size: int, order: int, bos: int
 ) -> list[_Grams]:
-  """Those of each order, as far as there are any."""
+  """The n-grams of order 1, 2 ... `order`, until an order has none."""
   marked, real = _with_begins(ids, bos)
   grams: list[_Grams] = []
   # Number of the k-gram that ends at each place, -1 where there is none.
@@ -261,7 +267,7 @@ def _distinct(
       return_inverse=True,
     )
     place = places[first]
-    # Begin marks are contexts, but nothing that is predicted.
+    # `bos` is part of contexts, but is never predicted.
     counts = np.bincount(inverse, real[places], len(keys)).astype(np.int64)
     if length == 1:
       begins = np.zeros(len(keys), bool)
@@ -275,22 +281,22 @@ def _distinct(
 
 def _order(keys, contexts, counts, discounts, num_contexts) -> Order:
   level = np.minimum(counts, 3)
-  taken = np.concatenate([[0.0], discounts])[level]
+  discounted = np.concatenate([[0.0], discounts])[level]
   sums = np.bincount(contexts, counts, num_contexts)
-  left = np.bincount(contexts, taken, num_contexts)
-  followed = np.maximum(sums, 1)
+  rest = np.bincount(contexts, discounted, num_contexts)
+  divisors = np.maximum(sums, 1)
   return Order(
     keys,
-    (counts - taken) / followed[contexts],
-    np.where(sums > 0, left / followed, 1.0),
+    (counts - discounted) / divisors[contexts],
+    np.where(sums > 0, rest / divisors, 1.0),
   )
 
 
 def _discounts(counts: np.ndarray, modified: bool) -> np.ndarray:
-  """Of counts 1, 2 and more, from the counts of counts; 0 to that count.
+  """Discounts of the counts 1, 2 and 3 or more, from the counts of counts.
 
-  Where nothing was seen once, as in a text that is there twice, the estimates
-  say nothing; then these are half the counts.
+  A discount is at most the count itself. If no n-gram was seen only once, as in
+  a text that is repeated, there is no estimate: discounts are half the counts.
   """
   ones, twos, threes, fours = (int(np.sum(counts == c)) for c in (1, 2, 3, 4))
   if not ones:
@@ -304,7 +310,7 @@ def _discounts(counts: np.ndarray, modified: bool) -> np.ndarray:
 
 
 def _with_begins(ids: np.ndarray, bos: int) -> tuple[np.ndarray, np.ndarray]:
-  """The text with `bos` before each sentence, and which places were in it."""
+  """Inserts `bos` before each sentence; also marks the original tokens."""
   starts = np.flatnonzero(np.concatenate([[True], ids[:-1] == vocab.EOS]))
   if not len(ids):
     starts = starts[:0]
@@ -315,7 +321,7 @@ def _with_begins(ids: np.ndarray, bos: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _find(keys, contexts, tokens, vocab_size) -> np.ndarray:
-  """Numbers of the n-grams of contexts and last tokens, -1: unseen."""
+  """Numbers of the n-grams of the contexts and tokens; -1 if unseen."""
   wanted = contexts * vocab_size + tokens
   place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
   return np.where((contexts >= 0) & (keys[place] == wanted), place, -1)
@@ -324,6 +330,6 @@ def _find(keys, contexts, tokens, vocab_size) -> np.ndarray:
 def _check_ids(ids: np.ndarray, vocab_size: int) -> None:
   if len(ids) and not 0 <= np.min(ids) <= np.max(ids) < vocab_size:
     raise ValueError(
-      f'ids go from {np.min(ids)} to {np.max(ids)}, the vocabulary from 0 to '
-      f'{vocab_size - 1}.'
+      f'ids go from {np.min(ids)} to {np.max(ids)}, those of the vocabulary '
+      f'from 0 to {vocab_size - 1}.'
     )

@@ -1,4 +1,4 @@
-"""What evaluation and decoding want of a model that has no gradients."""
+"""The interface of a model without gradients for evaluation and decoding."""
 
 from typing import Protocol
 
@@ -7,34 +7,34 @@ import numpy as np
 
 
 class Scorer(Protocol):
-  """What gives text a probability, and writes it.
+  """A model that assigns probabilities to text and samples text.
 
   Attributes:
     vocab_size: V.
-    context_size: tokens that the next one depends on, at most.
+    context_size: largest number of tokens that the next token depends on.
   """
 
   vocab_size: int
   context_size: int
 
   def log_probs(self, ids: np.ndarray) -> np.ndarray:
-    """Nats of each token, given those before it in its sentence.
+    """Log-probability of each token given the tokens before it in its sentence.
 
     Args:
       ids: int[N], sentences one after the other, each ended by eos; text
         without eos is one long sentence.
 
     Returns:
-      float64[N], -inf where the model says that a token is impossible.
+      float64[N], nats; -inf for a token of probability 0.
     """
     ...
 
   def next_log_probs(self, contexts: np.ndarray) -> np.ndarray:
-    """What may come next.
+    """Log-probabilities of the next token.
 
     Args:
-      contexts: int[B, M], the last M tokens, BOS where the sentence begins and
-        PAD before it; more than `context_size` of them change nothing.
+      contexts: int[B, M], the last M tokens: BOS before the sentence and PAD
+        before BOS. Only the last `context_size` of them have an effect.
 
     Returns:
       float64[B, V], nats; each row's probabilities sum to 1.
@@ -42,5 +42,5 @@ class Scorer(Protocol):
     ...
 
   def sample(self, key: jax.Array, length: int) -> np.ndarray:
-    """One sentence: int[<= length], ended by eos unless that came too late."""
+    """Samples a sentence: int[<= length], without eos if cut at `length`."""
     ...

@@ -16,7 +16,7 @@ from rnnvae_jax.tasks.ngrams import counts as counts_lib
 from rnnvae_jax.tasks.ngrams import scorer as scorer_lib
 
 _FILE = 'ngrams.npz'
-# Log-probability of what a count model holds for impossible, when it writes.
+# Smallest log-probability of a token in sampling, in place of -inf.
 _LEAST_LOG_PROB = -1e3
 
 
@@ -38,7 +38,7 @@ class NGramsConfig:
 
 
 class NGrams(base.Fitted, base.Scores, base.Generates):
-  """A model without gradients, which compiled programs call on the host."""
+  """A count model, which compiled programs call back on the host."""
 
   FRAGMENTS = (NGramsConfig,)
   FIGURES = _likelihood.FIGURES
@@ -69,7 +69,7 @@ class NGrams(base.Fitted, base.Scores, base.Generates):
       len(vocab),
       settings.order,
       settings.smoothing,
-      # Count models begin each sentence anew, in a stream of words as well.
+      # Contexts end at sentence boundaries, even in a stream of words.
       vocab_lib.BOS if vocab.kind == 'word' else split.bos,
       unknown=vocab.kind == 'word' or has_unknown,
     )
@@ -126,7 +126,7 @@ class NGrams(base.Fitted, base.Scores, base.Generates):
 
   def step(self, params, carry, tokens, latents=None):
     del params, latents
-    # Behind the end of a sentence another one begins.
+    # After the end of a sentence the next one begins.
     tokens = jnp.where(tokens == vocab_lib.EOS, vocab_lib.BOS, tokens)
     contexts = jnp.concatenate([carry[:, 1:], tokens[:, None]], axis=1)
     shape = (len(tokens), self.scorer.vocab_size)
@@ -142,5 +142,5 @@ class NGrams(base.Fitted, base.Scores, base.Generates):
 
   def _next_log_probs(self, contexts):
     logits = self.scorer.next_log_probs(np.asarray(contexts))
-    # Where all that is possible is forbidden, anything is better than nothing.
+    # Finite, so that sampling works even if all possible tokens are forbidden.
     return np.maximum(logits.astype(np.float32), _LEAST_LOG_PROB)

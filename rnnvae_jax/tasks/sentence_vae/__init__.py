@@ -1,4 +1,4 @@
-"""Sentence VAEs: the evidence lower bound, its KL term controlled."""
+"""Sentence VAEs, trained by the evidence lower bound with KL controls."""
 
 from rnnvae_jax.tasks.sentence_vae.task import SentenceVae as TASK
 

@@ -4,7 +4,7 @@ from rnnvae_jax.tasks import _likelihood, base
 
 
 def _kl_label(figures) -> str:
-  # An earlier version said that the KL is sampled by its error alone.
+  # Results of an earlier version have no kl_estimator, only the error.
   is_sampled = (
     'kl_standard_error' in figures or figures.get('kl_estimator') == 'sampled'
   )
@@ -12,10 +12,10 @@ def _kl_label(figures) -> str:
 
 
 def _active_units_label(figures) -> str:
-  # Whatever z says, the means of some posteriors vary by a set amount.
-  says_nothing = figures.get('spread_of_means') == 'fixed'
+  # Some families fix the variance of the means, whatever z carries.
+  is_fixed = figures.get('spread_of_means') == 'fixed'
   return f'active units of {figures.get("latents")}' + (
-    ' (all, by construction)' if says_nothing else ''
+    ' (all, by construction)' if is_fixed else ''
   )
 
 

@@ -26,18 +26,18 @@ from rnnvae_jax.ops import noise
 from rnnvae_jax.tasks import _likelihood, _metrics, base
 from rnnvae_jax.tasks.sentence_vae import figures as figures_lib
 
-# The parts of the parameters that only the posterior depends on.
+# The parameters of the encoder, which only the posterior depends on.
 _ENCODER_PARTS = ('encoder', 'posterior')
-# Sentences of a group of a validation's mutual information. Inner loops end by
-# it, so no key that an evaluation may change can change it.
+# Group size of the mutual information in a validation. It decides when inner
+# loops end, so it must not depend on config keys of evaluation.
 _GROUP = 32
-# A posterior that says less than this, in nats a sentence, has collapsed.
+# Largest KL of a collapsed posterior, in nats a sentence.
 COLLAPSED_KL = 0.1
 
 
 @schema.fragment('train')
 class TrainConfig:
-  """Phases of a VAE's training, and what chooses its checkpoint."""
+  """Phases of a VAE's training, and the figure that chooses its checkpoint."""
 
   pretrain_steps: int = schema.field(
     0,
@@ -62,7 +62,7 @@ class TrainConfig:
 
 @schema.fragment('evaluate', free=schema.Free.ALWAYS)
 class EvaluateConfig:
-  """How the importance-weighted bound and the informations are estimated."""
+  """Estimation of the importance-weighted bound and of mutual information."""
 
   iw_samples: int = schema.field(
     100, 'Posterior samples a sentence.', low=1, tiny=4
@@ -79,10 +79,10 @@ class Choices(NamedTuple):
   """The static choices of the loss; its scalars are hyperparameters.
 
   Attributes:
-    free_bits_per: what free bits are compared with.
-    rate_control: name of the control.
-    kl_schedule: shape of the KL weight.
-    inner_steps: updates of the encoder alone, at most.
+    free_bits_per: what free bits are compared with; see `free_bits`.
+    rate_control: name of the rate control.
+    kl_schedule: shape of the KL weight's schedule.
+    inner_steps: largest number of updates of the encoder alone.
   """
 
   free_bits_per: str = 'sentence'
@@ -122,11 +122,10 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     """Creates the task.
 
     Args:
-      model: its Flax module.
-      family: of the posterior.
-      choices: the static ones of the loss.
-      initialise: (params, key) -> params, as they begin; None: as the modules
-        say.
+      model: the Flax module.
+      family: family of the posterior.
+      choices: static choices of the loss.
+      initialise: (params, key) -> initial params; None: those of the modules.
     """
     self.model = model
     self.family = family
@@ -139,8 +138,8 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     self._initialise = initialise
     self._own_prior = model.prior == 'standard'
     self._exact_kl = family.kl if self._own_prior else None
-    # Samples are mapped over, which cuDNN does not support; the fused backend
-    # has the same parameters.
+    # Decoding is mapped over samples, which cuDNN does not support; the fused
+    # backend has the same parameters.
     self._mapped = model
     if model.decoder.stack.backend == 'cudnn':
       stack = model.decoder.stack.clone(backend='fused')
@@ -208,15 +207,15 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     }
 
   def learning_rate_step(self, hyperparameters, step):
-    """All schedules begin when the autoencoder is pretrained."""
+    """The learning rate's schedule begins after pretraining."""
     pretrain_steps = hyperparameters.train.pretrain_steps
     since = jnp.maximum(step - pretrain_steps, 0.0)
     return since, hyperparameters.train.num_steps - pretrain_steps
 
   def schedule(self, hyperparameters: Any, step: jax.Array) -> Any:
-    """The weights of the KL term and of its controls as they are at a step.
+    """Sets the weights of the KL term and its controls for a step.
 
-    While an autoencoder is pretrained they are 0.
+    They are 0 while an autoencoder is pretrained.
     """
     objective = hyperparameters.objective
     since = step - hyperparameters.train.pretrain_steps
@@ -310,21 +309,21 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
   def evaluate(
     self, params, batch, key, extras, samples: base.Samples = base.ONE_SAMPLE
   ):
-    """Values of each row from some posterior samples.
+    """Values of each row from posterior samples.
 
-    The samples serve the reconstruction term and the importance-weighted
-    bound at once, so no encoder pass and no logit is computed twice.
+    The same samples are used for the reconstruction term and for the
+    importance-weighted bound, so nothing is computed twice.
 
     Returns:
-      reconstruction, kl, iwae_nll float[B], nats; posterior_mean float[B, Z],
-      the family's `center`, in units of the deviation of its own prior,
-      whichever prior is learnt; where mutual information can be estimated
-      mean, log_var and noise float[B, Z] for it, of the first sample.
-      Of several samples iwae_variance and iwae_bias float[B] and iwae_doubling
-      float[B, D], see `objectives.losses`; where the KL
-      is their mean kl_variance float[B], that of this mean, inf of one.
-      With shuffled latents reconstruction_shuffled float[B], nats given a
-      sample of another sentence's posterior.
+      reconstruction, kl, iwae_nll float[B], nats. posterior_mean float[B, Z],
+      the family's `center` divided by the deviation of the family's own prior,
+      even if a prior is learnt. If mutual information can be estimated, mean,
+      log_var and noise float[B, Z] of the first sample. With several samples
+      iwae_variance and iwae_bias float[B] and iwae_doubling float[B, D], see
+      `objectives.losses`. If the KL is a mean over samples, kl_variance
+      float[B], the variance of that mean, inf for one sample. With shuffled
+      latents reconstruction_shuffled float[B], nats given a sample of another
+      sentence's posterior.
     """
     family = self.family
     keys = noise.row_keys(key, batch['index'])
@@ -349,7 +348,7 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
       values['kl'] = jnp.sum(self._exact_kl(posterior), axis=-1)
     else:
       values['kl'] = jnp.mean(divergence, axis=0)
-    if samples.count > 1:  # One sample says nothing about its own error.
+    if samples.count > 1:  # The error cannot be estimated from one sample.
       values |= {
         'iwae_variance': losses.importance_weighted_variance(log_weights),
         'iwae_bias': losses.importance_weighted_bias(log_weights),
@@ -382,7 +381,9 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     per_latent = final and self.family.independent_latents
     figures |= likelihoods.latent_figures(values, group, per_latent)
     if self.family.has_statistics or self.family.constant_kl:
-      figures['spread_of_means'] = 'fixed'  # Every unit is active by it.
+      figures['spread_of_means'] = (
+        'fixed'  # All units are active because of it.
+      )
     if final:
       figures |= likelihoods.importance_figures(
         values, lengths, settings.iw_samples
@@ -407,7 +408,7 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     )
 
   def training_warnings(self, figures: Mapping[str, Any]) -> list[str]:
-    """Says that the posterior has collapsed."""
+    """Warns if the posterior has collapsed."""
     if figures['kl'] >= COLLAPSED_KL and figures['active_units']:
       return []
     return [
@@ -418,24 +419,26 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     ]
 
   def after_validation(self, state, figures, config, fresh):
-    """A new decoder after pretraining; the end of the encoder's own updates.
+    """Ends pretraining and the encoder's inner updates.
 
-    While an autoencoder is pretrained no validation counts; at its end the
-    decoder and the optimiser begin anew (Li et al., arXiv:1909.00868).
+    Validations of pretraining do not count. After pretraining the decoder and
+    the optimiser are initialised again (Li et al., arXiv:1909.00868). Inner
+    updates end when mutual information falls.
     """
     step, pretrain_steps = int(state.step), config.train.pretrain_steps
     if step < pretrain_steps:
       return state, False
     if step == pretrain_steps and step:
       logging.info(
-        'Step %d: the autoencoder is pretrained; a new decoder begins.', step
+        'Step %d: pretraining ends; the decoder is initialised again.', step
       )
       new = fresh()
-      kept = 'rate_control'  # It has had nothing to hold so far.
+      # The rate control has adapted to a loss without KL, so it starts again.
+      rate_control_state = {'rate_control': new.extras['rate_control']}
       state = state.replace(
         params=_with_decoder(state.params, new.params),
         opt_state=new.opt_state,
-        extras=state.extras | {kept: new.extras[kept]},
+        extras=state.extras | rate_control_state,
       )
       return state, False
     # The encoder has caught up once its mutual information falls (He et al.).
@@ -462,30 +465,35 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     return self.family.read(self._outputs(params, batch), extras['posterior'])
 
   def _log_prior(self, params):
-    """z float[B, Z] -> float[B], nats; the components computed once."""
+    """Returns the function z float[B, Z] -> log p(z) float[B], nats.
+
+    The components of a mixture prior are computed once.
+    """
     if self._own_prior:
       return self.family.log_prior
     components = self.model.apply(params, method='components')
     return lambda z: losses.mixture_log_density(z, *components)
 
   def _draw_prior(self, params, keys, site):
-    """key[B] -> z float[B, Z], drawn from the prior."""
+    """Draws from the prior: key[B] -> z float[B, Z]."""
     draws = noise.normal(keys, site, (self.family.noise_size,))
     if self._own_prior:
       return self.family.draw_prior(draws)
-    log_weights, mean, log_var = self.model.apply(params, method='components')
-    pick = lambda key: jax.random.categorical(key, log_weights)
-    chosen = jax.vmap(pick)(noise.site_keys(keys, f'{site}/component'))
+    components: Any = self.model.apply(params, method='components')
+    log_weights, mean, log_var = components
+    draw_component = lambda key: jax.random.categorical(key, log_weights)
+    component_keys = noise.site_keys(keys, f'{site}/component')
+    chosen = jax.vmap(draw_component)(component_keys)
     return losses.reparameterise(draws, mean[chosen], log_var[chosen])
 
 
 def _given(scalar, default):
-  """A scalar, or its default where the config has no use for the key."""
+  """The scalar, or a default if it is None because the config ignores it."""
   return default if scalar is None else scalar
 
 
 def _decode(model, params, batch, latents, **options):
-  """Reconstruction given z: nats of the batch, and of each sentence."""
+  """Reconstruction loss given z: of the batch, and nats of each sentence."""
   reading = model.apply(
     params,
     latents,
@@ -498,10 +506,10 @@ def _decode(model, params, batch, latents, **options):
 
 
 def _with_decoder(params, other):
-  """Parameters with another's decoder, embeddings kept.
+  """Replaces the decoder of `params` by that of `other`, except embeddings.
 
-  The encoder reads through the embeddings too. Where they are tied, the output
-  layer is kept with them.
+  Embeddings are kept because the encoder uses them, too. If they are tied, the
+  output layer is kept as well.
   """
   ours, theirs = params['params'], other['params']['decoder']
   decoder = theirs | {'embedding': ours['decoder']['embedding']}

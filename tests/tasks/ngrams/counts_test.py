@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from rnnvae_jax.baselines import ngrams
 
 from rnnvae_jax.data import corpora, vocab
-from rnnvae_jax.training import tasks
+from rnnvae_jax.tasks.ngrams import counts as ngrams
+from rnnvae_jax.tasks.ngrams import task as task_lib
 
 V = 9
 A, B, C, END = 4, 5, 6, vocab.EOS
@@ -194,7 +194,7 @@ class NGramsTest(parameterized.TestCase):
   @parameterized.parameters('modified_kneser_ney', 'maximum_likelihood')
   def test_decoding_steps_are_given_the_same_probabilities(self, smoothing):
     model = ngrams.NGrams.fit(TEXT, V, 3, smoothing)
-    task = tasks.scored(model)
+    task = task_lib.NGrams(model)
     rows = np.array(
       [[vocab.BOS, A, B, vocab.EOS, C, A], [vocab.BOS, B, B, A, A, vocab.EOS]]
     )

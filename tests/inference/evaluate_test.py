@@ -1,14 +1,17 @@
 """The figures of a split, under each protocol named as such."""
 
+import dataclasses
+
 from absl.testing import absltest
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnvae_jax import config_lib, evaluate
+from rnnvae_jax.config import build as config_build
 from rnnvae_jax.data import corpora, vocab
-from rnnvae_jax.training import runs, tasks
+from rnnvae_jax.inference import evaluate
+from rnnvae_jax.inference import run as run_lib
 
 pytestmark = pytest.mark.usefixtures('compile_once')
 
@@ -23,11 +26,10 @@ def log_softmax(logits):
 
 
 class EvaluateSplitTest(absltest.TestCase):
-  def run_of(self, **changes):
-    config = config_lib.default()
+  def make_run(self, **changes):
+    config = config_build.default('language_model')
     config.update_from_flattened_dict(
       {
-        'model.kind': 'language_model',
         'model.cell': 'lstm',
         'model.embedding_size': 5,
         'model.hidden_size': 6,
@@ -35,10 +37,10 @@ class EvaluateSplitTest(absltest.TestCase):
       }
     )
     words = vocab.Vocabulary('word', (*vocab.SPECIALS, *WORDS))
-    task = tasks.build(config, len(words))
+    task = config_build.task(config.model.kind).build(config, words)
     params = jax.jit(task.init)(jax.random.key(0))
     params = jax.tree.map(lambda x: 4 * x, params)
-    return runs.Run(config, words, task, params, {}, 'none')
+    return run_lib.Run(config, words, (), task, params, {}, 'none')
 
   def figures(self, run, bos):
     split = corpora.split_of([np.array(s) for s in SENTENCES], bos)
@@ -55,7 +57,7 @@ class EvaluateSplitTest(absltest.TestCase):
     return nats, carry
 
   def test_of_a_stream_the_state_is_carried_and_reset_is_named_so(self):
-    run = self.run_of(**{'corpus.stream': True})
+    run = self.make_run(**{'corpus.stream': True})
     got = self.figures(run, vocab.EOS)
     carry = start = run.task.start(run.params, 1, None)
     carried, reset = [], []
@@ -74,12 +76,14 @@ class EvaluateSplitTest(absltest.TestCase):
   def test_bits_a_character_count_the_bytes_of_each_together(self):
     text = 'naïve — 数'
     for protocol in ('bytes', 'characters'):
-      run = self.run_of(**{'corpus.stream': True, 'corpus.protocol': protocol})
+      run = self.make_run(
+        **{'corpus.stream': True, 'corpus.protocol': protocol}
+      )
       path = self.create_tempfile(content=text * 9).full_path
       corpus = corpora.build(path, protocol=protocol, stream=True)
-      task = tasks.build(run.config, len(corpus.vocab))
+      task = type(run.task).build(run.config, corpus.vocab)
       params = jax.jit(task.init)(jax.random.key(0))
-      run = run._replace(vocab=corpus.vocab, task=task, params=params)
+      run = run_lib.Run(run.config, corpus.vocab, (), task, params, {}, 'none')
       got = evaluate.evaluate_split(run, corpus, 'train')
       per_token = got['bits_per_token']
       tokens = corpus.splits['train'].tokens
@@ -93,7 +97,7 @@ class EvaluateSplitTest(absltest.TestCase):
       )
 
   def test_of_sentences_the_state_is_reset(self):
-    run = self.run_of()
+    run = self.make_run()
     got = self.figures(run, vocab.BOS)
     start = run.task.start(run.params, 1, None)
     nats = [
@@ -106,6 +110,28 @@ class EvaluateSplitTest(absltest.TestCase):
     np.testing.assert_allclose(
       got['perplexity'], np.exp(np.mean(nats)), rtol=1e-5
     )
+
+  def test_figures_of_a_label_are_those_of_its_sentences_alone(self):
+    run = self.make_run()
+    names = ('x', 'y', 'x')
+    split = corpora.split_of([np.array(s) for s in SENTENCES])
+    split = dataclasses.replace(
+      split, labels={'topic': names, 'id': ('1', '1', '1')}
+    )
+    corpus = corpora.Corpus('toy', 'mikolov', run.vocab, {'test': split})
+    got = evaluate.evaluate_split(run, corpus, 'test')['labels']
+    self.assertEqual(set(got), {'topic'})  # All sentences have one id.
+    for label in ('x', 'y'):
+      rows = [i for i, name in enumerate(names) if name == label]
+      some = corpora.split_of([np.array(SENTENCES[i]) for i in rows])
+      corpus = corpora.Corpus('toy', 'mikolov', run.vocab, {'test': some})
+      want = evaluate.evaluate_split(run, corpus, 'test')
+      self.assertEqual(got['topic'][label]['sentences'], len(rows))
+      self.assertEqual(got['topic'][label]['tokens'], want['tokens'])
+      for figure in ('nll_per_sentence', 'perplexity'):
+        np.testing.assert_allclose(
+          got['topic'][label][figure], want[figure], rtol=1e-5
+        )
 
 
 if __name__ == '__main__':

@@ -1,17 +1,19 @@
-"""A run's folder is this run's, or it is refused."""
+"""A run begins in a folder that is its own, or is refused."""
 
 import json
 import os
 
 from absl.testing import absltest, parameterized
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import build as config_build
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.training import checkpoints, optimizers, runs, tasks
+from rnnvae_jax.training import optimizers, preparation
 from rnnvae_jax.training import state as state_lib
+from rnnvae_jax.training import workdir as workdir_lib
+
+import helpers
 
 
 def write_corpus(folder, train='a b b c .\nb a d .\n'):
@@ -22,14 +24,14 @@ def write_corpus(folder, train='a b b c .\nb a d .\n'):
       file.write(text)
 
 
-class RunsTest(parameterized.TestCase):
+class PrepareTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
     root = self.create_tempdir().full_path
     self.folder = os.path.join(root, 'corpus')
     self.workdir = os.path.join(root, 'runs', 'one')
     write_corpus(self.folder)
-    self.config = config_lib.default()
+    self.config = config_build.default('sentence_vae')
     self.config.corpus.name = self.folder
     self.config.corpus.protocol = 'mikolov'
 
@@ -37,97 +39,99 @@ class RunsTest(parameterized.TestCase):
     return os.path.join(self.workdir, name)
 
   def prepare_and_train(self):
-    corpus = runs.prepare(self.config, self.workdir)
+    corpus = preparation.prepare(self.config, self.workdir)
     os.mkdir(self.path('checkpoints'))
     return corpus
 
   def test_prepare_writes_config_and_vocabulary(self):
-    corpus = runs.prepare(self.config, self.workdir)
+    corpus = preparation.prepare(self.config, self.workdir)
     saved = vocab_lib.Vocabulary.load(self.path('vocab.json'))
     self.assertEqual(saved, corpus.vocab)
     self.assertIn('d', saved.tokens)
-    loaded = runs.load_config(self.workdir)
+    loaded = workdir_lib.load_config(self.workdir)
     self.assertEqual(
-      config_lib.flatten(loaded), config_lib.flatten(self.config)
+      config_build.flatten(loaded), config_build.flatten(self.config)
     )
 
   def test_a_loaded_config_names_its_protocol(self):
     self.config.corpus.protocol = ''
-    runs.prepare(self.config, self.workdir)
-    loaded = runs.load_config(self.workdir)
+    preparation.prepare(self.config, self.workdir)
+    loaded = workdir_lib.load_config(self.workdir)
     self.assertEqual(loaded.corpus.protocol, 'plain')
 
   def test_prepare_overwrites_what_came_to_nothing(self):
-    runs.prepare(self.config, self.workdir)
+    preparation.prepare(self.config, self.workdir)
     write_corpus(self.folder, train='a new text .\n')
     self.config.seed = 3
-    corpus = runs.prepare(self.config, self.workdir)
-    self.assertEqual(runs.load_config(self.workdir).seed, 3)
+    corpus = preparation.prepare(self.config, self.workdir)
+    self.assertEqual(workdir_lib.load_config(self.workdir).seed, 3)
     saved = vocab_lib.Vocabulary.load(self.path('vocab.json'))
     self.assertEqual(saved, corpus.vocab)
     self.assertIn('new', saved.tokens)
 
-  @parameterized.parameters('config.json', 'vocab.json')
+  @parameterized.parameters('config.json', 'vocab.json', 'text.json')
   def test_prepare_overwrites_no_file_of_others(self, name):
     os.makedirs(self.workdir)
     with open(self.path(name), 'w') as file:
       file.write('{"model_type": "gpt2"}')
     with self.assertRaisesRegex(ValueError, name):
-      runs.prepare(self.config, self.workdir)
+      preparation.prepare(self.config, self.workdir)
     self.assertEqual(os.listdir(self.workdir), [name])
 
   def test_prepare_writes_nothing_where_the_text_is_bad(self):
     with open(os.path.join(self.folder, 'valid.txt'), 'wb') as file:
       file.write(b'fine\nna\xefve\n')
     with self.assertRaisesRegex(ValueError, r'valid\.txt, line 2: byte 0xef'):
-      runs.prepare(self.config, self.workdir)
+      preparation.prepare(self.config, self.workdir)
     self.assertFalse(os.path.exists(self.workdir))
 
   def test_prepare_takes_its_own_run_up_again(self):
     first = self.prepare_and_train()
     before = [os.stat(self.path(n)).st_mtime_ns for n in ('config.json',)]
-    again = runs.prepare(self.config, self.workdir)
+    again = preparation.prepare(self.config, self.workdir)
     self.assertEqual(again.vocab, first.vocab)
     after = [os.stat(self.path(n)).st_mtime_ns for n in ('config.json',)]
     self.assertEqual(after, before)
 
   def test_prepare_goes_on_where_it_was_killed_before_the_config(self):
-    runs.prepare(self.config, self.workdir)
+    preparation.prepare(self.config, self.workdir)
     os.remove(self.path('config.json'))
-    runs.prepare(self.config, self.workdir)
-    loaded = runs.load_config(self.workdir)
+    preparation.prepare(self.config, self.workdir)
+    loaded = workdir_lib.load_config(self.workdir)
     self.assertEqual(
-      config_lib.flatten(loaded), config_lib.flatten(self.config)
+      config_build.flatten(loaded), config_build.flatten(self.config)
     )
 
-  @parameterized.parameters('config.json', 'vocab.json')
+  @parameterized.parameters('config.json', 'vocab.json', 'text.json')
   def test_prepare_writes_what_a_trained_run_has_lost(self, name):
     self.prepare_and_train()
     os.remove(self.path(name))
-    runs.prepare(self.config, self.workdir)
+    preparation.prepare(self.config, self.workdir)
     self.assertTrue(os.path.exists(self.path(name)))
 
   def test_prepare_leaves_the_folder_of_a_training_alone(self):
-    runs.prepare(self.config, self.workdir)
+    preparation.prepare(self.config, self.workdir)
     self.config.seed = 3
-    with runs.held(self.workdir):
+    with workdir_lib.locked(self.workdir):
       with self.assertRaisesRegex(ValueError, 'Another process is training'):
-        runs.prepare(self.config, self.workdir)
-      self.assertEqual(runs.load_config(self.workdir).seed, 0)
-    runs.prepare(self.config, self.workdir)
-    self.assertEqual(runs.load_config(self.workdir).seed, 3)
+        preparation.prepare(self.config, self.workdir)
+      self.assertEqual(workdir_lib.load_config(self.workdir).seed, 0)
+    preparation.prepare(self.config, self.workdir)
+    self.assertEqual(workdir_lib.load_config(self.workdir).seed, 3)
 
   def test_embeddings_begin_with_the_word_vectors_that_there_are(self):
     path = os.path.join(self.folder, 'vectors.txt')
     with open(path, 'w') as file:
       file.write('b 1.5 -2 0\nnowhere 4 4 4\nd 0 1 3\n')
     self.config.model.embedding_size = 3
-    corpus = runs.build_corpus(self.config)
-    task = tasks.build(self.config, len(corpus.vocab))
+    corpus = preparation.build_corpus(self.config)
+    task = helpers.make_task(self.config, corpus.vocab)
     state = state_lib.create(task, optimizers.build(self.config), seed=0)
-    self.assertIs(runs.with_word_vectors(self.config, state, corpus), state)
+    self.assertIs(
+      preparation.with_word_vectors(self.config, state, corpus), state
+    )
     self.config.model.pretrained_embeddings = path
-    after = runs.with_word_vectors(self.config, state, corpus)
+    after = preparation.with_word_vectors(self.config, state, corpus)
     table = lambda state: np.array(
       state.params['params']['decoder']['embedding']['embedding']
     )
@@ -139,7 +143,7 @@ class RunsTest(parameterized.TestCase):
     self.assertEqual(sum(jax.tree.leaves(changed)), 1)  # Nothing else.
     self.config.model.embedding_size = 4
     with self.assertRaisesRegex(ValueError, 'have 3 numbers'):
-      runs.prepare(self.config, self.workdir)
+      preparation.prepare(self.config, self.workdir)
     self.assertFalse(os.path.exists(self.workdir))
 
   def test_prepare_lists_the_keys_that_differ(self):
@@ -148,10 +152,10 @@ class RunsTest(parameterized.TestCase):
     self.config.optimizer.name = 'sgd'
     self.config.evaluate.iw_samples = 7  # Which may differ.
     with self.assertRaises(ValueError) as raised:
-      runs.prepare(self.config, self.workdir)
-    _, *keys = str(raised.exception).splitlines()
+      preparation.prepare(self.config, self.workdir)
+    lines = str(raised.exception).splitlines()
     self.assertEqual(
-      [key.strip() for key in keys],
+      [line.strip() for line in lines if line.startswith('  ')],
       [
         'config.model.hidden_size: 256 there, 3 here',
         "config.optimizer.name: 'adam' there, 'sgd' here",
@@ -167,14 +171,14 @@ class RunsTest(parameterized.TestCase):
   def test_prepare_lets_what_no_weight_depends_on_differ(self, key, value):
     first = self.prepare_and_train()
     self.config.update_from_flattened_dict({key: value})
-    again = runs.prepare(self.config, self.workdir)
+    again = preparation.prepare(self.config, self.workdir)
     self.assertEqual(again.vocab, first.vocab)
 
   def test_prepare_refuses_a_changed_text(self):
     self.prepare_and_train()
     write_corpus(self.folder, train='a new text .\n')
     with self.assertRaisesRegex(ValueError, 'the text has changed'):
-      runs.prepare(self.config, self.workdir)
+      preparation.prepare(self.config, self.workdir)
 
   def test_prepare_refuses_an_edited_vocabulary(self):
     self.prepare_and_train()
@@ -184,73 +188,7 @@ class RunsTest(parameterized.TestCase):
     with open(self.path('vocab.json'), 'w') as file:
       json.dump(content, file)
     with self.assertRaisesRegex(ValueError, 'vocab.json was edited'):
-      runs.prepare(self.config, self.workdir)
-
-  def test_load_config_says_where_there_is_no_run(self):
-    with self.assertRaisesRegex(FileNotFoundError, 'No run in .*Train one'):
-      runs.load_config(self.workdir)
-
-  @parameterized.parameters('', '{"seed": 0', '\0\0\0', '[]', 'null')
-  def test_load_config_names_a_damaged_file(self, text):
-    self.prepare_and_train()
-    with open(self.path('config.json'), 'w') as file:
-      file.write(text)
-    for read in (
-      lambda: runs.load_config(self.workdir),
-      lambda: runs.prepare(self.config, self.workdir),
-    ):
-      with self.assertRaisesRegex(ValueError, r'config\.json is damaged'):
-        read()
-
-  def test_load_config_names_keys_of_another_version(self):
-    runs.prepare(self.config, self.workdir)
-    with open(self.path('config.json')) as file:
-      flat = json.load(file)
-    del flat['seed']
-    flat['model.heads'] = 8
-    with open(self.path('config.json'), 'w') as file:
-      json.dump(flat, file)
-    with self.assertRaisesRegex(
-      ValueError, r'model\.heads is unknown, seed is missing'
-    ):
-      runs.load_config(self.workdir)
-
-  def test_load_config_refuses_a_value_of_another_type(self):
-    runs.prepare(self.config, self.workdir)
-    with open(self.path('config.json')) as file:
-      flat = json.load(file)
-    flat['model.hidden_size'] = 'many'
-    with open(self.path('config.json'), 'w') as file:
-      json.dump(flat, file)
-    with self.assertRaisesRegex(ValueError, r'hidden_size'):
-      runs.load_config(self.workdir)
-
-  def test_what_is_opened_are_the_averaged_weights_once_there_are_some(self):
-    self.config.model.kind = 'language_model'
-    self.config.model.embedding_size, self.config.model.hidden_size = 5, 6
-    self.config.optimizer.name = 'sgd'
-    self.config.optimizer.average_patience = 2
-    corpus = runs.prepare(self.config, self.workdir)
-    task = tasks.build(self.config, len(corpus.vocab))
-    state = state_lib.create(task, optimizers.build(self.config), 0)
-    average = jax.tree.map(lambda leaf: 3 * leaf, state.params)
-    saved = checkpoints.Checkpoints(
-      runs.checkpoint_dir(self.workdir), corpus.vocab.content_hash
-    )
-    for step, count, want in ((10, 0, state.params), (20, 3, average)):
-      opt_state = state.opt_state._replace(
-        average=average, count=jnp.full_like(state.opt_state.count, count)
-      )
-      saved.save(state.replace(opt_state=opt_state), step, 'best')
-      run = runs.open_run(self.config, self.workdir)
-      jax.tree.map(np.testing.assert_array_equal, run.params, want)
-
-  def test_a_run_without_a_checkpoint_says_when_there_will_be_one(self):
-    self.config.train.eval_every = 40
-    self.config.model.hidden_size = 4
-    runs.prepare(self.config, self.workdir)
-    with self.assertRaisesRegex(FileNotFoundError, 'after 40 steps'):
-      runs.open_run(self.config, self.workdir)
+      preparation.prepare(self.config, self.workdir)
 
 
 if __name__ == '__main__':

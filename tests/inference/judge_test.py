@@ -4,9 +4,10 @@ from absl.testing import absltest
 import numpy as np
 import pytest
 
-from rnnvae_jax import config_lib, judge
+from rnnvae_jax.config import build as config_build
 from rnnvae_jax.data import corpora
-from rnnvae_jax.training import runs
+from rnnvae_jax.inference import judge
+from rnnvae_jax.training import preparation
 
 
 class DrawnTest(absltest.TestCase):
@@ -25,12 +26,12 @@ class DrawnTest(absltest.TestCase):
 class CriticsTest(absltest.TestCase):
   @pytest.mark.slow
   def test_read_as_well_as_they_could_have_learnt_to(self):
-    config = config_lib.default()
+    config = config_build.default('language_model')
     config.corpus.name = 'grammar'
     config.corpus.max_length = 12
     config.corpus.vocab_size = 60
     config.judge.critic_steps = 40
-    corpus = runs.build_corpus(config)
+    corpus = preparation.build_corpus(config)
     valid, test = (corpus.splits[name] for name in ('valid', 'test'))
     # Samples as good as real text: both figures are those of a language model.
     samples = corpora.split_of([valid.sentence(i)[:-1] for i in range(600)])

@@ -13,12 +13,18 @@ from absl.testing import absltest
 import numpy as np
 import pytest
 
-from rnnvae_jax import analyse, config_lib, train
-from rnnvae_jax.analysis import agreement
+from rnnvae_jax.analysis import agreement as agreement_lib
+from rnnvae_jax.commands import base as commands
+from rnnvae_jax.commands import gradients
+from rnnvae_jax.config import build as config_build
+from rnnvae_jax.inference import agreement, trace
+from rnnvae_jax.inference import run as run_lib
+from rnnvae_jax.tasks.ngrams import counts as counts_lib
+from rnnvae_jax.training import loop
 
 pytestmark = pytest.mark.usefixtures('compile_once')
 
-CONFIGS = pathlib.Path(__file__).parent.parent / 'configs'
+CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 
 
 def get_config(name, tail):
@@ -34,14 +40,14 @@ class AnalyseTest(absltest.TestCase):
     with open(cls.text, 'w') as file:
       file.write('if (a == "b") { c(); }\n\nand so on\n' * 20)
 
-  def run_of(self, name, tail, corpus):
+  def make_run(self, name, tail, corpus):
     config = get_config(name, f'{tail},tiny,{corpus}')
     if config.model.kind != 'ngrams':
       config.train.num_steps = config.train.eval_every = 3
-    config_lib.validate(config)
+    config_build.validate(config)
     workdir = os.path.join(self.root, self.id(), name)
     with contextlib.redirect_stdout(io.StringIO()):
-      train.train(config, workdir)
+      loop.train(config, workdir)
     return config, workdir
 
   def quietly(self, act, *args):
@@ -50,8 +56,8 @@ class AnalyseTest(absltest.TestCase):
     return result, out.getvalue()
 
   def test_a_trace_ranks_the_units_of_a_character_model(self):
-    config, workdir = self.run_of('char_lm', '', self.text)
-    result, table = self.quietly(analyse.trace, config, workdir)
+    config, workdir = self.make_run('char_lm', '', self.text)
+    result, table = self.quietly(trace.trace, config, workdir)
     self.assertEqual(
       set(result), {'line_position', 'quotes', 'brackets', 'if_statements'}
     )
@@ -69,21 +75,21 @@ class AnalyseTest(absltest.TestCase):
     config.trace.input = os.path.join(self.root, 'strange.txt')
     with open(config.trace.input, 'w') as file:
       file.write('if (\N{GREEK SMALL LETTER ALPHA}) "b"\nc\n')
-    self.quietly(analyse.trace, config, workdir)
+    self.quietly(trace.trace, config, workdir)
     with open(os.path.join(workdir, 'trace.html')) as file:
       self.assertIn(r'if (\ufffd) \"b\"\nc', file.read())
     with self.assertRaisesRegex(ValueError, 'models of words'):
-      analyse.agree(config, workdir)
-    opened = analyse.runs.open_run(config, workdir)
+      agreement.agree(config, workdir)
+    opened = run_lib.open_run(config, workdir)
     config.corpus.stream = False  # Lines by themselves.
     with (
-      mock.patch.object(analyse.runs, 'open_run', return_value=opened),
+      mock.patch.object(run_lib, 'open_run', return_value=opened),
       self.assertRaisesRegex(ValueError, 'of a stream of characters'),
     ):
-      analyse.trace(config, workdir)
+      trace.trace(config, workdir)
 
   def test_agreement_is_tested_of_word_models_of_any_kind(self):
-    nouns = [' '.join(pair) for pair in agreement.NOUNS[:4]]
+    nouns = [' '.join(pair) for pair in agreement_lib.NOUNS[:4]]
     lines = [f'the {noun} of the {noun} is are was were' for noun in nouns]
     folder = os.path.join(self.root, 'words')
     os.makedirs(folder)
@@ -91,8 +97,8 @@ class AnalyseTest(absltest.TestCase):
       with open(os.path.join(folder, f'{split}.txt'), 'w') as file:
         file.write('\n'.join(lines * 5))
     for name, tail in (('ptb_ngram', 'row=kneser_ney_2'), ('gru_lm', '')):
-      config, workdir = self.run_of(name, tail, folder)
-      measured, table = self.quietly(analyse.agree, config, workdir)
+      config, workdir = self.make_run(name, tail, folder)
+      measured, table = self.quietly(agreement.agree, config, workdir)
       self.assertIn('attractors', table)
       self.assertEqual(
         [(g['between'], g['attractors']) for g in measured],
@@ -100,7 +106,7 @@ class AnalyseTest(absltest.TestCase):
       )
       self.assertTrue(os.path.exists(os.path.join(workdir, 'agreement.png')))
       with self.assertRaisesRegex(ValueError, 'characters or bytes'):
-        analyse.trace(config, workdir)
+        trace.trace(config, workdir)
 
   def test_agreement_s_log_odds_are_those_of_the_scorer(self):
     # A bigram model's next word depends on the last noun alone, so that the
@@ -112,12 +118,10 @@ class AnalyseTest(absltest.TestCase):
     for split in ('train', 'valid', 'test'):
       with open(os.path.join(folder, f'{split}.txt'), 'w') as file:
         file.write(text * 3)
-    config, workdir = self.run_of('ptb_ngram', 'row=kneser_ney_2', folder)
-    measured, _ = self.quietly(analyse.agree, config, workdir)
-    run = analyse.runs.open_run(config, workdir)
-    counts = analyse.runs.ngrams.NGrams.load(
-      os.path.join(workdir, 'ngrams.npz')
-    )
+    config, workdir = self.make_run('ptb_ngram', 'row=kneser_ney_2', folder)
+    measured, _ = self.quietly(agreement.agree, config, workdir)
+    run = run_lib.open_run(config, workdir)
+    counts = counts_lib.NGrams.load(os.path.join(workdir, 'ngrams.npz'))
     odds = []
     for singular in ('bank', 'plan', 'report'):
       for noun, turn in ((singular, 1), (f'{singular}s', -1)):
@@ -133,7 +137,9 @@ class AnalyseTest(absltest.TestCase):
 
   def test_gradient_flow_needs_no_run(self):
     workdir = os.path.join(self.root, 'flow')
-    result, table = self.quietly(analyse.gradient_flow, workdir)
+    _, table = self.quietly(gradients.run, commands.Context(workdir))
+    with open(os.path.join(workdir, 'gradients.json')) as file:
+      result = json.load(file)
     flow = result['through_time']
     for name, values in flow.items():
       if name.startswith('linear'):

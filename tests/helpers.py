@@ -1,0 +1,29 @@
+"""What many tests build: a config, its task, its scalars."""
+
+from typing import Any
+
+from rnnvae_jax.config import build as config_build
+from rnnvae_jax.training import hyperparameters as hyperparameters_lib
+
+
+def make_config(kind: str, **overrides: Any) -> Any:
+  """The defaults of a task with some keys changed, by their dotted names."""
+  config = config_build.default(kind)
+  config.update_from_flattened_dict(overrides)
+  return config
+
+
+def make_task(config: Any, vocab: Any) -> Any:
+  """The task of a config.
+
+  Args:
+    config: of the run.
+    vocab: of its text, or the number of its entries, where only that matters.
+  """
+  task = config_build.task(config.model.kind)
+  return task.build(config, range(vocab) if isinstance(vocab, int) else vocab)
+
+
+def make_hyperparameters(config: Any) -> hyperparameters_lib.Hyperparameters:
+  """The traced scalars of a config."""
+  return hyperparameters_lib.build(config_build.keys_of(config), config)

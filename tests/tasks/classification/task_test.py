@@ -1,0 +1,398 @@
+"""The classifier as a task: its loss, its runs, its figures."""
+
+import functools
+import json
+import os
+import pathlib
+import runpy
+import tempfile
+
+from absl.testing import absltest, parameterized
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnvae_jax.config import argument, build
+from rnnvae_jax.data import batches, corpora
+from rnnvae_jax.data import vocab as vocab_lib
+from rnnvae_jax.inference import evaluate
+from rnnvae_jax.inference import run as run_lib
+from rnnvae_jax.tasks import classification
+from rnnvae_jax.training import (
+  checkpoints,
+  hyperparameters,
+  loop,
+  optimizers,
+  population,
+  preparation,
+)
+from rnnvae_jax.training import state as state_lib
+from rnnvae_jax.training import workdir as workdir_lib
+
+import tolerances
+
+pytestmark = pytest.mark.usefixtures('compile_once')
+
+CONFIG = (
+  pathlib.Path(__file__).parents[3] / 'configs' / 'averaging_classifier.py'
+)
+LABELS = 'cold', 'mild', 'warm'
+WORDS = {
+  'cold': ['snow', 'ice', 'frost', 'winter'],
+  'mild': ['rain', 'cloud', 'spring', 'breeze'],
+  'warm': ['sun', 'beach', 'summer', 'sand'],
+}
+NAMES = (('embedding', 'embedding'), ('output', 'kernel'))
+COMMON = ['the', 'a', 'in', 'and', 'of', 'day']
+
+
+def write_folder(folder, absent='', seed=0):
+  """Labelled lines of three classes, one of which the test split may lack."""
+  rng = np.random.default_rng(seed)
+  for split, count in (('train', 46), ('valid', 13), ('test', 17)):
+    with open(os.path.join(folder, f'{split}.txt'), 'w') as file:
+      for _ in range(count):
+        label = LABELS[rng.choice(3, p=(0.5, 0.2, 0.3))]
+        if split == 'test' and label == absent:
+          label = LABELS[0]
+        words = rng.choice(COMMON, size=rng.integers(1, 7)).tolist()
+        words.insert(rng.integers(len(words)), rng.choice(WORDS[label]))
+        file.write(f'{label}\t{" ".join(words)}\n')
+
+
+@functools.cache
+def text():
+  folder = tempfile.mkdtemp()
+  write_folder(folder, absent='mild')
+  return folder
+
+
+def make_config(**overrides):
+  config = build.default('classification')
+  argument.apply(config, argument.parse(f'tiny,{text()}', tiny=False))
+  config.update_from_flattened_dict(
+    {
+      'corpus.labelled': True,
+      'corpus.protocol': 'mikolov',
+      'train.num_steps': 24,
+      'train.eval_every': 6,
+      'train.num_buckets': 1,
+      'evaluate.num_buckets': 1,
+      'optimizer.learning_rate': 0.03,
+      'dropout.word': 0.2,
+      'dropout.output': 0.1,
+      **overrides,
+    }
+  )
+  build.validate(config, overrides)
+  return config
+
+
+def make_task(config, corpus):
+  return classification.TASK.build(config, corpus.vocab, corpus.labels)
+
+
+def trained(config, workdir):
+  """The corpus, and the state of the latest checkpoint after training."""
+  corpus = loop.train(config, workdir)
+  saved = checkpoints.Checkpoints(
+    workdir_lib.checkpoint_dir(workdir), corpus.vocab.content_hash
+  )
+  task = make_task(config, corpus)
+  abstract = state_lib.abstract(task, optimizers.build(config))
+  state, _ = saved.restore(abstract)
+  return corpus, state
+
+
+class LossTest(parameterized.TestCase):
+  @parameterized.parameters(0.0, 0.3)
+  def test_loss_and_gradients_match_torch(self, smoothing):
+    torch = pytest.importorskip('torch')
+    config = make_config(
+      **{
+        'objective.label_smoothing': smoothing,
+        'dropout.word': 0.0,
+        'dropout.output': 0.0,
+        'model.num_layers': 0,
+      }
+    )
+    corpus = preparation.build_corpus(config)
+    split, task = corpus.splits['train'], make_task(config, corpus)
+    params = jax.tree.map(lambda x: 5 * x, task.init(jax.random.key(0)))
+    rows = np.int32([3, 11, batches.BLANK, 7, 0])
+    real = rows[rows != batches.BLANK]
+    batch = batches.gather(
+      batches.put(split),
+      jnp.asarray(rows),
+      batches.Bucket(int(split.lengths.max()) + 2),
+    )
+    scalars = hyperparameters.build(build.keys_of(config), config)
+
+    def ours(params):
+      loss = jax.value_and_grad(task.loss, has_aux=True)
+      (value, (sums, _)), grads = loss(
+        params, batch, scalars, jax.random.key(1), {}
+      )
+      return (value, sums['nll']), grads
+
+    tensors = jax.tree.map(
+      lambda x: torch.tensor(np.float64(x), requires_grad=True), params
+    )
+    inner = tensors['params']
+    means = torch.stack(
+      [
+        inner['embedding']['embedding'][split.sentence(i)[:-1]].mean(0)
+        for i in real
+      ]
+    )
+    logits = means @ inner['output']['kernel'] + inner['output']['bias']
+    labels = torch.tensor(split.fields['label'][real]).long()
+    entropy = torch.nn.functional.cross_entropy
+    value = entropy(logits, labels, label_smoothing=smoothing)
+    nll = entropy(logits, labels, reduction='sum')
+    value.backward()
+    theirs = (
+      (value.item(), nll.item()),
+      jax.tree.map(lambda x: x.grad.numpy(), tensors),
+    )
+    terms = int(split.lengths.max()) + 10 + len(rows) + len(LABELS)
+    got = jax.jit(ours)
+    allowed = tolerances.spread(got, params, terms)
+    tolerances.assert_close(got(params), theirs, allowed)
+
+  def test_counts_of_right_ones_leave_out_blank_rows(self):
+    config = make_config(**{'dropout.word': 0.0, 'dropout.output': 0.0})
+    corpus = preparation.build_corpus(config)
+    split, task = corpus.splits['train'], make_task(config, corpus)
+    params = task.init(jax.random.key(0))
+    rows = jnp.int32([3, batches.BLANK, 7, batches.BLANK])
+    batch = batches.gather(batches.put(split), rows, batches.Bucket(9))
+    scalars = hyperparameters.build(build.keys_of(config), config)
+    _, (sums, _) = task.loss(params, batch, scalars, jax.random.key(1), {})
+    predicted = np.argmax(task.predict(params, batch, {}), axis=1)
+    labels = split.fields['label']
+    right = (predicted[0] == labels[3]) + (predicted[2] == labels[7])
+    self.assertEqual(sums['right'], right)
+    self.assertEqual(sums['sentences'], 2)
+    self.assertEqual(sums['tokens'], split.lengths[3] + split.lengths[7])
+
+  def test_predictions_are_log_probabilities(self):
+    config = make_config()
+    corpus = preparation.build_corpus(config)
+    task = make_task(config, corpus)
+    lines = corpora.encode_lines(
+      ['the snow', 'sun and sun and sun', 'nothing known'],
+      corpus.protocol,
+      corpus.vocab,
+    )
+    batch = batches.gather(batches.put(lines), jnp.arange(3), batches.Bucket(6))
+    log_probs = task.predict(task.init(jax.random.key(0)), batch, {})
+    self.assertEqual(log_probs.shape, (3, 3))
+    np.testing.assert_allclose(
+      np.sum(np.exp(np.float64(log_probs)), axis=1),
+      1.0,
+      # Of three sums, each of a logit, its exponential and a logarithm.
+      rtol=3 * tolerances.chain(3, 14),
+    )
+
+  def test_other_ids_of_the_labels_give_the_same_nats(self):
+    config = make_config()
+    order = [2, 0, 1]  # The new id of each old one.
+    names = tuple(LABELS[order.index(i)] for i in range(3))
+    corpus = preparation.build_corpus(config)
+    other = preparation.build_corpus(config, labels=names)
+    task, permuted = make_task(config, corpus), make_task(config, other)
+    params = task.init(jax.random.key(0))
+    moved = {'params': dict(params['params'])}
+    moved['params']['output'] = jax.tree.map(
+      lambda x: x[..., np.argsort(order)], params['params']['output']
+    )
+    figures = []
+    for chosen, weights, of in (
+      (task, params, corpus),
+      (permuted, moved, other),
+    ):
+      split = of.splits['valid']
+      batch = batches.gather(
+        batches.put(split), jnp.arange(len(split)), batches.Bucket(12)
+      )
+      values = chosen.evaluate(weights, batch, jax.random.key(0), {})
+      values = {k: np.float64(v) for k, v in values.items()}
+      figures.append(chosen.summarise(values, split, config))
+    ours, theirs = figures
+    self.assertEqual(ours['labels'], list(LABELS))
+    self.assertEqual(theirs['labels'], list(names))
+    self.assertEqual(ours['classes'], theirs['classes'])
+    self.assertAlmostEqual(
+      ours['nll_per_sentence'],
+      theirs['nll_per_sentence'],
+      delta=tolerances.chain(3, 14) * ours['nll_per_sentence'],
+    )
+
+
+class RunTest(parameterized.TestCase):
+  def test_learns_and_reports_what_it_predicts(self):
+    config = make_config(
+      **{'train.num_steps': 120, 'train.eval_every': 60, 'dropout.word': 0.0}
+    )
+    workdir = self.create_tempdir().full_path
+    corpus, _ = trained(config, workdir)
+    results = evaluate.evaluate(config, workdir, corpus)
+    with open(os.path.join(workdir, 'results.json')) as file:
+      self.assertEqual(json.load(file), results)
+    figures, split = results['test'], corpus.splits['test']
+    # One word of a sentence tells its class.
+    self.assertEqual(figures['accuracy'], 1.0)
+    self.assertEqual(figures['macro_f1'], 1.0)
+    self.assertEqual(figures['classes']['mild']['count'], 0)
+    self.assertIsNone(figures['classes']['mild']['recall'])
+    counts = [split.labels['label'].count(name) for name in LABELS]
+    np.testing.assert_array_equal(figures['confusion'], np.diag(counts))
+    run = run_lib.open_run(config, workdir)
+    self.assertEqual(run.labels, LABELS)
+    self.assertEqual(run.task.labels, LABELS)
+    shown = evaluate.table(results, run.task.FIGURES)
+    labels = [str(cell) for cell in shown.columns[0].cells]
+    self.assertContainsSubset(['sentences', 'nll', 'accuracy'], labels)
+
+  def test_evaluation_does_not_depend_on_batches(self):
+    workdir = self.create_tempdir().full_path
+    config = make_config()
+    trained(config, workdir)
+    figures = []
+    for size in (1, 5, 64):
+      config.evaluate.batch_size = size
+      result = evaluate.evaluate(config, workdir)['test']
+      figures.append(
+        (result['confusion'], result['unknown_share'], result['sentences'])
+      )
+    self.assertEqual(figures[0], figures[1])
+    self.assertEqual(figures[0], figures[2])
+
+  def test_resumes_bit_for_bit(self):
+    whole = self.create_tempdir().full_path
+    parts = self.create_tempdir().full_path
+    config = make_config()
+    _, expected = trained(config, whole)
+    loop.train(make_config(**{'train.num_steps': 12}), parts)
+    _, got = trained(config, parts)
+    self.assertEqual(got.step, 24)
+    for ours, theirs in zip(
+      jax.tree.leaves(got.replace(key=None)),
+      jax.tree.leaves(expected.replace(key=None)),
+      strict=True,
+    ):
+      np.testing.assert_array_equal(ours, theirs)
+
+  def test_a_population_of_two_is_two_runs(self):
+    configs = [make_config(seed=1), make_config(**{'dropout.word': 0.4})]
+    corpus = preparation.build_corpus(configs[0])
+    results = population.train(configs, corpus, size=2)
+    for config, result in zip(configs, results, strict=True):
+      workdir = self.create_tempdir().full_path
+      loop.train(config, workdir)
+      with open(os.path.join(workdir, 'metrics.jsonl')) as file:
+        lines = [json.loads(line) for line in file]
+      valid = [line for line in lines if 'valid/accuracy' in line]
+      best = max(valid, key=lambda line: line['valid/accuracy'])
+      self.assertEqual(result.best['accuracy'], best['valid/accuracy'])
+      # Batched and single products round differently, at every step anew.
+      np.testing.assert_allclose(
+        result.best['nll_per_sentence'],
+        best['valid/nll_per_sentence'],
+        rtol=100 * tolerances.EPS * result.steps,
+      )
+
+  def test_frozen_vectors_stay_and_others_do_not(self):
+    vectors = self.create_tempfile(
+      'vectors.txt', 'sun ' + ' '.join('1' * 10) + '\n'
+    ).full_path
+    for frozen in (True, False):
+      config = make_config(
+        **{
+          'model.frozen_embeddings': frozen,
+          'model.pretrained_embeddings': vectors,
+          'optimizer.weight_decay': 0.01,
+        }
+      )
+      corpus, after = trained(config, self.create_tempdir().full_path)
+      task = make_task(config, corpus)
+      first = state_lib.create(task, optimizers.build(config), config.seed)
+      before = preparation.with_word_vectors(config, first, corpus)
+      (table, kernel), (last_table, last_kernel) = (
+        [np.asarray(state.params['params'][name][leaf]) for name, leaf in NAMES]
+        for state in (before, after)
+      )
+      row = corpus.vocab.encode(['sun'])[0]
+      np.testing.assert_array_equal(table[row], np.ones(10))
+      self.assertEqual(np.all(last_table == table), frozen)
+      self.assertFalse(np.any(last_kernel == kernel))
+
+  @parameterized.parameters(
+    ('accuracy', 0), ('macro_f1', 1), ('nll_per_sentence', 2)
+  )
+  def test_the_best_validation_is_chosen_by(self, name, best):
+    config = make_config(**{'train.select_by': name})
+    task = make_task(config, preparation.build_corpus(config))
+    figures = [
+      {'accuracy': 0.8, 'macro_f1': 0.5, 'nll_per_sentence': 0.7},
+      {'accuracy': 0.7, 'macro_f1': 0.6, 'nll_per_sentence': 0.6},
+      {'accuracy': 0.6, 'macro_f1': 0.4, 'nll_per_sentence': 0.5},
+    ]
+    values = [task.selection_value(f, config) for f in figures]
+    self.assertEqual(int(np.argmin(values)), best)
+
+  def test_fewer_than_two_classes_are_refused(self):
+    vocab = vocab_lib.Vocabulary.build('word', [['a']])
+    with self.assertRaisesRegex(ValueError, 'at least 2 classes'):
+      classification.TASK.build(make_config(), vocab, ('cold',))
+
+  @parameterized.parameters(
+    ({'corpus.stream': True}, 'no sentences to be labelled. Legal: False'),
+    (
+      {'model.num_layers': 0, 'model.activation': 'tanh'},
+      'model.num_layers is set',
+    ),
+    ({'dropout.hidden': 0.1}, 'dropout.hidden = 0.1 would have no effect'),
+  )
+  def test_illegal_settings_are_refused(self, overrides, message):
+    with self.assertRaisesRegex(ValueError, message):
+      make_config(**overrides)
+
+
+class ConfigTest(parameterized.TestCase):
+  @parameterized.parameters('', 'tiny', 'grammar', 'tiny,politicians', 'FOLDER')
+  def test_is_valid_with_every_argument(self, tail):
+    get_config = runpy.run_path(str(CONFIG))['get_config']
+    config = get_config(tail.replace('FOLDER', text()))
+    build.validate(config)
+    self.assertEqual(config.corpus.labelled, tail == 'FOLDER')
+
+  def test_the_smallest_run_needs_no_download(self):
+    config = runpy.run_path(str(CONFIG))['get_config']('tiny')
+    corpus = preparation.build_corpus(config)
+    self.assertEqual(corpus.labels, ('garden', 'kitchen', 'school', 'sea'))
+
+  def test_another_label_of_a_corpus_may_be_chosen(self):
+    config = runpy.run_path(str(CONFIG))['get_config']('tiny')
+    config.corpus.label_column = 'number'
+    self.assertEqual(
+      preparation.build_corpus(config).labels, ('plural', 'singular')
+    )
+
+  @pytest.mark.corpus
+  def test_the_default_corpus_has_two_labels_half_each(self):
+    config = runpy.run_path(str(CONFIG))['get_config']()
+    corpus = preparation.build_corpus(config)
+    self.assertEqual(corpus.labels, ('neg', 'pos'))
+    counts = {
+      name: np.bincount(split.fields['label']).tolist()
+      for name, split in corpus.splits.items()
+    }
+    self.assertEqual(np.sum(list(counts.values()), axis=0).tolist(), [5331] * 2)
+    self.assertEqual(sum(counts['test']), 560)
+
+
+if __name__ == '__main__':
+  absltest.main()

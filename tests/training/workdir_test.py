@@ -1,0 +1,167 @@
+"""A run's folder says whose it is, and what it may go on with."""
+
+import json
+import os
+
+from absl.testing import absltest, parameterized
+
+from rnnvae_jax.config import build as config_build
+from rnnvae_jax.training import workdir as workdir_lib
+
+import helpers
+
+
+class WorkdirTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.workdir = self.create_tempdir().full_path
+    self.config = helpers.make_config(
+      'sentence_vae', **{'corpus.name': 'grammar', 'corpus.protocol': 'mikolov'}
+    )
+
+  def path(self, name):
+    return os.path.join(self.workdir, name)
+
+  def save(self, config=None, trained=True):
+    workdir_lib.save_config(config or self.config, self.workdir)
+    if trained:
+      os.mkdir(workdir_lib.checkpoint_dir(self.workdir))
+
+  def edit(self, **changes):
+    with open(self.path('config.json')) as file:
+      flat = json.load(file)
+    for key, value in changes.items():
+      flat[key] = value
+      if value is None:
+        del flat[key]
+    with open(self.path('config.json'), 'w') as file:
+      json.dump(flat, file)
+
+
+class LoadConfigTest(WorkdirTest):
+  def test_is_what_was_saved(self):
+    self.save()
+    loaded = workdir_lib.load_config(self.workdir)
+    self.assertEqual(
+      config_build.flatten(loaded), config_build.flatten(self.config)
+    )
+
+  def test_says_where_there_is_no_run(self):
+    with self.assertRaisesRegex(FileNotFoundError, 'No run in .*Train one'):
+      workdir_lib.load_config(self.workdir)
+
+  @parameterized.parameters('', '{"seed": 0', '\0\0\0', '[]', 'null')
+  def test_names_a_damaged_file(self, text):
+    self.save()
+    with open(self.path('config.json'), 'w') as file:
+      file.write(text)
+    for read in (
+      lambda: workdir_lib.load_config(self.workdir),
+      lambda: workdir_lib.check(self.config, self.workdir),
+    ):
+      with self.assertRaisesRegex(ValueError, r'config\.json is damaged'):
+        read()
+
+  def test_names_keys_of_another_version(self):
+    self.save()
+    self.edit(**{'model.heads': 8})
+    with self.assertRaisesRegex(ValueError, r'model\.heads is unknown'):
+      workdir_lib.load_config(self.workdir)
+
+  def test_a_key_that_a_later_version_added_has_its_default(self):
+    self.config.seed = 3
+    self.save()
+    self.edit(seed=None)
+    self.assertEqual(workdir_lib.load_config(self.workdir).seed, 0)
+    # So it is another run than that of the seed 3.
+    with self.assertRaisesRegex(ValueError, r'config\.seed: 0 there, 3 here'):
+      workdir_lib.check(self.config, self.workdir)
+
+  def test_refuses_a_value_of_another_type(self):
+    self.save()
+    self.edit(**{'model.hidden_size': 'many'})
+    with self.assertRaisesRegex(ValueError, r'hidden_size'):
+      workdir_lib.load_config(self.workdir)
+
+
+class CheckTest(WorkdirTest):
+  def test_there_is_no_run_or_the_same(self):
+    self.assertTrue(workdir_lib.check(self.config, self.workdir))
+    self.save()
+    self.assertTrue(workdir_lib.check(self.config, self.workdir))
+
+  def test_one_without_a_checkpoint_makes_way(self):
+    self.save(trained=False)
+    self.assertFalse(workdir_lib.is_trained(self.workdir))
+    self.config.seed = 3
+    self.assertFalse(workdir_lib.check(self.config, self.workdir))
+
+  def test_what_to_do_is_said_where_a_config_differs(self):
+    self.save()
+    self.assertTrue(workdir_lib.is_trained(self.workdir))
+    self.config.seed = 3
+    with self.assertRaisesRegex(
+      ValueError,
+      r'(?s)seed: 0 there, 3 here.*raise config\.train\.num_steps.*'
+      rf'--config\.train\.init_from={self.workdir}',
+    ):
+      workdir_lib.check(self.config, self.workdir)
+
+  def test_more_steps_are_the_same_run_and_fewer_are_not(self):
+    self.save()
+    before = self.config.train.num_steps
+    self.assertFalse(workdir_lib.goes_further(self.config, self.workdir))
+    self.config.train.num_steps = 2 * before
+    self.assertTrue(workdir_lib.check(self.config, self.workdir))
+    self.assertTrue(workdir_lib.goes_further(self.config, self.workdir))
+    self.config.train.num_steps = before // 2
+    self.assertFalse(workdir_lib.goes_further(self.config, self.workdir))
+    with self.assertRaisesRegex(ValueError, 'num_steps'):
+      workdir_lib.check(self.config, self.workdir)
+    self.config.train.num_steps, self.config.seed = 2 * before, 3
+    with self.assertRaisesRegex(ValueError, 'seed'):
+      workdir_lib.check(self.config, self.workdir)
+
+  def test_another_task_is_another_run(self):
+    self.save()
+    other = helpers.make_config(
+      'language_model',
+      **{'corpus.name': 'grammar', 'corpus.protocol': 'mikolov'},
+    )
+    with self.assertRaisesRegex(
+      ValueError,
+      r"model\.kind: 'sentence_vae' there, 'language_model' here",
+    ):
+      workdir_lib.check(other, self.workdir)
+
+  def test_a_config_of_something_else_is_left_alone(self):
+    with open(self.path('config.json'), 'w') as file:
+      file.write('{"model_type": "gpt2"}')
+    with self.assertRaisesRegex(ValueError, 'is no config of a run'):
+      workdir_lib.check(self.config, self.workdir)
+
+
+class LockedTest(WorkdirTest):
+  def test_one_process_trains_at_a_time(self):
+    with (
+      workdir_lib.locked(self.workdir),
+      self.assertRaisesRegex(ValueError, 'Another process is training'),
+      workdir_lib.locked(self.workdir),
+    ):
+      pass
+    with workdir_lib.locked(self.workdir):  # It was released.
+      pass
+
+
+class IsTrainedTest(WorkdirTest):
+  def test_a_count_model_is_once_it_is_fitted(self):
+    config = helpers.make_config('ngrams', **{'corpus.name': 'grammar'})
+    self.save(config, trained=False)
+    self.assertFalse(workdir_lib.is_trained(self.workdir))
+    with open(self.path('ngrams.npz'), 'wb'):
+      pass
+    self.assertTrue(workdir_lib.is_trained(self.workdir))
+
+
+if __name__ == '__main__':
+  absltest.main()
