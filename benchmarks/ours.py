@@ -1,4 +1,4 @@
-"""Our contestants, assembled as `rnnvae_jax.train` and `.generate` do it."""
+"""This library's contestants, built as in training and generation."""
 
 from collections.abc import Callable, Mapping
 import functools
@@ -23,8 +23,8 @@ HIDDEN_SIZE = flags.DEFINE_integer(
   'hidden_size', 256, 'Units of a recurrent layer.', lower_bound=1
 )
 
-# Where `recipe`'s weights are in our parameter tree: how the path begins, and
-# the name it ends with.
+# Paths of `recipe`'s weights in our parameter tree: the beginning of the path
+# and its last name.
 _PATHS = {
   'embedding': ('decoder/embedding', 'embedding'),
   'posterior_kernel': ('posterior', 'kernel'),
@@ -47,9 +47,9 @@ for _name, _stack in (
 class Trainer(NamedTuple):
   """A training run cut into blocks of steps."""
 
-  run: Callable[[int], jax.Array]  # Trains on a block: its losses, float[K].
-  block: Callable[[int], list[recipe.Batch]]  # What `run` trains on.
-  weights: dict[str, np.ndarray]  # Before the first step.
+  run: Callable[[int], jax.Array]  # Trains on block k; returns losses float[K].
+  block: Callable[[int], list[recipe.Batch]]  # The batches of block k.
+  weights: dict[str, np.ndarray]  # The initial weights.
 
 
 def make_config(
@@ -129,7 +129,7 @@ def make_sampler(
   max_length: int,
   edit: Callable[[recipe.Weights], recipe.Weights],
 ) -> tuple[Callable[[int], jax.Array], recipe.Weights]:
-  """Draws sentences from the prior as `rnnvae_jax.generate` does.
+  """Returns a sampler of sentences from the prior.
 
   Returns:
     `run(k)`, the lengths int32[count] of sentences drawn with seed k, and the

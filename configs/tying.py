@@ -12,7 +12,7 @@ mask between a layer's state and the next layer's input; here each has its own.
 Embeddings have no dropout, as in the paper. The learning rate falls along a
 cosine that ends with the budget. In the paper it decays by .9 (`large`: .97) an
 epoch until nothing improves; the sum of its rates is that of a cosine of about
-30 (`small`), 40 and 67 (`large`, which has 40 here) epochs.
+30 (`small`), 40 (`medium`) and 67 (`large`, 40 here) epochs.
 
 The paper says little about the teacher. Gradients flow through it, as in the
 code that others published for the paper: without these gradients `real` makes
