@@ -40,15 +40,15 @@ class ObjectiveConfig:
   )
   final_teacher_temperature: float = schema.field(
     0.0,
-    'Temperature that it reaches along a line at the end; 0: it is constant.',
+    "The teacher's temperature at the end, approached linearly; 0: constant.",
     low=0,
     traced=True,
     only_if=schema.is_set('objective.augmentation'),
   )
   teacher_interval: int = schema.field(
     0,
-    'Updates for which the teacher is a frozen copy of the embeddings; 0: it '
-    'is the embeddings themselves.',
+    'Updates between copies of the embeddings that serve as teacher; 0: the '
+    'teacher is the embeddings themselves.',
     low=0,
     only_if=schema.is_set('objective.augmentation'),
   )
@@ -69,7 +69,7 @@ class ObjectiveConfig:
   )
   temporal_penalty: float = schema.field(
     0.0,
-    'Weight of the mean square of their difference from step to step.',
+    "Weight of the mean square of the outputs' change from step to step.",
     low=0,
     traced=True,
     off=0.0,

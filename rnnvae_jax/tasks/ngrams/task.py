@@ -32,7 +32,7 @@ class NGramsConfig:
   )
   smoothing: str = schema.field(
     'modified_kneser_ney',
-    'How probability is moved to n-grams that were never seen.',
+    'How n-grams that were never seen get probability.',
     choices=counts_lib.SMOOTHINGS,
   )
 
