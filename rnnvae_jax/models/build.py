@@ -244,8 +244,8 @@ def sentence_vae(
     config: a config with the keys of `RecurrentConfig`, `LatentConfig`,
       `DropoutConfig` and the cells.
     vocab_size: V.
-    head_size: outputs of the encoder's last layer, which the posterior reads;
-      0: those of a Gaussian.
+    head_size: number of outputs of the encoder's last layer, which the
+      posterior reads; 0: 2 Z, as a Gaussian needs.
 
   Raises:
     ValueError: the cell is unknown or has no state, or the backend does not

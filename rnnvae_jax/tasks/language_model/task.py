@@ -141,8 +141,8 @@ class LanguageModel(
       (
         is_direct and penalties,
         'config.model.feed_forward.direct = True with config.objective.'
-        'activation_penalty or temporal_penalty: these would hold down the '
-        'embedded words that go straight to the output layer. Set them to 0.',
+        'activation_penalty or temporal_penalty: these would also penalise the '
+        'embedded words that the output layer reads. Set them to 0.',
       ),
       (
         config.corpus.stream and model.both_directions,

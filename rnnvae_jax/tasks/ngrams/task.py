@@ -52,7 +52,7 @@ class NGrams(base.Fitted, base.Scores, base.Generates):
 
     Args:
       scorer: the fitted model.
-      vocab: of its text, for figures per character.
+      vocab: vocabulary of its text, for figures per character.
     """
     self.scorer = scorer
     self._vocab = vocab
