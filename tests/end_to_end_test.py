@@ -610,6 +610,10 @@ class BadInputTest(parameterized.TestCase):
       *TINY, f'--workdir={workdir}', '--config.model.hidden_size=13'
     )
     self.assertIn('config.model.hidden_size: 14 there, 13 here', message)
+    # And what can be done instead.
+    self.assertIn('To train longer, raise config.train.num_steps.', message)
+    self.assertIn(f'--config.train.init_from={workdir}', message)
+    self.assertIn('choose another --workdir', message)
     after = os.stat(os.path.join(workdir, 'metrics.jsonl')).st_mtime_ns
     self.assertEqual(after, before)
 
@@ -622,7 +626,9 @@ class BadInputTest(parameterized.TestCase):
     message = self.error(
       '--mode=interpolate', f'--workdir={finished()[0]}', stdin='a\nthe\na\n'
     )
-    self.assert_one_line(message, 'pairs of lines, got an odd number: 3')
+    self.assert_one_line(
+      message, 'pairs of lines, got an odd number or none: 3'
+    )
 
   @parameterized.parameters(('', 'is empty'), ('a\0b', 'is binary'))
   def test_lines_that_are_no_text(self, stdin, hint):
@@ -712,6 +718,48 @@ class TrainingTest(absltest.TestCase):
         self.assertTrue(np.isfinite(array).all())
     self.assertEqual(read_metrics(workdir)[-1]['step'], 6)
     run('--mode=sample', f'--workdir={workdir}')
+
+  def test_a_finished_run_trains_longer_from_its_folder_alone(self):
+    workdir = copy_of_finished('longer')
+    run(f'--workdir={workdir}', '--config.train.num_steps=36')
+    self.assertEqual(checkpoint_steps(workdir), [36])
+    self.assertEqual(workdir_lib.load_config(workdir).train.num_steps, 36)
+    steps = [line['step'] for line in read_metrics(workdir)]
+    self.assertEqual(steps[-2:], [36, 36])  # Training, validation.
+    before = read_metrics(finished()[0])
+    self.assertEqual(read_metrics(workdir)[: len(before)], before)
+    # Fewer steps than it has are another run.
+    with self.assertRaisesRegex(SystemExit, 'num_steps: 36 there, 30 here'):
+      run(f'--workdir={workdir}', '--config.train.num_steps=30')
+
+  def test_several_seeds_of_a_config_have_folders_means_and_deviations(self):
+    workdir = os.path.join(root(), 'seeds')
+    command = (
+      f'--config={CONFIG.replace("_vae", "_lm")}:tiny',
+      f'--workdir={workdir}',
+      '--seeds=2',
+      '--config.seed=4',
+      '--config.train.num_steps=6',
+    )
+    printed = run(*command)
+    self.assertIn('2 seeds, mean ± deviation', printed)
+    self.assertCountEqual(
+      os.listdir(workdir), ['seed_4', 'seed_5', 'seeds.json']
+    )
+    apart = [
+      json.loads(read(workdir, f'seed_{seed}', 'results.json'))['test']
+      for seed in (4, 5)
+    ]
+    together = json.loads(read(workdir, 'seeds.json'))['test']
+    for name in ('nll_per_sentence', 'perplexity'):
+      values = [figures[name] for figures in apart]
+      self.assertNotEqual(*values)
+      self.assertEqual(together[name]['seeds'], 2)
+      self.assertAlmostEqual(together[name]['mean'], np.mean(values))
+      self.assertAlmostEqual(together[name]['std'], np.std(values, ddof=1))
+    for seed in (4, 5):
+      config = workdir_lib.load_config(os.path.join(workdir, f'seed_{seed}'))
+      self.assertEqual(config.seed, seed)
 
   @pytest.mark.slow
   def test_without_progress_the_rate_decays_and_then_the_run_stops(self):
