@@ -1,9 +1,9 @@
-"""Writes the sentences between two others."""
+"""Writes texts between two others."""
 
 from rnnvae_jax.commands import base
 from rnnvae_jax.tasks import base as tasks_base
 
-HELP = 'between pairs of lines, or of prior samples'
+HELP = 'texts between pairs of lines, or between prior samples'
 NEEDS = 'run'
 CAPABILITY = tasks_base.HasLatents
 

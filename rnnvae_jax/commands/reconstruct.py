@@ -1,4 +1,4 @@
-"""Writes lines as a VAE reads them."""
+"""Encodes lines and decodes their latent vectors."""
 
 from rnnvae_jax.commands import base
 from rnnvae_jax.config import schema
@@ -11,7 +11,8 @@ class ReconstructConfig:
 
   reconstruct_temperature: float = schema.field(
     0.0,
-    'Of reconstructions and interpolations; 0: the most likely token.',
+    'Temperature of reconstructions and interpolations; 0: the most likely '
+    'token.',
     low=0,
     high=1e3,
   )
@@ -19,7 +20,7 @@ class ReconstructConfig:
     False, 'Whether z is drawn from the posterior; else it is its mean.'
   )
   interpolation_steps: int = schema.field(
-    7, 'Sentences of an interpolation, both ends counted.', low=2
+    7, 'Texts of an interpolation, both ends counted.', low=2
   )
 
 

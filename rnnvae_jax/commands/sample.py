@@ -17,27 +17,30 @@ _DRAWS = schema.Condition(
 class GenerateConfig:
   """How text is written."""
 
-  num_samples: int = schema.field(20, 'Sentences to write.', low=1, tiny=5)
+  num_samples: int = schema.field(
+    20, 'How many texts are written.', low=1, tiny=5
+  )
   prime: str = schema.field('', 'Text that samples continue.')
   max_length: int = schema.field(
     0,
-    'Tokens of a sentence, eos counted; 0: as corpus.max_length.',
+    'Tokens of a sentence at most, end mark counted; 0: corpus.max_length.',
     low=0,
     tiny=13,
   )
-  seed: int = schema.field(0, 'Seed of what is drawn.', low=0, high=2**31 - 1)
+  seed: int = schema.field(0, 'Seed of the samples.', low=0, high=2**31 - 1)
   temperature: float = schema.field(
-    1.0, 'Of samples; 0: the most likely token.', low=0, high=1e3
+    1.0, 'Temperature of samples; 0: the most likely token.', low=0, high=1e3
   )
   top_k: int = schema.field(
     0,
-    'Only so many most likely tokens are drawn from; 0: all.',
+    'Samples are drawn from this many most likely tokens; 0: from all.',
     low=0,
     only_if=_DRAWS,
   )
   top_p: float = schema.field(
     1.0,
-    'Only the most likely tokens of this probability mass are drawn from.',
+    'Samples are drawn from the most likely tokens that together have this '
+    'probability.',
     low=0,
     high=1,
     only_if=_DRAWS,
@@ -54,7 +57,7 @@ class GenerateConfig:
   forbid_unk: bool = schema.field(True, 'Whether <unk> is never written.')
 
 
-HELP = 'sentences from the model'
+HELP = 'texts that the model writes'
 NEEDS = 'run'
 CAPABILITY = tasks_base.Generates
 SETTINGS = (

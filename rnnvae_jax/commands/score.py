@@ -1,4 +1,4 @@
-"""Writes the likelihood of lines."""
+"""Writes the negative log-likelihood of lines."""
 
 from rnnvae_jax.commands import _lines, base
 from rnnvae_jax.config import schema

@@ -32,6 +32,7 @@ _LABEL_FIGURES = (
   'reconstruction',
   'kl',
   'accuracy',
+  'estimator',
 )
 
 
@@ -141,7 +142,7 @@ def _figures_by_label(
     found[column] = {}
     for kind in kinds:
       rows = np.flatnonzero(np.array([label == kind for label in labels]))
-      figures = task.summarise(
+      figures = task.summarise_label(
         {name: array[rows] for name, array in values.items()},
         _some_of(split, rows),
         config,
@@ -242,7 +243,7 @@ def _label_table(
   known = [figure for figure in figures if figure.name in first]
   for figure in known:
     label = figure.label
-    name = label({'estimator': ''} | first) if callable(label) else label
+    name = label(first) if callable(label) else label
     shown.add_column(name, justify='right')
   for kind, values in by_label.items():
     shown.add_row(kind, *(_cell(values, figure) for figure in known))

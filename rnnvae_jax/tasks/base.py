@@ -128,6 +128,20 @@ class Task(abc.ABC):
         a validation during training.
     """
 
+  def summarise_label(
+    self, values: Values, split: corpora.Split, config: Any
+  ) -> dict[str, Any]:
+    """The figures of the sentences of one label.
+
+    There may be many labels: a task leaves out figures that take long.
+
+    Args:
+      values: of the label's sentences.
+      split: these sentences alone.
+      config: of the run.
+    """
+    return self.summarise(values, split, config)
+
   def samples(self, config: Any) -> Samples:
     """The posterior samples of an evaluation; a validation draws one."""
     del config

@@ -391,6 +391,11 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
       )
     return figures
 
+  def summarise_label(self, values, split, config):
+    del config
+    share = _likelihood.unknown_share(split)
+    return likelihoods.elbo_figures(values, split.lengths, split.ends, share)
+
   def samples(self, config: Any) -> base.Samples:
     settings = config.evaluate
     return base.Samples(settings.iw_samples, settings.chunk, shuffled=True)
