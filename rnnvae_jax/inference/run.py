@@ -622,7 +622,7 @@ class Run:
       sentences,
       self.begin_mark,
       jax.random.key(self.config.seed),
-      self.task.samples(self.config)._replace(shuffled=False),
+      dataclasses.replace(self.task.samples(self.config), shuffled=False),
       self.config.evaluate.batch_size,
       numbers,
     )
