@@ -1,14 +1,13 @@
-r"""What the hot programs cost on paper, against a committed baseline.
+r"""XLA's cost estimates of the hot programs, against a committed baseline.
 
   python -m benchmarks.cost            compares, exits with 1 on a regression
-  python -m benchmarks.cost --update   writes the baseline anew
+  python -m benchmarks.cost --update   writes a new baseline
 
-Floating-point operations, bytes accessed and temporary memory come from the
-compiled programs themselves, so they do not depend on the machine's mood. XLA
-counts the body of a loop once and knows no more of a library call than its
-shapes: the figures find what has changed, not how fast a program is. They
-belong to one version of XLA and one kind of device; for another there is
-nothing to compare with until --update is run there.
+Floating-point operations, bytes accessed and temporary memory are read from the
+compiled programs, so they do not vary from run to run. XLA counts the body of a
+loop once, and a library call by its shapes. So the figures detect changes, but
+do not measure speed. They belong to a version of XLA and a kind of device; for
+another one run --update first.
 """
 
 import functools
@@ -28,7 +27,7 @@ from rnnvae_jax.training import environment, optimizers, step
 from rnnvae_jax.training import state as state_lib
 
 BASELINE = pathlib.Path(__file__).parent / 'results' / 'cost.json'
-# More than this share above the baseline is a regression.
+# A figure that grows by more than this share is a regression.
 TOLERANCE = 0.02
 
 _UPDATE = flags.DEFINE_bool('update', False, 'Write the baseline.')
@@ -42,7 +41,7 @@ _CELLS = {
 
 
 def measure() -> dict[str, dict[str, float]]:
-  """{program: {flops, bytes, temporary_bytes}}."""
+  """Measures the costs: {program: {flops, bytes, temporary_bytes}}."""
   programs = {
     'vae_step': _vae_step(),
     'cross_entropy': _cross_entropy(rows=704, vocab_size=9_877),
@@ -66,13 +65,13 @@ def regressions(
 
 
 def key() -> str:
-  """What a baseline belongs to."""
-  cores = environment.cores()  # XLA cuts loops into as many parts.
+  """The device and the versions that a baseline belongs to."""
+  cores = environment.cores()  # XLA divides loops among the cores.
   return f'{jax.default_backend()}, {cores} cores, jax {jax.__version__}'
 
 
 def load() -> dict[str, dict[str, dict[str, float]]]:
-  """All baselines by `key`."""
+  """Loads all baselines, by `key`."""
   return json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
 
 

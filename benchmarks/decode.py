@@ -7,12 +7,13 @@ with equal random weights; each stops when all have ended:
 
   ours             one compiled loop (see `ops.sampling.decode`)
   torch_eager      nn.GRU a step at a time, softmax and torch.multinomial
-  torch_gumbel     the same, drawing by the argmax of p over exponential noise,
-                   which spares the cumulative sums of multinomial
+  torch_gumbel     torch_eager, but draws by the argmax of p over exponential
+                   noise, without the cumulative sums of torch.multinomial
 
-The end mark's bias is raised so that a sentence has about 22 tokens, as in Penn
-Treebank: random weights would hardly ever end one. The sentences differ, their
-lengths' distribution does not: the mean length of each is in the figures.
+The bias of eos is raised so that a sentence has about 22 tokens, as in Penn
+Treebank; with random weights alone, sentences would hardly ever end. The
+contestants draw different sentences of the same distribution of lengths; the
+mean length of each is in the figures.
 """
 
 from collections.abc import Callable
@@ -29,8 +30,8 @@ from rnnvae_jax.data import vocab
 _SENTENCES = flags.DEFINE_integer('sentences', 256, 'Drawn together.')
 _MAX_LENGTH = flags.DEFINE_integer('max_length', 60, 'Tokens, eos counted.')
 
-_VOCAB_SIZE = 9_877  # Of Penn Treebank under the `tweet` protocol.
-_END = 1 / 24  # Chance of eos: a mean of 22 tokens when cut at 60.
+_VOCAB_SIZE = 9_877  # As Penn Treebank under the `tweet` protocol.
+_END = 1 / 24  # Probability of eos: a mean of 22 tokens when cut at 60.
 
 
 def main(_) -> None:
@@ -89,9 +90,9 @@ def main(_) -> None:
 
 
 def raise_end(weights: recipe.Weights) -> recipe.Weights:
-  """The weights with a bias of eos that gives it the chance `_END`.
+  """Sets the bias of eos such that its probability is `_END`.
 
-  All other logits of random weights are near 0.
+  All other logits are near 0 with random weights.
   """
   bias = weights['output_bias'].copy()
   bias[vocab.EOS] = math.log((len(bias) - 1) * _END / (1 - _END))

@@ -1,9 +1,9 @@
 """The recipe in plain Flax: nn.RNN over nn.GRUCell, one jitted step a call.
 
-On shuffled sentences or on our batches, padded to a multiple of 4, which
-compiles at most 15 programs for sentences up to 60; logits of the padding and
-all. The state is donated, and the batches are on the device before the clock
-starts.
+Batches are of shuffled sentences or those of this library, padded to a multiple
+of 4, so that at most 15 programs are compiled for sentences of up to 60 tokens.
+Logits of padding are computed, too. The state is donated, and the batches are
+on the device before the clock starts.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ _MULTIPLE = 4
 
 
 class SentenceVae(nn.Module):
-  """The recipe's model; parameters are float32 whatever the dtype."""
+  """The recipe's model; parameters are float32 for any dtype."""
 
   vocab_size: int
   embedding_size: int
@@ -65,7 +65,7 @@ def make(
   blocks: Sequence[Sequence[recipe.Batch]],
   precision: str = 'float32',
 ) -> Callable[[int], jax.Array]:
-  """Returns `run(k)`: trains on a block, its losses float[K]."""
+  """Returns `run(k)`, which trains on block k and returns losses float[K]."""
   vocab_size, embedding_size = weights['embedding'].shape
   latent_size, hidden_size = weights['initial_kernel'].shape
   model = SentenceVae(

@@ -1,9 +1,9 @@
-"""Fair clocks, and what a figure needs beside it.
+"""Fair timing of contestants, and the reports of benchmarks.
 
-Contestants take turns, so that whatever else the machine does, its heat and
-its clock rate fall on all alike; a ratio is the median over the turns of one
-contestant's time over another's in the same turn. The first pass, which
-compiles and warms caches, is apart.
+Contestants run in turns, so that other load, heat and clock rate of the machine
+affect all of them in the same way. A ratio is the median over turns of one
+contestant's time divided by another's in the same turn. The first pass, which
+compiles and warms caches, is timed separately.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,19 +36,19 @@ PRECISION = flags.DEFINE_enum(
   "Of the operands of matrix products; tf32 is a GPU's.",
 )
 
-_WIDTH = 120  # Of a table: no column is cut in a narrow terminal.
+_WIDTH = 120  # Width of a table, so that narrow terminals cut no column.
 
 
-# Before this program works: it should have the machine to itself.
+# Load of the machine before the benchmark starts; it should be idle.
 _LOAD_BEFORE = os.getloadavg()[0]
 _IDLE = 0.5
 
 
 class Timing(NamedTuple):
-  """Seconds of a contestant."""
+  """The times of a contestant, in seconds."""
 
-  first: float  # All turns of the first pass: compilation and warm-up.
-  turns: np.ndarray  # float[N]
+  first: float  # The first pass over all turns: compilation and warm-up.
+  turns: np.ndarray  # float[N], each turn of the second pass.
 
 
 def interleave(
@@ -57,8 +57,8 @@ def interleave(
   """Times `contestant(turn)` for each turn, the contestants alternating.
 
   Args:
-    contestants: by name. A JAX contestant may return before its arrays are
-      there, as they are waited for; any other returns when it is done.
+    contestants: functions of a turn, by name. A JAX function may return before
+      its arrays are computed, since they are waited for; others must not.
     repetitions: N, timed turns, after an untimed pass over the same ones.
 
   Returns:
@@ -71,7 +71,7 @@ def interleave(
   }
   turns: dict[str, list[float]] = {name: [] for name in names}
   for turn in range(repetitions):
-    # Rotated: nobody is always behind the same neighbour.
+    # Rotated, so that the order of contestants varies.
     start = turn % len(names)
     for name in names[start:] + names[:start]:
       turns[name].append(_seconds(contestants[name], turn))
@@ -94,19 +94,19 @@ def spread(values: Sequence[float] | np.ndarray) -> dict[str, float]:
 
 
 def brief(figure: Mapping[str, float]) -> str:
-  """A spread as a table shows it."""
+  """Formats a spread for a table."""
   return '{median:.1f} ({low:.1f} to {high:.1f})'.format_map(figure)
 
 
 def ratio(peer: Timing, ours: Timing) -> float:
-  """How many times as long the peer takes: above 1, ours is faster."""
+  """The peer's time divided by ours: above 1, ours is faster."""
   return float(np.median(peer.turns / ours.turns))
 
 
 def environment(**measured: Any) -> dict[str, Any]:
-  """Where and with what a figure was measured, and what else was."""
+  """The environment of a benchmark, with further measured values."""
   return {
-    # Without where the report goes: folders are nobody's business.
+    # Without the path of the report, which is private.
     'command': [pathlib.Path(sys.argv[0]).stem]
     + [arg for arg in sys.argv[1:] if not arg.startswith('--json')],
     **environment_lib.describe(),
@@ -121,11 +121,11 @@ def publish(
   rows: Mapping[str, Mapping[str, str]],
   report: dict[str, Any],
 ) -> None:
-  """Prints a table, and writes the report where --json says.
+  """Prints a table, and writes the report to the file given by --json.
 
   Args:
-    title: of the table.
-    rows: by contestant, the text of each column.
+    title: title of the table.
+    rows: the text of each column, by contestant.
     report: ours, peers, ratio and environment.
   """
   table = rich.table.Table(title=title)
@@ -139,9 +139,9 @@ def publish(
   console.print(table)
   if _LOAD_BEFORE > _IDLE:
     console.print(
-      f'The machine was not idle (load average {_LOAD_BEFORE:.1f}): a rival '
-      'for a core slows PyTorch, whose threads wait for each other, by far '
-      'the most. Not a figure to quote.'
+      f'The machine was not idle (load average {_LOAD_BEFORE:.1f}). Do not '
+      'quote these figures: other load slows PyTorch most, because its threads '
+      'wait for each other.'
     )
   if JSON.value:
     text = json.dumps(report, indent=2, allow_nan=False)

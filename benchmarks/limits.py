@@ -1,4 +1,4 @@
-"""What this machine can do at best, measured, not read from a data sheet."""
+"""Measures this machine's peak rates of matrix products and of copies."""
 
 from collections.abc import Callable
 import functools
@@ -10,15 +10,16 @@ import jax.numpy as jnp
 import torch
 
 CPU_SIZE, GPU_SIZE = 1024, 8192  # Rows and columns of a large matrix.
-COPIED = 1 << 26  # Numbers.
+COPIED = 1 << 26  # Numbers that are copied.
 _REPETITIONS = 5
 
 
 def measure() -> dict[str, float]:
-  """Rates of a large matrix product and of a copy.
+  """Measures the rates of a large matrix product and of a copy.
 
-  On a CPU a product's rate is the better one of JAX's and PyTorch's, so that
-  neither library's kernels set the bar; on a GPU both call the vendor's.
+  On a CPU the rate of a product is the higher one of JAX's and PyTorch's, so
+  that it does not depend on one library's kernels. On a GPU both libraries call
+  the vendor's kernels.
 
   Returns:
     float32, tf32 and bfloat16, in GFLOP/s; copy, in GB/s read and written.
@@ -42,7 +43,7 @@ def measure() -> dict[str, float]:
 
 
 def _best(run: Callable, *arguments: Any) -> float:
-  """Seconds of the fastest of some calls."""
+  """The time of the fastest of several calls, in seconds."""
   jax.block_until_ready(run(*arguments))
   seconds = []
   for _ in range(_REPETITIONS):

@@ -3,11 +3,11 @@ r"""The output layer with its loss: time and memory against the plain program.
   python -m benchmarks.loss_memory --json=loss_memory.json
   python -m benchmarks.loss_memory --tokens=704 --vocab_size=9877
 
-Both compute the sum of the tokens' nats, and its gradients with regard to the
-hidden vectors, the kernel and the bias, in float32. `plain` is what one writes
-first: logits, jax.nn.log_softmax, the target's entry. Memory is what the
-compiled program holds for a while, beside its arguments and results, as XLA
-states it: exact, and the same at each run.
+Both compute the sum of the tokens' nats, and its gradients with respect to the
+hidden vectors, the kernel and the bias, in float32. `plain` is the usual
+program: logits, jax.nn.log_softmax, the target's entry. Memory is the temporary
+memory of the compiled program, without arguments and results, as reported by
+XLA: exact, and the same in each run.
 """
 
 from absl import app, flags

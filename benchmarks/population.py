@@ -2,10 +2,10 @@ r"""Trials of a population against the same trials one after another.
 
   python -m benchmarks.population --trials=32 --json=population.json
 
-Both train the GRU sentence VAE of `recipe` from the seeds 0, 1, ... on the
-same batches with learning rates of their own. `sequential` runs the fused step
-of one trial after the other, as N runs would; ours runs all as one program. A
-turn is 20 updates of every trial.
+Both train the GRU sentence VAE of `recipe` from the seeds 0, 1, ... on the same
+batches, with a different learning rate for each trial. `sequential` runs the
+fused step of one trial after the other, as N runs would; `ours` runs all trials
+as one program. A turn is 20 updates of every trial.
 """
 
 from absl import app, flags

@@ -1,8 +1,8 @@
-"""What every contestant trains: model sizes, batches and their arithmetic.
+"""The common task of all contestants: model sizes, batches and their cost.
 
-The GRU sentence VAE with embeddings of 300, 16 latents and one layer in the
-encoder and in the decoder; Adam; gradients clipped. The contestants start from
-equal weights, exchanged as a flat dict of arrays:
+All train a GRU sentence VAE with embeddings of 300, 16 latents and one layer in
+the encoder and in the decoder, by Adam with clipped gradients. They start from
+equal weights, which are exchanged as a flat dict of arrays:
 
   embedding                        [V, E]
   {encoder,decoder}_input_kernel   [E, 3 H], gates in the order r, z, n
@@ -30,7 +30,7 @@ STEPS_PER_BLOCK = 20
 Weights = Mapping[str, np.ndarray]
 
 
-# Of a step: the sentences, int[lengths[i]] each, with eos at their ends.
+# The sentences of a step, int[lengths[i]] each, with eos at their ends.
 Batch = list[np.ndarray]
 
 
@@ -43,12 +43,12 @@ class Padded(NamedTuple):
 
 
 def pad(batch: Batch, multiple: int = 1) -> Padded:
-  """Fills the sentences up with `vocab.PAD`, which no real target is.
+  """Pads sentences with `vocab.PAD`, which is never a real target.
 
   Args:
     batch: at least one sentence.
-    multiple: T is the least multiple of it that holds the longest sentence, so
-      that programs of static shapes are few.
+    multiple: T is rounded up to a multiple of it, so that there are few static
+      shapes.
   """
   lengths = np.array([len(sentence) for sentence in batch], np.int32)
   length = -(-max(lengths) // multiple) * multiple
@@ -61,23 +61,24 @@ def pad(batch: Batch, multiple: int = 1) -> Padded:
 
 
 def shuffle(block: Sequence[Batch], rng: np.random.Generator) -> list[Batch]:
-  """The same sentences dealt anew, long and short ones mixed."""
-  everything = [sentence for batch in block for sentence in batch]
-  order = iter(rng.permutation(len(everything)))
-  return [[everything[next(order)] for _ in batch] for batch in block]
+  """Redistributes a block's sentences, so that batches have mixed lengths."""
+  sentences = [sentence for batch in block for sentence in batch]
+  order = iter(rng.permutation(len(sentences)))
+  return [[sentences[next(order)] for _ in batch] for batch in block]
 
 
 def num_tokens(block: Sequence[Batch]) -> int:
-  """Real targets of a block, eos counted."""
+  """The number of real targets in a block, eos counted."""
   return sum(len(sentence) for batch in block for sentence in batch)
 
 
 def flops(weights: Weights, block: Sequence[Batch]) -> float:
   """Floating-point operations that a block's real tokens need.
 
-  Six for each weight of a matrix product: a multiplication and an addition in
-  the forward product and in both products of its backward pass. What is done
-  once a token or once a sentence, and not the small change of activations.
+  Counts six for each weight of a matrix product: a multiplication and an
+  addition in the forward product and in both products of the backward pass.
+  Products are counted once a token or once a sentence; pointwise operations are
+  not counted.
   """
   size = lambda *names: sum(weights[name].size for name in names)
   per_token = size(
@@ -95,7 +96,7 @@ def flops(weights: Weights, block: Sequence[Batch]) -> float:
 def adam_bytes(weights: Weights) -> float:
   """Bytes that a step of Adam reads and writes.
 
-  It reads the parameter, the gradient and both moments, and writes all but
+  Adam reads the parameter, the gradient and both moments, and writes all except
   the gradient: seven float32 for each parameter.
   """
   return 7.0 * 4.0 * sum(x.size for x in weights.values())

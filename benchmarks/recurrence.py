@@ -5,10 +5,11 @@ r"""One recurrent layer, forward and backward, against PyTorch and Flax.
 
 Contestants: every backend of `models.recurrent`, torch.nn.{RNN,GRU,LSTM} (cuDNN
 on a GPU) and flax.linen.RNN. Each computes the outputs of all steps from zero
-states, and the gradients of a weighted sum of them with regard to the inputs
-and all weights. No sentence is padded, so that nobody does work that another
-leaves out; inputs are as wide as the layer. A ratio is to our fastest backend;
-the one in the JSON is the geometric mean over the cases. Times are in ms.
+states, and the gradients of a weighted sum of them with respect to the inputs
+and all weights. No sentence is padded, so that all contestants do the same
+work; inputs are as wide as the layer. A ratio is a contestant's time divided by
+that of our fastest backend; the JSON has its geometric mean over the cases.
+Times are in ms.
 """
 
 import collections
@@ -36,7 +37,7 @@ _BATCH_SIZES = flags.DEFINE_list('batch_sizes', ['32'], 'Rows.')
 _LENGTHS = flags.DEFINE_list('lengths', ['24', '60'], 'Time steps.')
 _HIDDEN_SIZES = flags.DEFINE_list('hidden_sizes', ['256'], 'Units.')
 
-_CALLS = 5  # Of a turn, or it would be too short for the clock.
+_CALLS = 5  # Calls in a turn; a single call is too short for the clock.
 _TORCH = {'elman': torch.nn.RNN, 'gru': torch.nn.GRU, 'lstm': torch.nn.LSTM}
 _FLAX = {
   'elman': nn.SimpleCell,
@@ -54,13 +55,13 @@ def stacks(cell: str, features: int) -> dict[str, nn.Module]:
   found = {}
   for backend in set(backends.BACKENDS) - {'auto'}:
     config.model.backend = backend
-    with contextlib.suppress(ValueError):  # It says why not.
+    with contextlib.suppress(ValueError):  # This backend does not run it.
       found[backend] = build.language_model(config, vocab_size=4).stack
   return dict(sorted(found.items()))
 
 
 def ours(stack: nn.Module, x: np.ndarray, cotangent: np.ndarray):
-  """A layer of ours: float[B, T, H], float[B, T, H] -> `run(turn)`."""
+  """Our layer: (x, cotangent float[B, T, H]) -> `run(turn)`."""
   mask = jnp.ones(x.shape[:2], bool)
   params = jax.jit(stack.init)(jax.random.key(0), x, mask)
   return _jax(
@@ -69,7 +70,7 @@ def ours(stack: nn.Module, x: np.ndarray, cotangent: np.ndarray):
 
 
 def flax_rnn(cell: str, x: np.ndarray, cotangent: np.ndarray):
-  """The same of flax.linen.RNN."""
+  """flax.linen.RNN: (x, cotangent float[B, T, H]) -> `run(turn)`."""
   is_bfloat16 = harness.PRECISION.value == 'bfloat16'
   dtype = jnp.bfloat16 if is_bfloat16 else jnp.float32
   module = _FLAX[cell](x.shape[-1], dtype=dtype)
@@ -95,7 +96,7 @@ def _jax(layer: Callable, params, x, cotangent) -> Callable:
 
 
 def torch_rnn(cell: str, x: np.ndarray, cotangent: np.ndarray):
-  """The same of PyTorch's layer."""
+  """PyTorch's layer: (x, cotangent float[B, T, H]) -> `run(turn)`."""
   device = torch_peers.device()
   layer = _TORCH[cell](x.shape[-1], x.shape[-1], batch_first=True).to(device)
   x = torch.tensor(x, device=device, requires_grad=True)

@@ -43,7 +43,7 @@ DEFINITIONS = 'docs/figures.toml'
 
 _MARK = re.compile(r'(<!-- figure ([\w.-]+) -->)(.*?)(<!-- /figure -->)', re.S)
 _OPENED = re.compile(r'<!-- /?figure\b')
-# Code, in blocks and in lines; links; what is marked.
+# Text without figures to check: code blocks, inline code, links, marks.
 _NOT_PROSE = re.compile(
   r'```.*?```|`[^`\n]*`|\]\([^)]*\)|<!-- figure .*?<!-- /figure -->', re.S
 )
@@ -62,7 +62,7 @@ class Figures:
   """The values of the names that docs/figures.toml defines.
 
   Args:
-    root: of the repository.
+    root: folder of the repository.
   """
 
   def __init__(self, root: pathlib.Path = ROOT):
@@ -94,10 +94,10 @@ class Figures:
     return iter(self._figures)
 
   def text(self, name: str) -> str:
-    """A figure as a document shows it.
+    """Formats a figure for a document.
 
     Raises:
-      ValueError: it is not defined, or its definition is wrong.
+      ValueError: the figure is not defined, or its definition is wrong.
     """
     if name not in self._figures:
       raise ValueError(f'{DEFINITIONS} does not define the figure {name!r}.')
@@ -105,11 +105,11 @@ class Figures:
     return format(self.evaluate(expression), form)
 
   def evaluate(self, expression: str) -> float:
-    """The value of an expression; see the module.
+    """Evaluates an expression; see the module's docstring.
 
     Raises:
-      ValueError: it has a part that is not allowed, or names an entry that does
-        not exist.
+      ValueError: the expression has a part that is not allowed, or an entry
+        does not exist.
     """
     try:
       return self._value(ast.parse(expression, mode='eval').body)
@@ -148,12 +148,12 @@ class Figures:
 
 
 def documents(root: pathlib.Path = ROOT) -> list[pathlib.Path]:
-  """The documents whose figures are written."""
+  """The documents whose figures are rendered."""
   return [root / 'README.md', *sorted((root / 'docs').glob('*.md'))]
 
 
 def render(text: str, figures: Figures) -> str:
-  """A document with the figures that are marked in it as their files say.
+  """Replaces the marked figures of a document by their current values.
 
   Raises:
     ValueError: a figure is not defined, or a mark is not closed.

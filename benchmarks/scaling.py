@@ -2,12 +2,12 @@ r"""How the time of an update grows with batch, length, width, words and trials.
 
   python -m benchmarks.scaling --json=scaling.json --plot=scaling.png
 
-One update of the GRU sentence VAE of `recipe` on synthetic sentences, all of
-length T, with one of the sizes varied and the others at their base. An exponent
-is the slope of log time over log size, fitted to all sizes from one on: 0 where
-overhead dominates, 1 where work does (2 for H alone, in the recurrence). The
-JSON has it from every size on that leaves three points; `exponent`, which the
-plot shows, is that of the larger half of the sizes.
+Times one update of the GRU sentence VAE of `recipe` on synthetic sentences, all
+of length T. One size varies while the others have their base value. An exponent
+is the slope of log time over log size, fitted to all sizes from a smallest one
+on: 0 if overhead dominates, 1 if work does (2 for H in the recurrence). The
+JSON has the exponent for every smallest size that leaves three points;
+`exponent`, which the plot shows, is fitted to the larger half of the sizes.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,7 +49,7 @@ _MEANING = {
 
 
 def make_run(B, T, H, V, N) -> Callable[[int], Any]:
-  """Does some updates of a population of N on B sentences of T tokens."""
+  """Returns `run(turn)`: updates of N trials on B sentences of T tokens."""
   config = ours.make_config(hidden_size=H, batch_size=B)
   task, tx = ours.make_task(config, V), optimizers.build(config)
   advance = population.make_population_step(
@@ -86,7 +86,7 @@ def make_run(B, T, H, V, N) -> Callable[[int], Any]:
 
 
 def measure(axis: str) -> dict[str, Any]:
-  """Times of an update over one size, and their exponent."""
+  """Measures the time of an update over one size, and its exponent."""
   shrink = lambda name, size: (
     size if name == 'N' else max(4, size // _SCALE.value)
   )
@@ -113,9 +113,9 @@ def exponent(
   """The slope of log time over log size, by least squares.
 
   Args:
-    sizes: in increasing order.
-    milliseconds: the time of each.
-    smallest: the first size that the fit uses.
+    sizes: the sizes in increasing order.
+    milliseconds: the time of each size.
+    smallest: the smallest size that the fit uses.
   """
   points = [
     (size, time)
@@ -129,12 +129,12 @@ def exponent(
 def exponents(
   sizes: Sequence[float], milliseconds: Sequence[float]
 ) -> dict[str, float]:
-  """The exponent from each size on that leaves at least three points."""
+  """The exponent for each smallest size that leaves at least three points."""
   return {str(size): exponent(sizes, milliseconds, size) for size in sizes[:-2]}
 
 
 def draw(figures: dict[str, dict[str, Any]], path: str) -> None:
-  """One panel a size, both axes logarithmic."""
+  """Plots a panel for each varied size, with logarithmic axes."""
   figure, panels = plots.pyplot().subplots(
     1, len(figures), figsize=(3 * len(figures), 3), sharey=True
   )

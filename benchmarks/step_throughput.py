@@ -5,18 +5,18 @@ r"""Training steps: the GRU sentence VAE here, in PyTorch and in plain Flax.
 
 Each turn is 20 steps on the same 640 sentences of a shuffled epoch:
 
-  ours         one program for the 20 steps, from the text on the device
-  torch_eager  the usual script, its sentences dealt into batches of mixed
-               lengths, as nobody sorted them by length
-  torch_best   our batches and all that PyTorch has (see `torch_best`)
-  flax_rnn     nn.RNN and a jitted step, on the usual script's batches
-  flax_sorted  the same on our batches
+  ours         one program for the 20 steps, with the text on the device
+  torch_eager  the usual PyTorch script, with batches of mixed lengths, not
+               sorted by length
+  torch_best   our batches and PyTorch's fastest code (see `torch_best`)
+  flax_rnn     nn.RNN and a jitted step, on the batches of torch_eager
+  flax_sorted  flax_rnn on our batches
 
 All start from equal weights and minimise the same loss with the same optimiser.
-What is counted is real target tokens, eos included, so that padding earns
-nothing. The limit is the time that the real tokens' matrix products would take
-at this machine's rate for large ones, plus Adam's reads and writes at its rate
-of copying: the share of it that a contestant reaches can be compared between
+Only real target tokens are counted, eos included, no padding. The limit is the
+time that the matrix products of the real tokens would take at this machine's
+rate for large products, plus Adam's reads and writes at its rate of copying.
+The share of the limit that a contestant reaches can be compared between
 machines.
 """
 

@@ -1,4 +1,4 @@
-"""The recipe in PyTorch, the fastest that an expert would write it."""
+"""The recipe in PyTorch, as an expert would write it for speed."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -10,18 +10,18 @@ from torch.nn import functional
 from benchmarks import recipe, torch_peers
 from rnnvae_jax.data import vocab
 
-_IGNORED = -100  # A target without a loss: what cross_entropy takes it for.
-_MULTIPLE = 4  # Of the lengths that CUDA graphs are captured for.
+_IGNORED = -100  # A target without a loss; the default of cross_entropy.
+_MULTIPLE = 4  # CUDA graphs are captured for lengths that are its multiples.
 
 
 class _Batch(NamedTuple):
-  """A padded batch and where its real tokens are."""
+  """A padded batch, with the positions of its real tokens."""
 
   inputs: torch.Tensor  # int[B, T]
   targets: torch.Tensor  # int[B, T]
   last: torch.Tensor  # int[B], the position of each eos.
-  real: torch.Tensor  # int[N], real tokens among the B T.
-  labels: torch.Tensor  # int[N], their targets.
+  real: torch.Tensor  # int[N], positions of real tokens among the B T.
+  labels: torch.Tensor  # int[N], targets at these positions.
 
 
 def make(
@@ -30,16 +30,16 @@ def make(
   precision: str = 'float32',
   compiles: bool = True,
 ) -> tuple[Callable[[int], list[float]], dict[str, str | bool]]:
-  """The fastest that an expert would write.
+  """Builds the fastest training that an expert would write.
 
-  Batches of similar length as ours, hence no packing; logits of real tokens
-  alone, the output layer with its loss through torch.compile, fused Adam,
-  autocast for bfloat16; on a GPU a CUDA graph of the whole step for
-  each of a few padded lengths. (nn.GRU itself is not compiled: unrolled, it
-  takes a minute for each length.)
+  Sentences of a batch have similar lengths, as ours, so there is no packing.
+  Logits are computed for real tokens only. The output layer and its loss go
+  through torch.compile; Adam is fused; bfloat16 uses autocast. On a GPU the
+  whole step is a CUDA graph for each of a few padded lengths. (nn.GRU is not
+  compiled: it would be unrolled, which takes a minute for each length.)
 
   Returns:
-    `run(k)`, and what was compiled or captured, or why not.
+    `run(k)`, and notes on what was compiled or captured, or why not.
   """
   model = torch_peers.SentenceVae(weights)
   on_gpu = torch_peers.device().type == 'cuda'
@@ -72,7 +72,7 @@ def make(
 
 
 def _real_tokens(blocks, pads: bool) -> list[list[_Batch]]:
-  """Batches on the device; if `pads`, of few T, and of one N for each T."""
+  """Copies batches to the device; `pads`: with few T, and one N for each T."""
   multiple = _MULTIPLE if pads else 1
   padded = [
     [recipe.pad(batch, multiple) for batch in block] for block in blocks
@@ -96,7 +96,7 @@ def _real_tokens(blocks, pads: bool) -> list[list[_Batch]]:
 
 
 def _output_loss(model, batch: _Batch, compiles: bool):
-  """(hidden float[N, H], labels) -> the sum of nats, compiled if it can be."""
+  """(hidden float[N, H], labels) -> the sum of nats, compiled if possible."""
 
   def plain(hidden, weight, bias, labels):
     logits = functional.linear(hidden, weight, bias)
@@ -108,7 +108,7 @@ def _output_loss(model, batch: _Batch, compiles: bool):
   bind = lambda f: lambda hidden, labels: f(hidden, weight, bias, labels)
   if not compiles:
     return bind(plain), {'compiled': False, 'reason': 'not asked for'}
-  # N varies on a CPU and is one of a few on a GPU.
+  # N varies on a CPU, and has only a few values on a GPU.
   compiled = torch.compile(plain, dynamic=torch_peers.device().type == 'cpu')
   hidden = torch.randn(
     (len(batch.real), weight.shape[1]),
@@ -117,14 +117,18 @@ def _output_loss(model, batch: _Batch, compiles: bool):
   )
   try:
     bind(compiled)(hidden, batch.labels).backward()
-  except Exception as error:  # Whatever the platform's compiler lacks.
+  except Exception as error:  # Compilers fail in many ways.
     reason = f'{type(error).__name__}: {str(error).splitlines()[0]}'
     return bind(plain), {'compiled': False, 'reason': reason}
   return bind(compiled), {'compiled': True}
 
 
 def _graphed(step, batches):
-  """`step` as one CUDA graph a shape, and True; or itself, and why not."""
+  """Captures `step` as a CUDA graph for each shape.
+
+  Returns:
+    The captured step and True; or `step` itself and the reason of the failure.
+  """
   graphs = {}
   try:
     for batch in (batch for block in batches for batch in block):
@@ -144,12 +148,12 @@ def _graphed(step, batches):
 
 
 def _capture(step, batch):
-  """The graph of a step, the batch that it reads and the loss it writes."""
+  """Returns a step's graph, the batch it reads and the loss it writes."""
   static = _Batch(*(x.clone() for x in batch))
   side = torch.cuda.Stream()
   side.wait_stream(torch.cuda.current_stream())
   with torch.cuda.stream(side):
-    for _ in range(3):  # What is initialised lazily must not be captured.
+    for _ in range(3):  # Lazy initialisation must not be captured.
       step(static)
   torch.cuda.current_stream().wait_stream(side)
   graph = torch.cuda.CUDAGraph()

@@ -1,6 +1,6 @@
-"""The recipe's model in PyTorch, trained as it usually is.
+"""The recipe's model in PyTorch, trained in the usual way.
 
-`torch_best` trains the same model as well as it can be done.
+`torch_best` trains the same model as fast as PyTorch can.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ _THREADS = flags.DEFINE_integer(
 
 
 def set_threads() -> int:
-  """Does as --torch_threads says, and returns how many there are."""
+  """Sets the number of threads to --torch_threads; returns the number."""
   if _THREADS.value:
     torch.set_num_threads(_THREADS.value)
   return torch.get_num_threads()
@@ -35,7 +35,7 @@ def device() -> torch.device:
 
 @contextlib.contextmanager
 def at_precision(precision: str) -> Iterator[None]:
-  """Allows TF32 or not, whatever PyTorch's defaults are, and autocasts."""
+  """Sets whether PyTorch uses TF32 and bfloat16 autocast in the block."""
   on_gpu = device().type == 'cuda'
   if on_gpu:
     modules = torch.backends.cuda.matmul, torch.backends.cudnn
@@ -46,7 +46,7 @@ def at_precision(precision: str) -> Iterator[None]:
     device().type,
     torch.bfloat16,
     enabled=precision == 'bfloat16',
-    cache_enabled=not on_gpu,  # A CUDA graph would never see new weights.
+    cache_enabled=not on_gpu,  # CUDA graphs would read outdated weights.
   ):
     yield
   if on_gpu:
@@ -98,10 +98,10 @@ class SentenceVae(nn.Module):
 def eager(
   weights: recipe.Weights, blocks: Sequence[Sequence[recipe.Batch]]
 ) -> Callable[[int], list[float]]:
-  """The text VAE script of many repositories.
+  """Trains like the text VAE scripts of many repositories.
 
-  Packed sequences through nn.GRU, logits of all positions, log_softmax and a
-  loss that ignores the padding, Adam, clip_grad_norm_; PyTorch's default
+  It uses packed sequences through nn.GRU, logits of all positions, log_softmax,
+  a loss that ignores padding, Adam and clip_grad_norm_, at PyTorch's default
   precision.
   """
   model = SentenceVae(weights)
@@ -139,7 +139,7 @@ def eager(
 
   def put(batch):
     inputs, targets, lengths = map(torch.from_numpy, recipe.pad(batch))
-    # Packing wants the lengths on the host.
+    # Packing needs the lengths on the host.
     return inputs.to(device()), targets.long().to(device()), lengths
 
   return block_runner(step, [[put(b) for b in block] for block in blocks])
@@ -148,8 +148,8 @@ def eager(
 def block_runner(
   step: Callable[[Any], torch.Tensor], blocks: Sequence[Sequence[Any]]
 ) -> Callable[[int], list[float]]:
-  """`run(k)`: the losses of a block's steps, read back at its end.
+  """Returns `run(k)`, which trains on block k and returns its losses.
 
-  The batches lie on the device, ready before the clock starts.
+  The batches must be on the device before the clock starts.
   """
   return lambda k: torch.stack([step(batch) for batch in blocks[k]]).tolist()

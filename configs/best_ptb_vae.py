@@ -1,13 +1,14 @@
-r"""Our best sentence VAE on Penn Treebank, and its decoder alone.
+r"""This library's best sentence VAE on Penn Treebank, and its decoder alone.
 
   python -m rnnvae_jax.main --config=configs/best_ptb_vae.py --workdir=runs/best
   python -m rnnvae_jax.main --mode=reproduce --table=best_ptb_vae --workdir=...
 
-A decoder that is no straw man: tied embeddings, dropout with one mask for all
-steps on inputs and outputs (Gal & Ghahramani, arXiv:1512.05287), weight drop
-(Merity et al., arXiv:1708.02182). Its posterior means are batch-normalised
-(Zhu et al., arXiv:2004.12585), so that no latent is idle. Row `lm` is the same
-decoder as a language model, for a fair comparison.
+The decoder is a strong language model: tied embeddings, dropout with one mask
+for all steps on inputs and outputs (Gal & Ghahramani, arXiv:1512.05287), and
+weight drop (Merity et al., arXiv:1708.02182). Posterior means are
+batch-normalised (Zhu et al., arXiv:2004.12585), so that the KL of no latent
+vanishes. Row `lm` is the same decoder as a language model, for a fair
+comparison.
 """
 
 from rnnvae_jax.config import argument, build
@@ -40,7 +41,7 @@ ROWS = {
   },
 }
 
-_EPOCH = 1_320  # Steps, of 32 sentences: 42,068 make 1,315.
+_EPOCH = 1_320  # Steps of 32 sentences: 42,068 sentences make 1,315.
 
 
 def get_config(tail: str = ''):
@@ -51,7 +52,7 @@ def get_config(tail: str = ''):
 
   config.corpus.name = 'ptb'
   config.corpus.protocol = 'mikolov'
-  config.corpus.max_length = 100  # The longest has 83 with eos.
+  config.corpus.max_length = 100  # The longest sentence has 83, eos counted.
 
   config.model.cell = 'lstm'
   config.model.embedding_size = 512

@@ -3,10 +3,10 @@ r"""Table 2 of Bowman et al., arXiv:1511.06349: standard and inputless.
   python -m rnnvae_jax.main --config=configs/bowman.py:row=inputless_vae ...
   python -m rnnvae_jax.main --mode=reproduce --table=bowman --workdir=runs/t
 
-Sizes and word dropout are those of the paper's table 11; the KL term's weight
-reaches a half where that of its figure 2 does, though along a flatter curve;
-optimiser, epochs and other dropout are ours. An inputless decoder reads no
-words, so that all it knows of a sentence is z, or nothing.
+Sizes and word dropout are from the paper's table 11. The KL term's weight
+reaches .5 at the same step as in the paper's figure 2, but along a flatter
+curve. Optimiser, epochs and other dropout are our choices. An inputless decoder
+reads no words, so that z is its only information about the sentence.
 """
 
 from rnnvae_jax.config import argument, build
@@ -38,14 +38,14 @@ ROWS = {
     'source': _TABLE_2,
   },
 }
-# Embeddings, hidden units, latents, epochs.
+# By row: embedding size, hidden units, latents, epochs.
 _SIZES = {
   'standard_lm': (464, 337, 0, 15),
   'standard_vae': (353, 191, 13, 20),
   'inputless_lm': (305, 68, 0, 6),
   'inputless_vae': (499, 350, 111, 20),
 }
-_EPOCH = 1_320  # Steps, of 32 sentences: 42,068 make 1,315.
+_EPOCH = 1_320  # Steps of 32 sentences: 42,068 sentences make 1,315.
 
 
 def get_config(tail: str = ''):
@@ -56,7 +56,7 @@ def get_config(tail: str = ''):
 
   config.corpus.name = 'ptb'
   config.corpus.protocol = 'mikolov'
-  config.corpus.max_length = 100  # The longest has 83 with eos.
+  config.corpus.max_length = 100  # The longest sentence has 83, eos counted.
 
   config.model.cell = 'lstm'
   config.model.embedding_size = embedding_size
@@ -64,7 +64,7 @@ def get_config(tail: str = ''):
   if latent_size:
     config.model.latent_size = latent_size
     config.objective.kl_schedule = 'sigmoid'
-    config.objective.kl_anneal_steps = 6_300  # Figure 2: a half at 3,177.
+    config.objective.kl_anneal_steps = 6_300  # Figure 2: .5 at step 3,177.
   config.model.inputless = arg.row.startswith('inputless')
   config.model.precision = 'bfloat16'
   match arg.row:

@@ -6,8 +6,8 @@ r"""LSTM language model of the characters of any text file, as one stream.
     --config.generate.prime='ROMEO:' --config.generate.temperature=0.8
   python -m rnnvae_jax.main --mode=reproduce --table=char_lm --workdir=...
 
-The state is carried from window to window; line ends are characters. Of a file
-the first 90 % train, the rest validates.
+The state is carried from window to window; line ends are characters. The first
+90 % of a file are for training, the rest is for validation.
 """
 
 from rnnvae_jax.config import argument, build

@@ -5,13 +5,14 @@ r"""Document-level LSTM VAEs of Yahoo and Yelp (He et al., arXiv:1901.05534).
     --config=configs/documents_vae.py:DIR,labelled,row=skip ...
   python -m rnnvae_jax.main --mode=reproduce --table=documents_vae ...
 
-Rows of the table are a corpus and a row of ptb_vae.py. Those of `yahoo` are of
-the folder $RNNVAE_DATA_DIR/yahoo (data/yahoo where that is not set), with
-yahoo.train.txt, yahoo.valid.txt and yahoo.test.txt as the text-VAE version of
-the corpus has them: 100,000 / 10,000 / 10,000 documents, tokens separated by
-spaces, a label and a tab before each; so with `yelp`. Any other folder of
-documents is named, with a row of ptb_vae.py; `labelled` where each line begins
-with a label and a tab. LSTM 1,024, embeddings 512, z 32, dropout .5.
+A row of the table combines a corpus and a row of ptb_vae.py. Rows of `yahoo`
+read the folder $RNNVAE_DATA_DIR/yahoo (data/yahoo if the variable is not set)
+with yahoo.train.txt, yahoo.valid.txt and yahoo.test.txt, the text-VAE version
+of the corpus: 100,000 / 10,000 / 10,000 documents, tokens separated by spaces,
+with a label and a tab at the start of each line. The same holds for `yelp`. For
+any other folder of documents give its path and a row of ptb_vae.py, and
+`labelled` if each line begins with a label and a tab. LSTM 1,024, embeddings
+512, z 32, dropout .5.
 """
 
 import os
@@ -20,9 +21,9 @@ import runpy
 from rnnvae_jax.config import argument
 
 _BASE = runpy.run_path(os.path.join(os.path.dirname(__file__), 'ptb_vae.py'))
-_EPOCH = 3_120  # Steps, of 32 documents: 100,000 make 3,125.
+_EPOCH = 3_120  # Steps of 32 documents: 100,000 documents make 3,125.
 _CORPORA = 'yahoo', 'yelp'
-# Where a published row has another one than `ptb_vae`.
+# Settings of published rows that differ from `ptb_vae`.
 _STRENGTHS = {
   'ae_free_bits': 4.0,
   'batch_norm': 0.6,
@@ -95,18 +96,18 @@ def get_config(tail: str = ''):
   config.corpus.labelled = labelled
   # Of the text, nothing is the default but what the row says.
   if config.corpus.name == 'ptb' and 'ptb' not in parts:
-    config.corpus.name = ''  # Which is refused.
+    config.corpus.name = ''  # An error: the user must name a corpus.
     if corpus in _CORPORA:
       folder = os.environ.get('RNNVAE_DATA_DIR') or 'data'
       config.corpus.name = os.path.join(os.path.abspath(folder), corpus)
       config.corpus.labelled = True
-  if config.train.eval_every != _BASE['_EPOCH']:  # Tiny.
+  if config.train.eval_every != _BASE['_EPOCH']:  # The config is tiny.
     return config
   config.corpus.vocab_size = 20_000
   config.corpus.max_length = 200
   config.model.embedding_size = 512
   config.model.hidden_size = 1_024
-  # What counts epochs counts longer ones.
+  # Settings in steps are converted to longer epochs.
   train, objective = config.train, config.objective
   train.eval_every = _EPOCH
   train.num_steps = _longer(train.num_steps)
@@ -117,5 +118,5 @@ def get_config(tail: str = ''):
 
 
 def _longer(steps: int) -> int:
-  """As many epochs of documents as they are of `ptb_vae`'s sentences."""
+  """Converts steps of `ptb_vae` to the same number of epochs of documents."""
   return steps * _EPOCH // _BASE['_EPOCH']

@@ -4,7 +4,7 @@ r"""GRU language model.
   python -m rnnvae_jax.main --config=configs/gru_lm.py:ptb --workdir=runs/ptb
   python -m rnnvae_jax.main --config=configs/gru_lm.py:path/to/folder ...
 
-Sentence by sentence: the state starts from zeros at every bos.
+Sentences are independent: the state is zero at the start of every sentence.
 """
 
 from rnnvae_jax.config import argument, build

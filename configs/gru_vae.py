@@ -11,7 +11,7 @@ negative ELBO of 105.3 nats a sentence with a KL of 7.0, against 102.9 with a KL
 of 0.5 without free bits. For the lowest ELBO set objective.free_bits=0; then z
 is nearly unused, and interpolations show nothing.
 
-The default corpus is small, and so are the sizes: they are for a first run of
+The default corpus and the default sizes are small, for a first run that takes
 minutes on two slow CPU cores. For a larger corpus raise corpus.vocab_size,
 model.embedding_size, both dropouts and train.num_steps.
 """
@@ -61,8 +61,9 @@ def get_config(tail: str = ''):
     config.train.eval_every = 1_320
     config.evaluate.iw_samples = 500
   elif not arg.tiny:
-    # The output layer is most of the arithmetic, so words and embeddings are
-    # few. Less than two epochs do not overfit: little dropout, a high rate.
+    # The output layer takes most of the time, so vocabulary and embeddings are
+    # small. Fewer than two epochs do not overfit, so dropout is low and the
+    # learning rate high.
     config.corpus.vocab_size = 8_000
     config.model.embedding_size = 128
     # Saved with the run: on a CPU of another kind, resume it with this key set.
@@ -74,7 +75,7 @@ def get_config(tail: str = ''):
     config.train.num_steps = 800
     config.train.eval_every = 100
     config.evaluate.iw_samples = 5
-    config.generate.temperature = 0.7  # At 1 so short a training babbles.
+    config.generate.temperature = 0.7  # Samples at 1 are poor so early.
 
   argument.apply(config, arg)
   return config

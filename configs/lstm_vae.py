@@ -4,7 +4,7 @@ r"""LSTM sentence VAE: `gru_vae.py` with another cell.
   python -m rnnvae_jax.main --config=configs/lstm_vae.py:ptb --workdir=runs/ptb
   python -m rnnvae_jax.main --config=configs/lstm_vae.py:path/to/folder ...
 
-The sizes are the same, so that cells compare.
+The sizes are the same, so that cells can be compared.
 """
 
 import os

@@ -1,15 +1,16 @@
-r"""Language models of Penn Treebank as one stream, the state carried.
+r"""Language models of Penn Treebank as one stream with a carried state.
 
   python -m rnnvae_jax.main --config=configs/ptb_lm.py --workdir=runs/zaremba
   python -m rnnvae_jax.main --config=configs/ptb_lm.py:row=awd_lstm,folder ...
   python -m rnnvae_jax.main --mode=reproduce --table=ptb_lm --workdir=...
 
-The loss is nats summed over a window's time and averaged over its rows, the
-scale that Zaremba et al. have their learning rate of 1 and their clipping for.
-Recipes that take the mean over time as well (AWD-LSTM) are converted: their
-rate divided by the window, their clipping and weight decay times it. All rates
-of dropout are those of dropping. Epochs are Penn Treebank's: of another text
-the same steps are more or fewer, as the log says.
+The loss is the sum of nats over the steps of a window, averaged over rows. The
+learning rate of 1 and the clipping of Zaremba et al. belong to this scale.
+Recipes with a mean over steps (AWD-LSTM) are converted: their learning rate is
+divided by the window's length, their clipping and weight decay are multiplied
+by it. All dropout rates are probabilities of dropping. Epochs are those of Penn
+Treebank: for another text the same number of steps is another number of epochs,
+which the log shows.
 """
 
 from rnnvae_jax.config import argument, build
@@ -51,8 +52,8 @@ COLUMNS = (
 )
 PLOT = 'minutes', 'valid_perplexity'
 
-# By size: units, initial weights, dropping, unrolled, epochs at the first rate,
-# epochs in all, factor of each epoch's decay, clipping.
+# By size: units, initial weights, dropout, window, epochs at the first learning
+# rate, epochs in all, factor of each epoch's decay, clipping.
 _ZAREMBA = {
   'small': (200, 0.1, 0.0, 20, 4, 13, 1 / 2, 5.0),
   'medium': (650, 0.05, 0.5, 35, 6, 39, 1 / 1.2, 5.0),
@@ -86,7 +87,7 @@ def get_config(tail: str = ''):
 
 
 def _last_for(config, epochs: int) -> int:
-  """Sets how long a run is; returns the steps of an epoch."""
+  """Sets the length of a run; returns the number of steps in an epoch."""
   row = -(-_TOKENS // config.train.batch_size)
   steps = -(-row // config.train.unroll)
   per_call = config.train.steps_per_call
@@ -97,7 +98,7 @@ def _last_for(config, epochs: int) -> int:
 
 
 def _zaremba(config, arg) -> None:
-  """Zaremba et al., arXiv:1409.2329, and what differs from it in few lines."""
+  """Zaremba et al., arXiv:1409.2329, and variants with small differences."""
   model, dropout = config.model, config.dropout
   size = arg.row.rpartition('_')[2]
   size = size if size in _ZAREMBA else 'small'
@@ -120,7 +121,7 @@ def _zaremba(config, arg) -> None:
     case 'gru' | 'mlstm':
       model.cell = arg.row
       dropout.embedding = dropout.hidden = dropout.output = 0.2
-    # Both draw one mask for all gates; the scripts of both draw one for each.
+    # Here one mask serves all gates; both published scripts draw one for each.
     case 'gal_large':  # arXiv:1512.05287, and the code that goes with it.
       dropout.locked = True
       dropout.word_type, dropout.recurrent = 0.3, 0.3
@@ -142,15 +143,17 @@ def _zaremba(config, arg) -> None:
 
 
 def _awd(config, arg) -> None:
-  """Merity et al., arXiv:1708.02182: weight drop, NT-ASGD, drawn windows.
+  """Merity et al., arXiv:1708.02182: weight drop, NT-ASGD, random windows.
 
-  The settings of their repository, whose batches are of 20. What differs: word
-  types are dropped in each row by itself, where theirs share a mask; windows
-  are of five lengths around 70 or of 35, where theirs are drawn around both
-  one by one; rate, clipping and decay are converted for windows of 70, so that
-  a shorter one, which is clipped less often, may move further, and an epoch is
-  counted in these, 2.5% too short; the last layer's weights and the output bias
-  begin as the other layers' weights, theirs within .05 and at 0.
+  The settings are those of the authors' repository, with batches of 20. There
+  are some differences. Word types are dropped independently in each row; in the
+  repository all rows share a mask. Windows have one of five lengths around 70,
+  or length 35; in the repository lengths are drawn around 70 or 35. Learning
+  rate, clipping and decay are converted for windows of 70, so that shorter
+  windows, which are clipped less often, may make larger updates. An epoch is
+  counted in windows of 70, which makes it 2.5% too short. The last layer's
+  weights and the output bias are initialised like the other layers' weights; in
+  the repository within .05 and at 0.
   """
   model, dropout = config.model, config.dropout
   model.num_layers = 3
@@ -174,10 +177,10 @@ def _awd(config, arg) -> None:
 
 
 def _regularised(config, arg) -> None:
-  """Our own: 10 million parameters, for hours instead of hundreds of epochs.
+  """Our recipe: 10 million parameters, hours instead of hundreds of epochs.
 
   One wide layer, projected down to tied embeddings (Melis et al.,
-  arXiv:1707.05589, depth 1), and Adam with a cosine.
+  arXiv:1707.05589, depth 1), and Adam with a cosine schedule.
   """
   model, dropout = config.model, config.dropout
   model.num_layers = 1

@@ -1,10 +1,10 @@
-r"""Count models of Penn Treebank, or of any text: what neural ones must beat.
+r"""Count models of Penn Treebank or of any text, as baselines.
 
   python -m rnnvae_jax.main --config=configs/ptb_ngram.py --workdir=runs/kn5
   python -m rnnvae_jax.main --config=configs/ptb_ngram.py:row=uniform_0,lee ...
   python -m rnnvae_jax.main --mode=reproduce --table=ptb_ngram --workdir=...
 
-A row's name ends with its order. Rows `..._single` have one discount an order.
+A row's name ends with the order. Rows `..._single` have one discount an order.
 """
 
 from rnnvae_jax.config import argument, build
@@ -46,7 +46,7 @@ def get_config(tail: str = ''):
 
   config.corpus.name = 'ptb'
   config.corpus.protocol = 'mikolov'
-  config.corpus.max_length = 100  # The longest has 83 with eos.
+  config.corpus.max_length = 100  # The longest sentence has 83, eos counted.
 
   name = arg.row.removesuffix('_single')
   kind, _, order = name.rpartition('_')

@@ -1,26 +1,26 @@
-r"""Sentence VAEs on Penn Treebank that do and do not collapse, side by side.
+r"""Sentence VAEs on Penn Treebank, with and without posterior collapse.
 
   python -m rnnvae_jax.main --config=configs/ptb_vae.py:row=ae_free_bits ...
   python -m rnnvae_jax.main --mode=reproduce --table=ptb_vae --workdir=runs/t
 
-Published rows: the LSTM VAEs that Optimus (Li et al., arXiv:2004.04092) has in
-its table 8, all of one model: LSTM 256, embeddings 256, z 32, dropout .5 on the
-decoder's inputs and outputs. The other rows have that model too, and differ in
-one control of the KL term each, set to about 5 nats where the control has a
-target to set (`committed` to 3; `beta`, `info_vae`, which has the KL weight of
-`beta`, `skip` and `word_dropout` have none); those of another prior, and of the
-flow, have free bits of a batch, too. All have one budget but both rows of
-`ae_free_bits`: they begin as an autoencoder, and the long one is given more, as
-the published runs were, which went on for up to 100 epochs.
+Published rows are the LSTM VAEs in table 8 of Optimus (Li et al.,
+arXiv:2004.04092), all of one model: LSTM 256, embeddings 256, z 32, dropout .5
+on the decoder's inputs and outputs. The other rows have the same model, and
+each has another control of the KL term. If a control has a target, it is about
+5 nats (3 for `committed`); `beta`, `info_vae` (with the KL weight of `beta`),
+`skip` and `word_dropout` have no target. Rows with another prior or a flow also
+have free bits of a batch. All rows have the same budget except the two rows of
+`ae_free_bits`: these begin with an autoencoder, and the long one has a larger
+budget, as the published runs had, which lasted up to 100 epochs.
 
-What else is not as in the code that the published rows are from: the encoder
-reads words through the decoder's embeddings and gives its last cell state to
-the posterior beside its output; the decoder's first state is tanh of a
-projection of z, both parts; a new decoder keeps the embeddings; an autoencoder
-is pretrained for 5 epochs, not to its end; the rate of learning begins at 1 and
-falls along a cosine; the KL term's weight rises for 5 epochs, not 10.
+Other differences from the code of the published rows: the encoder shares the
+decoder's embeddings, and the posterior reads its last cell state besides its
+output; both parts of the decoder's first state are tanh of a projection of z;
+the decoder that follows pretraining keeps the embeddings; pretraining lasts 5
+epochs instead of until convergence; the learning rate begins at 1 and falls
+along a cosine; the KL term's weight rises for 5 epochs, not 10.
 
-The multiplier of `lagrangian` climbs by .01 an update instead of the .001 of
+The multiplier of `lagrangian` changes by .01 an update instead of .001 as in
 Pelsmaeker & Aziz (arXiv:1904.08194), and is at most the KL term's weight.
 """
 
@@ -86,14 +86,14 @@ ROWS = {
   'planar': _OURS,
 }
 
-_EPOCH = 1_320  # Steps, of 32 sentences: 42,068 make 1,315.
-# Of rows that do not train as long as the others.
+_EPOCH = 1_320  # Steps of 32 sentences: 42,068 sentences make 1,315.
+# Epochs of the rows that have another budget than the others.
 _EPOCHS = {'ae_free_bits_long': 60}
-_OWN = -1.0  # The strength of a row that is given none.
-# What a row's control is set to, unless another strength is asked for.
+_OWN = -1.0  # Stands for the row's default strength.
+# The default strength of each row's control.
 _STRENGTHS = {
-  'ae_free_bits': 5.0,  # Their target, nats in all latents together.
-  'ae_free_bits_long': 5.5,  # For a KL of 5: what is kept is a little less.
+  'ae_free_bits': 5.0,  # Target of all latents together, in nats.
+  'ae_free_bits_long': 5.5,  # Results in a KL of about 5.
   'batch_norm': 0.55,  # A batch's KL: 32 * 0.55**2 / 2 = 4.8 at least.
   'free_bits': 5.0,
   'soft_free_bits': 5.0,
@@ -102,7 +102,7 @@ _STRENGTHS = {
   'info_vae': 10.0,
   'committed': 3.0,
   'word_dropout': 0.4,
-  'von_mises_fisher': 22.5,  # A KL of 5, whatever the sentence.
+  'von_mises_fisher': 22.5,  # A KL of 5 for every sentence.
   'mixture': 5.0,
   'vamp': 5.0,
   'planar': 5.0,
@@ -126,7 +126,7 @@ def get_config(tail: str = ''):
 
   config.corpus.name = 'ptb'
   config.corpus.protocol = 'mikolov'
-  config.corpus.max_length = 100  # The longest has 83 with eos.
+  config.corpus.max_length = 100  # The longest sentence has 83, eos counted.
 
   config.model.cell = 'lstm'
   config.model.embedding_size = 256
@@ -136,8 +136,8 @@ def get_config(tail: str = ''):
   config.dropout.embedding = 0.5
   config.dropout.output = 0.5
 
-  # Plain gradient descent and small first weights, as published; the rate falls
-  # along a cosine instead of being halved five times on plateaus.
+  # Plain gradient descent and small initial weights, as published; the learning
+  # rate falls along a cosine instead of being halved five times on plateaus.
   config.model.init_scale = 0.01
   config.model.embedding_init_scale = 0.1
   config.model.lstm.forget_bias = 0.0
@@ -164,7 +164,7 @@ def get_config(tail: str = ''):
 
 
 def _set_control(config, row: str, strength: float) -> None:
-  """What makes a VAE's row differ from the others."""
+  """Sets the control of the KL term that distinguishes a row."""
   model, objective = config.model, config.objective
   match row:
     case 'autoencoder':

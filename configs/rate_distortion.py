@@ -4,10 +4,10 @@ r"""Rate against distortion for every control of the KL term over its strength.
   python -m rnnvae_jax.main --mode=reproduce --table=rate_distortion ...
 
 The model and data of ptb_vae.py, trained for fewer epochs. Which control is
-best is a matter of the rate, so one figure for each says little: this is the
-whole curve (Alemi et al., arXiv:1711.00464). What has no strength of its own is
-not in it: cyclical annealing, the aggressive encoder, Skip-VAE, and other
-priors and flows, whose rate is that of the free bits they come with.
+best depends on the rate, so this table has a curve for each control (Alemi et
+al., arXiv:1711.00464). It leaves out controls without a strength: cyclical
+annealing, the aggressive encoder, Skip-VAE, and other priors and flows, whose
+rate is that of their free bits.
 """
 
 import os
@@ -51,7 +51,7 @@ COLUMNS = (
   'test_mutual_information',
   'test_active_units',
 )
-# Metrics of the axes; rows that differ after their last `_` are one curve.
+# Metrics of the axes; rows that differ only after the last `_` form a curve.
 PLOT = 'test_kl', 'test_reconstruction'
 
 

@@ -4,7 +4,7 @@ r"""Elman RNN sentence VAE: `gru_vae.py` with another cell and a lower rate.
   python -m rnnvae_jax.main --config=configs/rnn_vae.py:ptb --workdir=runs/ptb
   python -m rnnvae_jax.main --config=configs/rnn_vae.py:path/to/folder ...
 
-The sizes are the same, so that cells compare.
+The sizes are the same, so that cells can be compared.
 """
 
 import os

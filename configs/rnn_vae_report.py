@@ -1,12 +1,12 @@
-r"""The three rows of the RNN-VAE report's Table 1, their mistakes corrected.
+r"""The three rows of the RNN-VAE report's Table 1, with mistakes corrected.
 
   python -m rnnvae_jax.main --config=configs/rnn_vae_report.py:row=vae_gru ...
   python -m rnnvae_jax.main --mode=reproduce --table=rnn_vae_report ...
 
-Sizes, dropout, annealing and thresholds are the report's (its code is
-jakemdaly/RNN-Based-Deep-Language-Modeling). Not reproduced: states of two
-layers reshaped so that sentences mix, dropout left on in evaluation, and a loss
-on validation whose KL term is weighted and thresholded.
+Sizes, dropout, annealing and thresholds are those of the report (code:
+jakemdaly/RNN-Based-Deep-Language-Modeling). Its mistakes are not reproduced: it
+reshapes the states of two layers so that sentences are mixed, leaves dropout on
+in evaluation, and weights and thresholds the KL term of the validation loss.
 """
 
 from rnnvae_jax.config import argument, build
@@ -35,7 +35,7 @@ ROWS = {
     'source': _SOURCE,
   },
 }
-_EPOCH = 1_320  # Steps, of 32 sentences: 42,068 make 1,315.
+_EPOCH = 1_320  # Steps of 32 sentences: 42,068 sentences make 1,315.
 
 
 def get_config(tail: str = ''):
@@ -58,7 +58,7 @@ def get_config(tail: str = ''):
     objective.kl_anneal_steps = config.train.num_steps
     objective.free_bits_per = 'batch'
   match arg.row:
-    case 'rnn':  # By name; its cell is a GRU.
+    case 'rnn':  # The report's name; the cell is a GRU.
       model.cell = 'gru'
       model.embedding_size, model.hidden_size = 300, 256
       dropout.embedding = 0.5

@@ -3,24 +3,24 @@ r"""Tied embeddings and the augmented loss (Inan et al., arXiv:1611.01462).
   python -m rnnvae_jax.main --config=configs/tying.py:row=small_real ...
   python -m rnnvae_jax.main --mode=reproduce --table=tying --workdir=...
 
-Rows are a size and a loss: `vd` is an LSTM with variational dropout, `al` adds
+A row is a size and a loss: `vd` is an LSTM with variational dropout, `al` adds
 the augmented loss, `re` ties the embeddings, `real` does both. The paper's tied
-models have no bias in the output layer; `re_bias` and `real_bias` are ours and
-keep that of the others. Rates of the paper's settings (0.7, 0.5, 0.35) are read
-as those of keeping. The published runs share one mask between a layer's state
-and the next layer's input; here each has its own. Embedded words are not
-dropped, neither types nor units: the paper has no dropout of embeddings. The
-rate of learning falls along a cosine, which ends with the budget, where the
-paper's decays by .9 (`large`: .97) an epoch until nothing improves: its rates
-sum up to those of about 30 (`small`), 40 and 67 (`large`, which has 40) epochs.
+models have no bias in the output layer; the additional rows `re_bias` and
+`real_bias` have one, like the other rows. The dropout rates in the paper (0.7,
+0.5, 0.35) are read as probabilities of keeping. The published runs share one
+mask between a layer's state and the next layer's input; here each has its own.
+Embeddings have no dropout, as in the paper. The learning rate falls along a
+cosine that ends with the budget. In the paper it decays by .9 (`large`: .97) an
+epoch until nothing improves; the sum of its rates is that of a cosine of about
+30 (`small`), 40 (`medium`) and 67 (`large`, 40 here) epochs.
 
-Of the teacher the paper says little. Gradients go through it, as they do in the
-code that others published for the paper: without them `real` only ever makes
-embeddings longer, so that the teacher knows one word each, and diverged at
-temperature 10. Its temperature is 20: in runs of five epochs (`epochs=5`)
-`small_real` came to a validation perplexity of 125.3, at temperature 10 to
-126.7. In such runs `small_vd` came to 122.3, `small_re` to 125.6,
-`small_re_bias` to 115.4.
+The paper says little about the teacher. Gradients flow through it, as in the
+code that others published for the paper: without these gradients `real` makes
+embeddings longer and longer, until the teacher's distribution has a single
+word, and it diverged at temperature 10. The teacher's temperature is 20: in
+runs of five epochs (`epochs=5`) `small_real` reached a validation perplexity of
+125.3, and 126.7 at temperature 10. In such runs `small_vd` reached 122.3,
+`small_re` 125.6 and `small_re_bias` 115.4.
 """
 
 from rnnvae_jax.config import argument, build
@@ -60,13 +60,13 @@ ROWS = {
   for row in ('small_re_bias', 'small_real_bias')
 }
 PLOT = 'minutes', 'valid_perplexity'
-# By size: units, dropping, clipping, epochs.
+# By size: units, dropout, clipping, epochs.
 _SIZES = {
   'small': (200, 0.3, 5.0, 30),
   'medium': (650, 0.5, 5.0, 40),
   'large': (1_500, 0.65, 6.0, 40),
 }
-_EPOCH = 1_330  # Steps, of 20 rows by 35: 929,589 tokens make 1,328.
+_EPOCH = 1_330  # Steps of 20 rows by 35 tokens: 929,589 tokens make 1,328.
 
 
 def get_config(tail: str = ''):

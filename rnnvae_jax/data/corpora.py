@@ -57,7 +57,7 @@ class CorpusConfig:
   )
   valid_share: float = schema.field(
     0.1,
-    'Share of a single file that validates.',
+    'Share of a single file in the split valid.',
     low=0,
     high=0.9,
     only_if=_OF_A_FILE,
@@ -65,7 +65,7 @@ class CorpusConfig:
   )
   test_share: float = schema.field(
     0.0,
-    'Share of a single file, the last part, that tests; 0: no test split.',
+    'Share of a single file, its last part, in the split test; 0: none.',
     low=0,
     high=0.9,
     only_if=_OF_A_FILE,
@@ -108,13 +108,13 @@ class CorpusConfig:
   )
   blank_lines: str = schema.field(
     'skip',
-    "What a blank line is: 'skip': nothing; 'sentence': a sentence of an end "
-    'mark alone, as scripts count it that read words line by line.',
+    "'skip' ignores blank lines; 'sentence' counts each as a sentence of an "
+    'end mark alone, as many word-level scripts do.',
     choices=BLANK_LINES,
   )
   unknown_token: str = schema.field(
     '',
-    'The word of the text that stands for unknown ones and becomes <unk>; '
+    'The word that marks unknown words in the text, which becomes <unk>; '
     f"'': each of {', '.join(protocols.UNKNOWN_MARKERS)}.",
   )
 

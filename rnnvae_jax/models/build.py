@@ -35,20 +35,21 @@ class EmbeddingConfig:
     300, 'Size of the word embeddings.', low=1, tiny=10
   )
   pretrained_embeddings: str = schema.field(
-    '', "Word vectors that embeddings start from: a file, or 'glove'; '': none."
+    '', "Initial word embeddings: a file of vectors, or 'glove'; '': random."
   )
   init_scale: float = schema.field(
     0.0,
-    'Weights are drawn uniformly from [-init_scale, init_scale]; 0: each kind '
-    'of weight has its own distribution.',
+    'Initial weights are uniform in [-init_scale, init_scale]; 0: each kind of '
+    'weight has its own distribution.',
     low=0,
   )
   embedding_init_scale: float = schema.field(
-    0.0, 'The same for embeddings; 0: that of init_scale.', low=0
+    0.0, 'The init_scale of embeddings; 0: that of other weights.', low=0
   )
   precision: str = schema.field(
     'float32',
-    "Of the operands of matrix products; sums are float32. 'tf32' is a GPU's.",
+    "Precision of matrix products' operands; sums are float32. 'tf32' has an "
+    'effect on GPUs only.',
     choices=products.PRECISIONS,
   )
 
@@ -58,15 +59,15 @@ class EncoderConfig(EmbeddingConfig):
   """Keys of every model with recurrent layers."""
 
   cell: str = schema.field(
-    'gru', 'What reads the words.', choices=lambda: base.REGISTRY
+    'gru', 'Kind of the layers that read words.', choices=lambda: base.REGISTRY
   )
   hidden_size: int = schema.field(256, 'Units of a layer.', low=1, tiny=14)
   num_layers: int = schema.field(
-    1, 'Recurrent layers.', low=1, only_if=base.RECURRENT
+    1, 'Number of recurrent layers.', low=1, only_if=base.RECURRENT
   )
   backend: str = schema.field(
     'auto',
-    'What runs the recurrence; all compute the same.',
+    'Implementation of the recurrence; all compute the same function.',
     choices=backends.BACKENDS,
     only_if=base.RECURRENT,
     free=schema.Free.TRAINED,
@@ -81,7 +82,7 @@ class RecurrentConfig(EncoderConfig):
     False, 'The decoder reads zeros instead of the previous words.'
   )
   tied_embeddings: bool = schema.field(
-    False, 'The output layer is the embedding table, transposed.'
+    False, 'The output layer uses the transposed embedding table.'
   )
   output_bias: bool = schema.field(True, 'The output layer has a bias.')
 
@@ -107,21 +108,21 @@ class LanguageModelConfig:
 class LatentConfig:
   """Keys that a sentence VAE alone has; its posterior declares its own."""
 
-  latent_size: int = schema.field(16, 'Latents of a sentence.', low=1, tiny=9)
+  latent_size: int = schema.field(16, 'Size of z.', low=1, tiny=9)
   latent_every_step: bool = schema.field(
-    False, 'The decoder reads z beside the word at every step.'
+    False, 'The decoder reads z together with the word at every step.'
   )
   latent_to_output: bool = schema.field(
-    False, 'The output layer reads z beside the last hidden layer.'
+    False, 'The output layer reads z together with the last hidden layer.'
   )
   prior: str = schema.field(
     'standard',
-    "That of the posterior's family, or a mixture that is learnt.",
+    "The prior of the posterior's family ('standard'), or a learnt mixture.",
     choices=sentence_vae_lib.PRIORS,
   )
   prior_components: int = schema.field(
     50,
-    'Components of the mixture.',
+    'Number of components of the mixture prior.',
     low=1,
     only_if=schema.none_of('model.prior', 'standard'),
   )
@@ -132,7 +133,7 @@ class LatentConfig:
     False, 'The encoder reads in both directions.'
   )
   bidirectional_decoder: bool = schema.field(
-    False, 'Refused: a decoder may not read the words that it predicts.'
+    False, 'Not allowed: a decoder must not read the words that it predicts.'
   )
 
   def check(self) -> None:
@@ -168,15 +169,15 @@ _READS_WORDS = schema.is_unset('model.inputless')
 class DropoutConfig:
   """Probabilities of dropout, in training."""
 
-  embedding: float = _rate('Of embedded words.', only_if=_READS_WORDS)
+  embedding: float = _rate('Dropout of embedded words.', only_if=_READS_WORDS)
   hidden: float = _rate(
-    'Of what a layer reads of the one below.',
+    'Dropout of the outputs that a layer passes to the next.',
     only_if=(base.RECURRENT, schema.none_of('model.num_layers', 1)),
   )
-  output: float = _rate('Of what the output layer reads.')
+  output: float = _rate('Dropout of the inputs of the output layer.')
   word: float = schema.field(
     0.0,
-    'Of input words, replaced by the unknown word.',
+    'Probability that an input word is replaced by the unknown word.',
     low=0,
     high=1,
     traced=True,
@@ -184,20 +185,21 @@ class DropoutConfig:
     only_if=_READS_WORDS,
   )
   word_type: float = _rate(
-    'Of all occurrences of a word in a sentence.', only_if=_READS_WORDS
+    'Dropout of all occurrences of a word in a sentence.',
+    only_if=_READS_WORDS,
   )
   recurrent: float = _rate(
-    'Of states that recurrent products read; one mask for all steps.',
+    'Dropout of states that recurrent products read; one mask for all steps.',
     only_if=base.RECURRENT,
   )
   weight: float = _rate(
-    'Of elements of the recurrent kernels, for a whole update.',
+    'Dropout of elements of the recurrent kernels, for a whole update.',
     only_if=base.RECURRENT,
   )
   locked: bool = schema.field(
     False,
-    'One mask of embeddings, hidden layers and outputs for all steps of a '
-    'sentence.',
+    'Dropout of embeddings, hidden layers and outputs has one mask for all '
+    'steps of a sentence.',
     only_if=schema.Condition(
       _locks_some,
       lambda flat: (
@@ -242,8 +244,8 @@ def sentence_vae(
     config: a config with the keys of `RecurrentConfig`, `LatentConfig`,
       `DropoutConfig` and the cells.
     vocab_size: V.
-    head_size: outputs of the encoder's last layer, which the posterior reads;
-      0: those of a Gaussian.
+    head_size: number of outputs of the encoder's last layer, which the
+      posterior reads; 0: 2 Z, as a Gaussian needs.
 
   Raises:
     ValueError: the cell is unknown or has no state, or the backend does not

@@ -77,8 +77,8 @@ def check(config: Any) -> None:
     ),
     (
       model.prior != 'standard' and not family.learnt_prior,
-      f'config.model.prior = {model.prior!r} is a mixture of Gaussians on all '
-      f'of space; posterior {model.posterior!r} is made for its own prior. '
+      f'config.model.prior = {model.prior!r} is a mixture of Gaussians; '
+      f'posterior {model.posterior!r} supports only its own prior. '
       f'Legal: {", ".join(_kinds_with_learnt_priors())}.',
     ),
     (
@@ -99,17 +99,17 @@ def _check_floor(config: Any, family: posteriors.Family) -> None:
   per = objective.free_bits_per
   is_controlled = objective.rate_control != 'none'
   if is_controlled:
-    held = objective.target_rate
+    rate = objective.target_rate
   else:
     is_per_latent = per in ('latent', 'sentence_latent')
-    held = objective.free_bits * (model.latent_size if is_per_latent else 1)
+    rate = objective.free_bits * (model.latent_size if is_per_latent else 1)
   floor = family.least_kl
   if is_controlled or not per.startswith('sentence'):
     floor = max(floor, family.least_mean_kl)
-  if 0 < held <= floor:
+  if 0 < rate <= floor:
     raise ValueError(
       f'{posteriors.option_names(model.posterior)} makes the KL at least '
-      f'{floor:.4g} nats, so there is nothing to hold up to {held:g}. Set '
+      f'{floor:.4g} nats, so there is nothing to hold up to {rate:g}. Set '
       'config.objective.free_bits and rate_control to their defaults, or ask '
       'for more.'
     )
@@ -136,8 +136,8 @@ def _check_training(config: Any, family: posteriors.Family) -> None:
       (train.inner_steps > 0 or optimizer.average_patience > 0)
       and family.has_statistics,
       f'{posterior} with config.train.inner_steps or '
-      'config.optimizer.average_patience: its running statistics would be '
-      'those of other weights. Set these to 0.',
+      'config.optimizer.average_patience: its running statistics would belong '
+      'to other weights. Set these to 0.',
     ),
     (
       train.inner_steps > 0 and family.as_gaussian is None,

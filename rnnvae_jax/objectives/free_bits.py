@@ -25,8 +25,8 @@ class FreeBitsConfig:
   )
   free_bits_per: str = schema.field(
     'sentence',
-    'What the threshold is compared with; per latent it is a threshold of each '
-    'latent.',
+    "What the threshold is compared with; 'latent' and 'sentence_latent' apply "
+    'it to each latent.',
     choices=PER,
   )
 

@@ -28,7 +28,7 @@ class LabelSmoothingConfig:
 
   label_smoothing: float = schema.field(
     0.0,
-    'Probability that training targets give to the uniform distribution.',
+    'Share of each training target that is spread evenly over all words.',
     low=0,
     high=0.99,
     traced=True,

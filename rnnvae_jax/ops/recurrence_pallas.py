@@ -223,7 +223,7 @@ def _call(kernel, options, shared, inputs, outputs):
 
   Args:
     kernel: (shared, inputs, outputs), trees of references, writes the outputs.
-    options: of the layer.
+    options: options of the layer.
     shared: arrays that every program reads as a whole.
     inputs: float[..., B, .] each; a program reads only its own rows.
     outputs: shapes of the outputs. They include all intermediate results that a

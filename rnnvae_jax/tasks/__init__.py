@@ -1,6 +1,6 @@
-"""What is trained: one folder a task, found by its name.
+"""Tasks: one folder for each, found by its name.
 
-A folder of this package is a task: its module exports `TASK`, a class that
-fulfils the contract of `tasks.base`. `config.model.kind` names the task of a
-config; nothing else of the package does.
+A task's folder exports `TASK`, a class that implements the contract of
+`tasks.base`. `config.model.kind` names the task of a config; tasks are listed
+nowhere else.
 """

@@ -122,7 +122,7 @@ def exact_figures(
     values: 'nll' of each sentence, nats, and 'backward_nll' if a second model
       reads in reverse.
     split: the split that was evaluated.
-    vocab: its vocabulary, to count the characters of characters or bytes.
+    vocab: vocabulary of the split, to count characters in bytes.
 
   Returns:
     The figures of `likelihoods.likelihood_figures` and `backward_figures`; for
@@ -153,7 +153,10 @@ def _count_characters(vocab: vocab_lib.Vocabulary, split: corpora.Split) -> int:
 
 
 def initialiser(config: Any) -> Callable[[Any, jax.Array], Any] | None:
-  """(params, key) -> params drawn anew; None if the config does not ask."""
+  """Returns the config's initialiser, or None if it has none.
+
+  It maps (params, key) to parameters drawn from the config's distribution.
+  """
   model = config.model
   if not (model.init_scale or model.embedding_init_scale):
     return None
@@ -171,7 +174,7 @@ def init(
   Args:
     model: a Flax module.
     arrays: the arguments of its call.
-    initialise: (params, key) -> params drawn anew; None: those of the modules.
+    initialise: see `initialiser`; None: parameters as the modules draw them.
     key: random key.
   """
   if initialise is None:

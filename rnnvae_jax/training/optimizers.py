@@ -20,62 +20,62 @@ class OptimizerConfig:
     'adam', 'Adam, or plain gradient descent.', choices=('adam', 'sgd')
   )
   learning_rate: float = schema.field(
-    1e-3, 'At the beginning.', low=0, traced=True
+    1e-3, 'Initial learning rate.', low=0, traced=True
   )
   schedule: str = schema.field(
-    'constant', 'How the rate changes over all updates.'
+    'constant', 'How the learning rate changes over all updates.'
   )
   final_learning_rate: float = schema.field(
     0.0,
-    'Where the schedule ends.',
+    'Learning rate at the end of the schedule.',
     low=0,
     traced=True,
     only_if=schema.none_of('optimizer.schedule', 'constant'),
   )
   clip_norm: float = schema.field(
     5.0,
-    'Largest norm of a gradient in nats a sentence; 0: any.',
+    'Largest norm of a gradient in nats a sentence; 0: no clipping.',
     low=0,
     traced=True,
     off=0.0,
   )
   decay_every: int = schema.field(
     0,
-    'Updates between decays of the rate by a factor; 0: none.',
+    'Updates between decays of the learning rate; 0: no decays.',
     low=0,
     traced=True,
     off=0,
   )
   decay_start: int = schema.field(
     0,
-    'The first update with a smaller rate.',
+    'The first update with a decayed learning rate.',
     low=0,
     traced=True,
     only_if=schema.is_set('optimizer.decay_every'),
   )
   decay_factor: float = schema.field(
     1.0,
-    'What a decay multiplies the rate with.',
+    'The factor by which a decay multiplies the learning rate.',
     low=0,
     traced=True,
     only_if=schema.is_set('optimizer.decay_every'),
   )
   weight_decay: float = schema.field(
     0.0,
-    'Times the parameters, added to the gradients.',
+    'Weight decay: so many times the parameters are added to the gradients.',
     low=0,
     traced=True,
     off=0.0,
   )
   plateau_patience: int = schema.field(
     0,
-    'Validations without a new best before the rate decays; 0: never.',
+    'Validations without a new best before the learning rate decays; 0: never.',
     low=0,
     varies=True,
   )
   plateau_factor: float = schema.field(
     0.5,
-    'What the rate is multiplied with then.',
+    'The factor by which a decay on a plateau multiplies the learning rate.',
     low=0,
     high=1,
     varies=True,
@@ -83,8 +83,8 @@ class OptimizerConfig:
   )
   average_patience: int = schema.field(
     0,
-    'Weights are averaged once a validation is worse than the best of those '
-    'before the last so many (the n of NT-ASGD); 0: never.',
+    'The n of NT-ASGD: averaging of weights starts when a validation is worse '
+    'than the best one before the last n; 0: never.',
     low=0,
   )
 

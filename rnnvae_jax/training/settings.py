@@ -27,7 +27,7 @@ class TrainConfig:
 
   num_steps: int = schema.field(
     10_000,
-    'Updates in all.',
+    'Number of updates in all.',
     low=1,
     traced=True,
     tiny=12,
@@ -35,13 +35,13 @@ class TrainConfig:
   )
   batch_size: int = schema.field(
     32,
-    'Sentences of an update; of a stream, rows that are read side by side.',
+    'Sentences of an update; for a stream, rows that are read side by side.',
     low=1,
     tiny=8,
   )
   num_buckets: int = schema.field(
     0,
-    'Padded lengths, one compiled branch each; 0: as fits the platform.',
+    'Padded lengths, one compiled branch each; 0: chosen by platform.',
     low=0,
     tiny=2,
     only_if=schema.is_unset('corpus.stream'),
@@ -54,13 +54,13 @@ class TrainConfig:
   )
   patience: int = schema.field(
     0,
-    'Training stops after so many validations without a new best; 0: never.',
+    'Validations without a new best after which training stops; 0: never.',
     low=0,
     varies=True,
   )
   init_from: str = schema.field(
     '',
-    'Folder of a run whose weights training begins with, as far as they fit.',
+    'Folder of a run whose weights are the initial weights, if they fit.',
   )
 
   def check(self) -> None:
@@ -84,16 +84,16 @@ class StreamConfig:
   """The windows of a text that is read as one stream."""
 
   unroll: int = schema.field(
-    35, 'Tokens of a window, through which gradients flow.', low=1
+    35, 'Tokens of a window; no gradient flows between windows.', low=1
   )
   unroll_spread: int = schema.field(
     0,
-    'Standard deviation of windows of random length, in tokens; 0: all equal.',
+    'Standard deviation of random window lengths, in tokens; 0: all are equal.',
     low=0,
   )
   validation_rows: int = schema.field(
     10,
-    'Rows that validation reads the text in, each from a state of zeros.',
+    'Rows that validation reads side by side, each from a state of zeros.',
     low=1,
   )
 
@@ -116,7 +116,7 @@ class EvaluateConfig:
   )
   num_buckets: int = schema.field(
     0,
-    'Padded lengths, one compiled branch each; 0: as fits the platform.',
+    'Padded lengths, one compiled branch each; 0: chosen by platform.',
     low=0,
     tiny=2,
   )

@@ -5,13 +5,28 @@ import io
 import json
 import os
 import pathlib
+import runpy
 from unittest import mock
 
 from absl.testing import absltest
 import matplotlib
 import pytest
 
-NOTEBOOK = pathlib.Path(__file__).parents[2] / 'examples' / 'quickstart.ipynb'
+EXAMPLES = pathlib.Path(__file__).parents[2] / 'examples'
+NOTEBOOK = EXAMPLES / 'quickstart.ipynb'
+SAMPLES = """Samples at temperature 1.0
+
+the cook ate .
+a boat sailed .
+
+Interpolations between samples of the prior, most likely
+
+the cook ate .
+the boat ate .
+
+a tree .
+a rose .
+"""
 
 
 def cells(kind):
@@ -52,6 +67,36 @@ class QuickstartTest(absltest.TestCase):
     self.assertLen(names['blend'], 1)
     picture = pathlib.Path(folder, 'runs', 'quickstart', 'quickstart.png')
     self.assertGreater(picture.stat().st_size, 0)
+
+
+class PlotRunTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.script = runpy.run_path(str(EXAMPLES / 'plot_run.py'))
+    self.workdir = pathlib.Path(self.create_tempdir().full_path)
+    records = [
+      {'step': 1, 'train/loss': 9.0},
+      {'step': 1, 'valid/elbo': 8.0, 'valid/reconstruction': 7.0},
+      {'step': 2, 'valid/elbo': 6.0, 'valid/reconstruction': 5.0},
+    ]
+    lines = (json.dumps(record) + '\n' for record in records)
+    (self.workdir / 'metrics.jsonl').write_text(''.join(lines))
+    (self.workdir / 'samples.txt').write_text(SAMPLES)
+
+  def test_it_reads_validations_alone(self):
+    found = self.script['validations'](self.workdir)
+    self.assertEqual([record['valid/elbo'] for record in found], [8, 6])
+
+  def test_it_reads_samples_and_the_shortest_interpolation(self):
+    (_, samples), (title, between) = self.script['written'](self.workdir, 1)
+    self.assertEqual(samples, ['the cook ate .'])
+    self.assertStartsWith(title, 'Interpolations')
+    self.assertEqual(between, ['a tree .', 'a rose .'])
+
+  def test_it_draws_a_picture(self):
+    path = self.workdir / 'run.png'
+    self.script['draw'](self.workdir, path)
+    self.assertEqual(path.read_bytes()[1:4], b'PNG')
 
 
 if __name__ == '__main__':

@@ -92,11 +92,11 @@ class ReproduceTest(parameterized.TestCase):
     steps = self.steps_of('vae_a_2')
     os.rename('runs', 'apart')
     record = mock.Mock(
-      wraps=rows.train.record, side_effect=[mock.DEFAULT] * 2 + [OSError]
+      wraps=rows.loop.record, side_effect=[mock.DEFAULT] * 2 + [OSError]
     )
     with (
       mock.patch.object(rows, '_BATCHING', ('cpu',)),
-      mock.patch.object(rows.train, 'record', record),
+      mock.patch.object(rows.loop, 'record', record),
       self.assertRaises(OSError),
     ):
       self.reproduce('vae_a_2', seeds=2)

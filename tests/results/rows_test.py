@@ -10,7 +10,8 @@ from absl.testing import absltest
 import pytest
 
 from rnnvae_jax.results import rows, settings, tables
-from rnnvae_jax.training import runs
+from rnnvae_jax.training import preparation
+from rnnvae_jax.training import workdir as workdir_lib
 
 pytestmark = pytest.mark.usefixtures('compile_once')
 
@@ -47,7 +48,7 @@ class RowsTest(absltest.TestCase):
 
   def test_the_time_of_other_settings_does_not_count(self):
     config = tables.load('toy').get_config('row=lm')
-    runs.prepare(config, 'runs/a')
+    preparation.prepare(config, 'runs/a')
     line = {'step': 10, 'time': 1.0, 'train/loss': 1.0}
     pathlib.Path('runs/a/metrics.jsonl').write_text(
       f'{json.dumps(line)}\n{json.dumps(line | {"time": 301.0})}\n'
@@ -88,7 +89,7 @@ class RowsTest(absltest.TestCase):
     for commit in ('c', 'c', 'd'):
       with (
         mock.patch.object(rows.environment, 'describe') as describe,
-        mock.patch.object(rows.train, 'train', train),
+        mock.patch.object(rows.loop, 'train', train),
         self.assertRaises(OSError),
       ):
         describe.return_value = described | {'commit': commit}
@@ -103,7 +104,7 @@ class RowsTest(absltest.TestCase):
     path = pathlib.Path('runs/a/reproduced.json')
     path.write_text(json.dumps({'config': described}))
     with (
-      mock.patch.object(rows.train, 'train'),
+      mock.patch.object(rows.loop, 'train'),
       mock.patch.object(rows, '_evaluate') as evaluate,
     ):
       evaluate.return_value = {'test_perplexity': 9.0}
@@ -114,7 +115,7 @@ class RowsTest(absltest.TestCase):
     config = tables.load('toy').get_config('row=lm')
     path = pathlib.Path('runs/a/reproduced.json')
     with (
-      mock.patch.object(rows.train, 'train'),
+      mock.patch.object(rows.loop, 'train'),
       mock.patch.object(rows, '_evaluate') as evaluate,
     ):
       evaluate.return_value = {'test_perplexity': 9.0}
@@ -138,10 +139,10 @@ class RowsTest(absltest.TestCase):
     config = tables.load('toy').get_config('row=vae_a_1')
     judged = {'self_bleu': 7.0, 'reconstruction_bleu': 5.0, 'samples': 15}
     figures = {'samples_self_bleu': 7.0, 'test_reconstruction_bleu': 5.0}
-    corpus = runs.build_corpus(config)
-    os.makedirs(runs.checkpoint_dir('runs/a'))
+    corpus = preparation.build_corpus(config)
+    os.makedirs(workdir_lib.checkpoint_dir('runs/a'))
     with (
-      mock.patch.object(rows.train, 'train', return_value=corpus),
+      mock.patch.object(rows.loop, 'train', return_value=corpus),
       mock.patch.object(
         rows, '_evaluate', lambda *_: evaluated() and {'test_kl': 9.0}
       ),
@@ -179,7 +180,7 @@ class RowsTest(absltest.TestCase):
   def test_a_run_without_checkpoints_is_not_retrained_to_be_judged(self):
     config = tables.load('toy').get_config('row=vae_a_1')
     with (
-      mock.patch.object(rows.train, 'train') as train,
+      mock.patch.object(rows.loop, 'train') as train,
       mock.patch.object(rows, '_evaluate', return_value={'test_kl': 9.0}),
     ):
       plain = rows.run(config, 'runs/a')
@@ -191,7 +192,7 @@ class RowsTest(absltest.TestCase):
     os.makedirs('runs/a')
     pathlib.Path('runs/a/judged.json').write_text('{"self_bleu": 7.0}')
     with mock.patch.object(rows.judge, 'judge', side_effect=FloatingPointError):
-      got = rows._judge(config, 'runs/a', runs.build_corpus(config))
+      got = rows._judge(config, 'runs/a', preparation.build_corpus(config))
     self.assertEqual(got, {'samples_self_bleu': 7.0})
 
   def test_a_row_names_all_devices_that_it_was_made_on(self):
@@ -211,7 +212,7 @@ class RowsTest(absltest.TestCase):
   def test_the_test_split_has_all_samples_and_validation_a_few(self):
     config = tables.load('toy').get_config('row=vae_a_1')
     config.evaluate.iw_samples = 50
-    corpus, seen = runs.build_corpus(config), []
+    corpus, seen = preparation.build_corpus(config), []
 
     def evaluate(config, *_):
       split = config.evaluate.split

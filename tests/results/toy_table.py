@@ -1,6 +1,6 @@
 """A table of a toy grammar."""
 
-from rnnvae_jax import config_lib
+from rnnvae_jax.config import argument, build
 
 PROTOCOL = 'A toy grammar.'
 ROWS = {
@@ -15,13 +15,14 @@ PLOT = 'test_kl', 'test_reconstruction'
 
 
 def get_config(tail=''):
-  arg = config_lib.parse_arg(tail, row='lm', tiny=False)
-  config_lib.check_row(arg.row, ROWS)
-  config = config_lib.default()
-  config.model.kind = 'language_model' if arg.row == 'lm' else 'sentence_vae'
+  arg = argument.parse(tail, row='lm', tiny=False)
+  argument.check_row(arg.row, ROWS)
+  config = build.default(
+    'language_model' if arg.row == 'lm' else 'sentence_vae'
+  )
   if arg.row == 'vae_a_2':
     config.train.pretrain_steps = 6
   arg.tiny, arg.corpus = True, 'text'
-  config_lib.apply(config, arg)
+  argument.apply(config, arg)
   config.train.num_buckets = config.evaluate.num_buckets = 1
   return config

@@ -201,9 +201,7 @@ def other_value(key, value):
   if isinstance(value, bool):
     return not value
   if isinstance(value, int | float):
-    return (
-      value + type(value)(1) if isinstance(value, int) else value / 2 + 0.13
-    )
+    return value + 1 if isinstance(value, int) else value / 2 + 0.13
   return next((x for x in key.legal() or () if x != value), value + 'x')
 
 

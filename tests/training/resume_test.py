@@ -2,9 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
+import tempfile
 from unittest import mock
 
+from absl import logging
 from absl.testing import absltest, parameterized
 import jax
 import jax.numpy as jnp
@@ -242,11 +245,17 @@ class LongerTest(RunTest):
 
 
 class InitFromTest(RunTest):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    root = cls.enterClassContext(tempfile.TemporaryDirectory())
+    folder, cls.source = os.path.join(root, 'text'), os.path.join(root, 'run')
+    write_folder(folder)
+    loop.train(make_config('language_model', folder), cls.source)
+    cls.weights, _ = saved_in(cls.source)[0].weights()
+
   def setUp(self):
     super().setUp()
-    self.source = self.path('source')
-    loop.train(self.config(), self.source)
-    self.weights, self.step = saved_in(self.source)[0].weights()
     # Another text, whose own vocabulary would be another one.
     self.folder = self.path('other')
     write_folder(self.folder, words=[*WORDS[::-2], 'new'], seed=1)
@@ -286,9 +295,12 @@ class InitFromTest(RunTest):
     self.assertIn(vocab_lib.UNK, corpus.splits['train'].tokens)
 
   def test_it_trains_and_goes_on_without_its_source(self):
-    config = self.config(**{'train.init_from': self.source})
-    workdir, moved = self.path('tuned'), self.path('moved')
-    with self.assertLogs(level='INFO') as logs:
+    source, workdir = self.path('source'), self.path('tuned')
+    shutil.copytree(self.source, source)
+    config = self.config(**{'train.init_from': source})
+    self.addCleanup(logging.set_verbosity, logging.get_verbosity())
+    logging.set_verbosity(logging.INFO)
+    with self.assertLogs('absl', level='INFO') as logs:
       loop.train(config, workdir, deadline=0.0)
     said = '\n'.join(logs.output)
     for line in ('Taken from', 'Begins anew', 'Not used of that run'):
@@ -296,7 +308,7 @@ class InitFromTest(RunTest):
     state, _ = latest(config, workdir)
     kernel = state.params['params']['output_kernel']
     np.testing.assert_array_equal(kernel, self.weights['params/output_kernel'])
-    os.rename(self.source, moved)
+    shutil.rmtree(source)
     loop.train(config, workdir)
     self.assertEqual(latest(config, workdir)[1], 12)
 
@@ -398,7 +410,9 @@ class BestCheckpointTest(RunTest):
     )
     saved, _ = saved_in(self.path('run'))
     opened = []
-    for step, kept in ((10, state), (20, optimizers.weights(state))):
+    for step in (10, 20):
+      state = state.replace(step=jnp.int32(step))
+      kept = state if step == 10 else optimizers.weights(state)
       saved.save(kept, step, 'best')
       self.assertEqual(saved.holds_all('best'), step == 10)
       run = run_lib.open_run(config, self.path('run'))

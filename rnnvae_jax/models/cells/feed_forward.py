@@ -16,7 +16,7 @@ class Config:
   """Keys of the feed-forward model."""
 
   window: int = schema.field(
-    4, 'Words that an output reads: the n of its n-grams less one.', low=1
+    4, 'Number of previous words that an output depends on.', low=1
   )
   direct: bool = schema.field(
     False, 'The output layer reads the words of the window, too.'

@@ -28,8 +28,7 @@ class BatchNormConfig:
 
   posterior_scale: float = schema.field(
     0.6,
-    'Standard deviation, over the sentences of a batch, that every posterior '
-    'mean is given.',
+    'Standard deviation of every posterior mean over the sentences of a batch.',
     low=0,
   )
 

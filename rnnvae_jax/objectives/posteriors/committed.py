@@ -20,7 +20,7 @@ class CommittedConfig:
   """
 
   committed_rate: float = schema.field(
-    3.0, 'Nats that the KL of a sentence cannot go below.', low=0
+    3.0, 'Lower bound on the KL of a sentence, in nats.', low=0
   )
 
 

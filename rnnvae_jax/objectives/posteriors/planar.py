@@ -19,7 +19,7 @@ class PlanarConfig:
   """Keys of the planar flow."""
 
   flow_layers: int = schema.field(
-    4, 'Planar maps that a Gaussian sample goes through.', low=1
+    4, 'Number of planar maps applied to a Gaussian sample.', low=1
   )
 
 

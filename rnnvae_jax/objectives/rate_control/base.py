@@ -35,12 +35,12 @@ class RateControlConfig:
 
   rate_control: str = schema.field(
     'none',
-    'What holds the KL term at `target_rate`.',
+    'The control that holds the KL at `target_rate`.',
     choices=lambda: tuple(REGISTRY),
   )
   target_rate: float = schema.field(
     0.0,
-    'KL that a rate control holds, in nats per sentence.',
+    'The KL that the rate control holds, in nats per sentence.',
     low=0,
     traced=True,
     only_if=_IS_CONTROLLED,

@@ -40,15 +40,15 @@ class ObjectiveConfig:
   )
   final_teacher_temperature: float = schema.field(
     0.0,
-    'Temperature that it reaches along a line at the end; 0: it is constant.',
+    "The teacher's temperature at the end, approached linearly; 0: constant.",
     low=0,
     traced=True,
     only_if=schema.is_set('objective.augmentation'),
   )
   teacher_interval: int = schema.field(
     0,
-    'Updates for which the teacher is a frozen copy of the embeddings; 0: it '
-    'is the embeddings themselves.',
+    'Updates between copies of the embeddings that serve as teacher; 0: the '
+    'teacher is the embeddings themselves.',
     low=0,
     only_if=schema.is_set('objective.augmentation'),
   )
@@ -69,7 +69,7 @@ class ObjectiveConfig:
   )
   temporal_penalty: float = schema.field(
     0.0,
-    'Weight of the mean square of their difference from step to step.',
+    "Weight of the mean square of the outputs' change from step to step.",
     low=0,
     traced=True,
     off=0.0,
@@ -139,8 +139,8 @@ class LanguageModel(_likelihood.Recurrent, base.Scores, base.CarriesState):
       (
         is_direct and penalties,
         'config.model.feed_forward.direct = True with config.objective.'
-        'activation_penalty or temporal_penalty: these would hold down the '
-        'embedded words that go straight to the output layer. Set them to 0.',
+        'activation_penalty or temporal_penalty: these would also penalise the '
+        'embedded words that the output layer reads. Set them to 0.',
       ),
       (
         config.corpus.stream and model.both_directions,

@@ -32,7 +32,7 @@ class NGramsConfig:
   )
   smoothing: str = schema.field(
     'modified_kneser_ney',
-    'How probability is moved to n-grams that were never seen.',
+    'How n-grams that were never seen get probability.',
     choices=counts_lib.SMOOTHINGS,
   )
 
@@ -52,7 +52,7 @@ class NGrams(base.Fitted, base.Scores, base.Generates):
 
     Args:
       scorer: the fitted model.
-      vocab: of its text, for figures per character.
+      vocab: vocabulary of its text, for figures per character.
     """
     self.scorer = scorer
     self._vocab = vocab

@@ -41,15 +41,16 @@ class TrainConfig:
 
   pretrain_steps: int = schema.field(
     0,
-    'The first updates, which train an autoencoder; then a new decoder begins '
-    '(Li et al., arXiv:1909.00868).',
+    'Number of first updates that train an autoencoder; then the decoder is '
+    'initialised again (Li et al., arXiv:1909.00868).',
     low=0,
     traced=True,
   )
   inner_steps: int = schema.field(
     0,
-    'Updates of the encoder alone before one of the decoder alone, at most, '
-    'until mutual information falls (He et al., arXiv:1901.05534); 0: none.',
+    'Largest number of encoder updates before a decoder update, until mutual '
+    'information falls (He et al., arXiv:1901.05534); 0: both are updated '
+    'together.',
     low=0,
   )
   select_by: str = schema.field(
@@ -65,13 +66,13 @@ class EvaluateConfig:
   """Estimation of the importance-weighted bound and of mutual information."""
 
   iw_samples: int = schema.field(
-    100, 'Posterior samples a sentence.', low=1, tiny=4
+    100, 'Number of posterior samples of a sentence.', low=1, tiny=4
   )
   chunk: int = schema.field(
     4, 'Samples decoded at a time, which bounds the memory.', low=1
   )
   mutual_information_group: int = schema.field(
-    32, 'Sentences of a group of the mutual information in batches.', low=2
+    32, 'Group size of the mutual information in batches.', low=2
   )
 
 

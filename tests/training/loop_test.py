@@ -11,9 +11,12 @@ import jax
 import numpy as np
 import pytest
 
-from rnnvae_jax import config_lib, evaluate, train
-from rnnvae_jax.training import checkpoints, optimizers, runs, tasks, validation
+from rnnvae_jax.config import build
+from rnnvae_jax.data import vocab as vocab_lib
+from rnnvae_jax.inference import evaluate
+from rnnvae_jax.training import checkpoints, loop, optimizers, validation
 from rnnvae_jax.training import state as state_lib
+from rnnvae_jax.training import workdir as workdir_lib
 
 pytestmark = pytest.mark.usefixtures('compile_once')
 
@@ -22,17 +25,21 @@ def row_config(row):
   path = os.path.join('configs', 'ptb_vae.py')
   config = runpy.run_path(path)['get_config'](f'row={row},tiny')
   config.train.num_buckets = config.evaluate.num_buckets = 1
-  config_lib.validate(config)
+  build.validate(config)
   return config
+
+
+def vocabulary():
+  return vocab_lib.Vocabulary.build('word', [['a', 'b']], 1)
 
 
 def final_state(config, workdir):
   """All arrays of the latest checkpoint, as bytes."""
-  vocab = runs.vocab_lib.Vocabulary.load(os.path.join(workdir, 'vocab.json'))
-  task = tasks.build(config, len(vocab))
+  vocab = vocab_lib.Vocabulary.load(os.path.join(workdir, 'vocab.json'))
+  task = build.task(config.model.kind).build(config, vocab)
   abstract = state_lib.abstract(task, optimizers.build(config))
   saved = checkpoints.Checkpoints(
-    runs.checkpoint_dir(workdir), vocab.content_hash
+    workdir_lib.checkpoint_dir(workdir), vocab.content_hash
   )
   state, step = saved.restore(abstract, 'latest')
   assert step == config.train.num_steps
@@ -55,19 +62,19 @@ class Killed(Exception):
 
 def train_until(config, workdir, validations):
   """Is killed at that validation; returns the state that it was given."""
-  take, states = validation.take, []
+  record, states = validation.record_validation, []
 
   def killing(config, task, tx, state, *rest):
     states.append(state)
     if len(states) == validations:
       raise Killed
-    return take(config, task, tx, state, *rest)
+    return record(config, task, tx, state, *rest)
 
   with (
-    mock.patch.object(validation, 'take', killing),
+    mock.patch.object(validation, 'record_validation', killing),
     pytest.raises(Killed),
   ):
-    train.train(config, workdir)
+    loop.train(config, workdir)
   return states[-1]
 
 
@@ -91,7 +98,8 @@ class RecordTest(parameterized.TestCase):
     state = mock.Mock(step=np.int32(6))
     state.selection.best_step = np.int32(6)
     said = []
-    train.record(config, state, summary, mock.Mock(), mock.Mock(), said.append)
+    task = build.task(config.model.kind).build(config, vocabulary())
+    loop.record(task, state, summary, mock.Mock(), mock.Mock(), said.append)
     warnings = [line for line in said if 'posterior has collapsed' in line]
     self.assertLen(warnings, int(collapsed))
     self.assertIn(f'active units {units} of 9', said[0])
@@ -108,20 +116,19 @@ class RowsTest(parameterized.TestCase):
   def test_killed_and_resumed_it_is_the_same_bit_for_bit(self, row):
     config = row_config(row)
     whole, killed = (self.create_tempdir().full_path for _ in range(2))
-    train.train(config, whole)
+    loop.train(config, whole)
     train_until(config, killed, 2)
-    train.train(config, killed)
+    loop.train(config, killed)
     self.assertEqual(final_state(config, killed), final_state(config, whole))
     self.assertEqual(metrics(killed), metrics(whole))
 
   def test_a_stream_goes_on_with_its_state_and_its_averaged_weights(self):
-    config = config_lib.default()
+    config = build.default('language_model')
     config.update_from_flattened_dict(
       {
         'corpus.name': 'grammar',
         'corpus.stream': True,
         'corpus.vocab_size': 200,
-        'model.kind': 'language_model',
         'model.embedding_size': 6,
         'model.hidden_size': 7,
         'optimizer.name': 'sgd',
@@ -134,21 +141,21 @@ class RowsTest(parameterized.TestCase):
         'train.steps_per_call': 3,
       }
     )
-    config_lib.validate(config)
+    build.validate(config)
     whole, killed = (self.create_tempdir().full_path for _ in range(2))
-    train.train(config, whole)
+    loop.train(config, whole)
     state = train_until(config, killed, 6)
     # Averaging had begun, so that there was something to lose.
     self.assertGreater(int(state.opt_state.count), 0)
-    train.train(config, killed)
+    loop.train(config, killed)
     self.assertEqual(final_state(config, killed), final_state(config, whole))
     self.assertEqual(metrics(killed), metrics(whole))
 
   def test_killed_between_validations_it_goes_on_from_the_last_minutes(self):
     config = row_config('monotonic')
     whole, killed = (self.create_tempdir().full_path for _ in range(2))
-    train.train(config, whole)
-    check, begun = train._check_finite, []
+    loop.train(config, whole)
+    check, begun = loop._check_finite, []
 
     def killing(losses, first):
       check(losses, first)
@@ -156,13 +163,13 @@ class RowsTest(parameterized.TestCase):
       if len(begun) == 4:
         raise Killed
 
-    with mock.patch.object(train, '_check_finite', killing):
+    with mock.patch.object(loop, '_check_finite', killing):
       with (
-        mock.patch.object(train, '_KEEP_EVERY', 0.0),
+        mock.patch.object(loop, '_KEEP_EVERY', 0.0),
         self.assertRaises(Killed),
       ):
-        train.train(config, killed)
-      train.train(config, killed)
+        loop.train(config, killed)
+      loop.train(config, killed)
     # Not a step was lost, though the last one was none of a validation.
     self.assertNotEqual(begun[3] % config.train.eval_every, 0)
     self.assertEqual(begun[4], begun[3])
@@ -178,9 +185,9 @@ class RowsTest(parameterized.TestCase):
     path = os.path.join('configs', 'documents_vae.py')
     tail = f'row=yahoo_ae_free_bits,tiny,labelled,{folder}'
     config = runpy.run_path(path)['get_config'](tail)
-    config_lib.validate(config)
+    build.validate(config)
     workdir = self.create_tempdir().full_path
-    corpus = train.train(config, workdir)
+    corpus = loop.train(config, workdir)
     # The label is none of the words.
     self.assertNotIn('7', corpus.vocab.tokens)
     config.evaluate.split = 'test'
@@ -199,15 +206,15 @@ class RowsTest(parameterized.TestCase):
       ),
       self.assertRaisesRegex(FloatingPointError, 'validation is no number'),
     ):
-      train.train(config, workdir)
-    self.assertFalse(os.path.exists(runs.checkpoint_dir(workdir)))
+      loop.train(config, workdir)
+    self.assertFalse(os.path.exists(workdir_lib.checkpoint_dir(workdir)))
 
   def test_inner_loops_read_all_sentences_however_small_the_device(self):
     folders = [self.create_tempdir().full_path for _ in range(2)]
     for folder, share in zip(folders, (1.0, 0.0), strict=True):
       config = row_config('aggressive')
       config.data.device_share = share
-      train.train(config, folder)
+      loop.train(config, folder)
     first, second = map(functools.partial(final_state, config), folders)
     self.assertEqual(first, second)
     self.assertEqual(*map(metrics, folders))
