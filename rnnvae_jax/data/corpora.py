@@ -12,12 +12,11 @@ import itertools
 import numpy as np
 
 from rnnvae_jax import errors
-from rnnvae_jax.data import formats, protocols, texts
+from rnnvae_jax.data import corpus_config, formats, protocols, texts
 from rnnvae_jax.data import labels as labels_lib
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.data.sources import base
 
-BLANK_LINES = ('skip', 'sentence')
 # `Corpus.warnings` warns if larger shares of a split's tokens are cut off or
 # unknown.
 _MUCH_CUT = 0.05
@@ -103,7 +102,8 @@ class Corpus:
     splits: 'train', 'valid' and mostly 'test'.
     labels: names of the classes or tags, in the order of the ids in
       `Split.fields`.
-    blank_lines: how blank lines were read, one of `BLANK_LINES`.
+    blank_lines: how blank lines were read, one of
+      `corpus_config.BLANK_LINES`.
     remarks: warnings from reading the text.
   """
 
@@ -417,8 +417,10 @@ def _check(
 def _check_blank_lines(
   blank_lines: str, by_characters: bool, labelled: bool
 ) -> None:
-  if blank_lines not in BLANK_LINES:
-    raise ValueError(errors.unknown('blank_lines', blank_lines, BLANK_LINES))
+  if blank_lines not in corpus_config.BLANK_LINES:
+    raise ValueError(
+      errors.unknown('blank_lines', blank_lines, corpus_config.BLANK_LINES)
+    )
   because = ''
   if by_characters:
     because = 'in a stream of characters or bytes every line end is a token'

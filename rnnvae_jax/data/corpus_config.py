@@ -6,6 +6,8 @@ from rnnvae_jax.config import schema
 from rnnvae_jax.data import protocols
 from rnnvae_jax.data.sources import base
 
+BLANK_LINES = ('skip', 'sentence')
+
 _IS_A_FILE = schema.Condition(
   lambda flat: not _has_splits(flat['corpus.name']),
   lambda flat: f'{flat["corpus.name"]!r} has splits of its own',
