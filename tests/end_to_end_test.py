@@ -22,15 +22,10 @@ import numpy as np
 import pytest
 
 from rnnvae_jax import main
+from rnnvae_jax.config import build, command_line
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.training import (
-  checkpoints,
-  optimizers,
-  runs,
-  state,
-  tasks,
-  writers,
-)
+from rnnvae_jax.training import checkpoints, optimizers, state, writers
+from rnnvae_jax.training import workdir as workdir_lib
 
 # From ml_collections, which loads the config file.
 pytestmark = pytest.mark.filterwarnings(
@@ -95,7 +90,7 @@ def run(*args, stdin=''):
     mock.patch.object(sys, 'stdin', stream),
     contextlib.redirect_stdout(io.StringIO()) as stdout,
   ):
-    main.main(main._parse_flags(argv))
+    main.main(command_line.parse(argv))
   return stdout.getvalue()
 
 
@@ -119,19 +114,23 @@ def read_results(workdir):
 
 def read_state(workdir, kind='latest'):
   """The arrays of the newest checkpoint, and its step."""
-  config = runs.load_config(workdir)
+  config = workdir_lib.load_config(workdir)
   vocab = vocab_lib.Vocabulary.load(os.path.join(workdir, 'vocab.json'))
-  task, tx = tasks.build(config, len(vocab)), optimizers.build(config)
-  abstract = state.abstract(task, tx)
-  directory = runs.checkpoint_dir(workdir)
+  task = build.task(config.model.kind).build(config, vocab)
+  wanted = state.abstract(task, optimizers.build(config))
+  directory = workdir_lib.checkpoint_dir(workdir)
   saved = checkpoints.Checkpoints(directory, vocab.content_hash)
-  restored, step = saved.restore(abstract, kind)
-  restored = restored.replace(key=jax.random.key_data(restored.key))
+  if kind == 'best':  # It has no more than evaluation needs.
+    wanted = state.Weights(wanted.step, wanted.params, wanted.extras)
+  restored, step = saved.restore(wanted, kind)
+  if kind == 'latest':
+    restored = restored.replace(key=jax.random.key_data(restored.key))
   return [np.asarray(leaf) for leaf in jax.tree.leaves(restored)], step
 
 
 def checkpoint_steps(workdir, kind='latest'):
-  return checkpoints.Checkpoints(runs.checkpoint_dir(workdir), '').steps(kind)
+  directory = workdir_lib.checkpoint_dir(workdir)
+  return checkpoints.Checkpoints(directory, '').steps(kind)
 
 
 @functools.cache
@@ -171,6 +170,15 @@ def copy_of_finished(name):
   return shutil.copytree(finished()[0], os.path.join(root(), name))
 
 
+@functools.cache
+def unfinished():
+  """The workdir of a run that was killed at its end, with older checkpoints."""
+  workdir = os.path.join(root(), 'unfinished')
+  with mock.patch.object(checkpoints.Checkpoints, 'drop_older'):
+    run(*TINY, f'--workdir={workdir}')
+  return workdir
+
+
 def damage(folder):
   """Flips a bit in the middle of the biggest file."""
   files = glob.glob(os.path.join(folder, '**'), recursive=True)
@@ -196,13 +204,15 @@ class FinishedRunTest(absltest.TestCase):
       {
         'checkpoints',
         'config.json',
+        'environment.json',
         'metrics.jsonl',
         'results.json',
         'samples.txt',
+        'text.json',
         'vocab.json',
       },
     )
-    self.assertEqual(checkpoint_steps(self.workdir), [24, 30])
+    self.assertEqual(checkpoint_steps(self.workdir), [30])
     self.assertEqual(checkpoint_steps(self.workdir, 'best')[-1], 30)
 
   def test_results_hold_every_promised_figure(self):
@@ -354,7 +364,7 @@ class ModesTest(parameterized.TestCase):
     with open(path, 'w') as file:
       json.dump(config | {'corpus.name': gone, 'corpus.protocol': ''}, file)
     self.assertLen(self.mode('sample').splitlines(), 5)
-    with self.assertRaisesRegex(SystemExit, f'{gone}.* is unknown'):
+    with self.assertRaisesRegex(SystemExit, f'no folder or file .{gone}'):
       self.mode('evaluate')
     folder = self.create_tempdir().full_path
     for split in ('train', 'valid', 'test'):
@@ -408,8 +418,9 @@ class ModesTest(parameterized.TestCase):
     seen = [line.split('\t') for line in from_file.splitlines()]
     self.assertEqual(
       [first for first, _ in seen],
-      ['the cook ate .', 'many <unk> sailed today .'],
+      ['the cook ate .', '', 'many xylophones sailed today .'],
     )
+    self.assertEqual(seen[1][1], '')  # Rows stay aligned with the lines.
 
   def test_interpolate_goes_from_reconstruction_to_reconstruction(self):
     lines = ''.join(f'{words} .\n' for words in ('a', 'the', 'many', 'every'))
@@ -438,24 +449,30 @@ class ModesTest(parameterized.TestCase):
     blocks = printed.removesuffix('\n').split('\n\n')
     self.assertEqual([len(block.split('\n')) for block in blocks], [4, 4, 4])
 
-  def test_score_gives_nats_tokens_and_text(self):
+  def test_score_gives_nats_tokens_unknown_ones_and_text(self):
     path = os.path.join(os.path.dirname(self.lines), 'scores.txt')
     printed = self.mode(
       'score', f'generate.input={self.lines}', f'generate.output={path}'
     )
     self.assertEqual(printed, '')
-    rows = [line.split('\t') for line in read(path).splitlines()]
+    header, *rows = [line.split('\t') for line in read(path).splitlines()]
+    self.assertEqual(header, ['nats', 'tokens', 'unknown', 'text'])
     self.assertEqual(
       [row[1:] for row in rows],
-      [['5', 'the cook ate .'], ['6', 'many <unk> sailed today .']],
+      [
+        ['5', '0', 'the cook ate .'],
+        ['0', '0', ''],
+        ['6', '1', 'many xylophones sailed today .'],
+      ],
     )
-    for nats, _, _ in rows:
+    self.assertEqual(rows[1][0], '')
+    for nats, *_ in (rows[0], rows[2]):
       self.assertRegex(nats, r'^\d+\.\d{4}$')
       self.assertBetween(float(nats), 5, 50)
 
   def test_no_line_is_cut(self):
     printed = self.mode('score', stdin='the cook ate . ' * 9)
-    self.assertEqual(printed.split('\t')[1], '37')
+    self.assertEqual(printed.splitlines()[1].split('\t')[1], '37')
 
   def test_what_was_trained_cannot_be_overridden(self):
     with self.assertRaises(SystemExit) as raised:
@@ -512,7 +529,7 @@ class BadInputTest(parameterized.TestCase):
     ('model.latent_sze=4', 'latent_size'),
     ('model.latent_size=4.5', 'latent_size'),
     ('train.num_steps=13', 'Nearest legal value: 12.'),
-    ('dropout.word=2', 'config.dropout.word = 2.0 is out of range: 0 to 1.'),
+    ('dropout.word=2', 'is out of range: 0 to 1. Nearest legal value: 1.0.'),
     ('seed=99999999999999999999', 'is out of range: 0 to 2147483647.'),
     ('generate.seed=-1', 'is out of range: 0 to 2147483647.'),
   )
@@ -532,23 +549,23 @@ class BadInputTest(parameterized.TestCase):
       )
     message = self.error(f'--config={path}', f'--workdir={self.folder}/run')
     self.assert_one_line(message, 'objective.kl_anneal_steps')
-    self.assert_one_line(message, 'would change nothing')
+    self.assert_one_line(message, 'would have no effect')
 
-  @parameterized.parameters('--seeds=2', '--rows=a', '--table=t', '--budget=9')
+  @parameterized.parameters('--rows=a', '--table=t', '--budget=9')
   def test_what_is_of_tables_is_not_of_a_run(self, flag):
     message = self.train_error('tiny', flag)
     self.assert_one_line(
-      message, f'{flag.split("=")[0]} belongs to --mode=reproduce'
+      message, f'{flag.split("=")[0]} is not read by --mode=train'
     )
 
   @parameterized.parameters(
     ((), '--workdir is needed'),
     (('--workdir=x', 'more'), 'unexpected arguments: more'),
-    (('--workdir=x',), 'Training needs a config'),
+    (('--workdir=x',), 'Train one first'),
     (('--workdir=x', '--mode=reproduce'), '--table is needed'),
     (
       ('--workdir=x', '--mode=reproduce', '--table=t', '--config.seed=3'),
-      '--config.seed would not be read by --mode=reproduce',
+      '--config.seed would not be read: --mode=reproduce has',
     ),
     (
       ('--workdir=x', '--mode=reproduce', '--table=t', f'--config={CONFIG}'),
@@ -558,7 +575,7 @@ class BadInputTest(parameterized.TestCase):
       ('--workdir=x', '--mode=sample', f'--config={CONFIG}'),
       "the run's own",
     ),
-    (('--workdir=x', '--config.modle.cell=gru'), 'Did you mean "model"'),
+    (('--workdir=x', '--config.modle.cell=gru'), 'mean config.model.cell?'),
   )
   def test_flags_that_do_not_fit_are_named_in_a_line(self, flags, hint):
     self.assert_one_line(self.error(*flags), hint)
@@ -625,7 +642,8 @@ class BadInputTest(parameterized.TestCase):
 
 class DamageTest(absltest.TestCase):
   def test_a_damaged_checkpoint_is_named_and_an_older_one_goes_on(self):
-    workdir = copy_of_finished('damaged')
+    workdir = shutil.copytree(unfinished(), os.path.join(root(), 'damaged'))
+    self.assertEqual(checkpoint_steps(workdir), [24, 30])
     newest = os.path.join(workdir, 'checkpoints', 'latest', '30')
     damage(newest)
     self.enter_context(flagsaver.flagsaver(verbosity=logging.INFO))
@@ -642,7 +660,7 @@ class DamageTest(absltest.TestCase):
     self.assertEqual(read_metrics(workdir), read_metrics(finished()[0]))
 
   def test_a_mode_falls_back_as_well_and_says_to_which_checkpoint(self):
-    workdir = copy_of_finished('damaged_best')
+    workdir = shutil.copytree(unfinished(), os.path.join(root(), 'old_best'))
     *_, older, newest = checkpoint_steps(workdir, 'best')
     path = os.path.join(workdir, 'checkpoints', 'best', str(newest))
     damage(path)
