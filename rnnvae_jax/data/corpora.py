@@ -8,115 +8,21 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-import os
 
 import numpy as np
 
 from rnnvae_jax import errors
-from rnnvae_jax.config import schema
-from rnnvae_jax.data import formats, protocols, texts
+from rnnvae_jax.data import corpus_config, formats, protocols, texts
 from rnnvae_jax.data import labels as labels_lib
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.data.sources import base
 
-BLANK_LINES = ('skip', 'sentence')
 # `Corpus.warnings` warns if larger shares of a split's tokens are cut off or
 # unknown.
 _MUCH_CUT = 0.05
 _MUCH_UNKNOWN = 0.2
 
 read_lines = formats.read_lines
-
-
-_OF_A_FILE = schema.Condition(
-  lambda flat: not _has_splits(flat['corpus.name']),
-  lambda flat: f'{flat["corpus.name"]!r} has splits of its own',
-  '`corpus.name` is a single file',
-)
-
-
-def _has_splits(corpus_name: str) -> bool:
-  return corpus_name in base.REGISTRY or os.path.isdir(corpus_name)
-
-
-@schema.fragment('corpus')
-class CorpusConfig:
-  """The text, and its tokenisation."""
-
-  name: str = schema.field(
-    'wikipedia_sample',
-    'A named corpus, a folder with train.txt, valid.txt and test.txt, or a '
-    'text file.',
-    free=schema.Free.TRAINED,
-  )
-  stream: bool = schema.field(
-    False,
-    'Whether the lines of a split are one text, read with the state carried '
-    'from line to line. Line ends are tokens; a stream of characters or bytes '
-    'has no end marks.',
-  )
-  valid_share: float = schema.field(
-    0.1,
-    'Share of a single file in the split valid.',
-    low=0,
-    high=0.9,
-    only_if=_OF_A_FILE,
-    free=schema.Free.OTHER_TEXT,
-  )
-  test_share: float = schema.field(
-    0.0,
-    'Share of a single file, its last part, in the split test; 0: none.',
-    low=0,
-    high=0.9,
-    only_if=_OF_A_FILE,
-    free=schema.Free.OTHER_TEXT,
-  )
-  labelled: bool = schema.field(
-    False,
-    'Whether each line of a folder is a label, a tab and the text.',
-    free=schema.Free.OTHER_TEXT,
-  )
-  columns: bool = schema.field(
-    False,
-    'Whether each line of a folder is a token and its tag, in columns, with '
-    'blank lines between sentences.',
-    only_if=schema.is_unset('corpus.labelled'),
-    free=schema.Free.OTHER_TEXT,
-  )
-  protocol: str = schema.field(
-    '',
-    "Tokenisation; '': the corpus' own.",
-    choices=('', *protocols.PROTOCOLS),
-  )
-  max_length: int = schema.field(
-    60,
-    'Tokens of the longest sentence, end mark counted; longer ones are cut.',
-    low=2,
-    tiny=12,
-  )
-  vocab_size: int = schema.field(
-    0,
-    'Largest vocabulary, the 4 marks counted; 0: no limit.',
-    low=0,
-    tiny=200,
-  )
-  min_count: int = schema.field(
-    0,
-    "Words seen less often in the training text are unknown; 0: the protocol's "
-    'own.',
-    low=0,
-  )
-  blank_lines: str = schema.field(
-    'skip',
-    "'skip' ignores blank lines; 'sentence' counts each as a sentence of an "
-    'end mark alone, as many word-level scripts do.',
-    choices=BLANK_LINES,
-  )
-  unknown_token: str = schema.field(
-    '',
-    'The word that marks unknown words in the text, which becomes <unk>; '
-    f"'': each of {', '.join(protocols.UNKNOWN_MARKERS)}.",
-  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,7 +102,8 @@ class Corpus:
     splits: 'train', 'valid' and mostly 'test'.
     labels: names of the classes or tags, in the order of the ids in
       `Split.fields`.
-    blank_lines: how blank lines were read, one of `BLANK_LINES`.
+    blank_lines: how blank lines were read, one of
+      `corpus_config.BLANK_LINES`.
     remarks: warnings from reading the text.
   """
 
@@ -510,8 +417,10 @@ def _check(
 def _check_blank_lines(
   blank_lines: str, by_characters: bool, labelled: bool
 ) -> None:
-  if blank_lines not in BLANK_LINES:
-    raise ValueError(errors.unknown('blank_lines', blank_lines, BLANK_LINES))
+  if blank_lines not in corpus_config.BLANK_LINES:
+    raise ValueError(
+      errors.unknown('blank_lines', blank_lines, corpus_config.BLANK_LINES)
+    )
   because = ''
   if by_characters:
     because = 'in a stream of characters or bytes every line end is a token'

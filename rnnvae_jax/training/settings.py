@@ -3,7 +3,7 @@
 from typing import Any
 
 from rnnvae_jax.config import schema
-from rnnvae_jax.data import batches, corpora, feed
+from rnnvae_jax.data import batches, corpus_config, feed
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import optimizers
 
@@ -125,7 +125,7 @@ class EvaluateConfig:
 # Pairs of a capability and the config fragment of the tasks that have it.
 SETTINGS = (
   (base.Task, RunConfig),
-  (base.Task, corpora.CorpusConfig),
+  (base.Task, corpus_config.CorpusConfig),
   (base.Task, feed.DataConfig),
   (base.Task, EvaluateConfig),
   (base.Trained, TrainConfig),

@@ -372,7 +372,7 @@ class ValidateTest(parameterized.TestCase):
         'model.feed_forward.direct': True,
         'objective.activation_penalty': 2.0,
       },
-      'hold down the embedded words',
+      'also penalise the embedded words',
     ),
     (
       {

@@ -3,9 +3,9 @@
 from absl.testing import absltest, parameterized
 
 from rnnvae_jax.config import schema
-from rnnvae_jax.data import corpora, feed, protocols
+from rnnvae_jax.data import corpus_config, feed, protocols
 
-SCHEMA = schema.Schema([corpora.CorpusConfig, feed.DataConfig])
+SCHEMA = schema.Schema([corpus_config.CorpusConfig, feed.DataConfig])
 
 
 class ConfigTest(parameterized.TestCase):

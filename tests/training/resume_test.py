@@ -277,9 +277,9 @@ class InitFromTest(RunTest):
       name = jax.tree_util.keystr(path, simple=True, separator='/')
       np.testing.assert_array_equal(leaf, self.weights[name])
       self.assertIn(name, lines[0])
-    self.assertStartsWith(lines[0], f'Taken from {self.source}, step ')
-    self.assertEqual(lines[1], 'Begins anew: nothing.')
-    self.assertEqual(lines[2], 'Not used of that run: nothing.')
+    self.assertStartsWith(lines[0], f'Weights copied from {self.source}, step ')
+    self.assertEqual(lines[1], 'Weights initialised at random: none.')
+    self.assertEqual(lines[2], f'Weights of {self.source} not used: none.')
     # The rest of the state is that of a new run.
     same = state.replace(params=None), after.replace(params=None)
     self.assertEqual(*map(as_bytes, same))
@@ -303,7 +303,7 @@ class InitFromTest(RunTest):
     with self.assertLogs('absl', level='INFO') as logs:
       loop.train(config, workdir, deadline=0.0)
     said = '\n'.join(logs.output)
-    for line in ('Taken from', 'Begins anew', 'Not used of that run'):
+    for line in ('copied from', 'initialised at random', 'not used: none'):
       self.assertIn(line, said)
     state, _ = latest(config, workdir)
     kernel = state.params['params']['output_kernel']
@@ -367,7 +367,9 @@ class InitFromTest(RunTest):
   def test_a_folder_without_a_run_or_a_checkpoint_is_named(self):
     empty = self.path('empty')
     config = self.config(**{'train.init_from': empty})
-    with self.assertRaisesRegex(FileNotFoundError, 'is no folder of a run'):
+    with self.assertRaisesRegex(
+      FileNotFoundError, 'is not the folder of a run'
+    ):
       loop.train(config, self.path('run'))
     self.assertFalse(os.path.exists(self.path('run')))
     preparation.prepare(self.config(), empty)

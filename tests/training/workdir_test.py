@@ -137,7 +137,7 @@ class CheckTest(WorkdirTest):
   def test_a_config_of_something_else_is_left_alone(self):
     with open(self.path('config.json'), 'w') as file:
       file.write('{"model_type": "gpt2"}')
-    with self.assertRaisesRegex(ValueError, 'is no config of a run'):
+    with self.assertRaisesRegex(ValueError, 'is not the config of a run'):
       workdir_lib.check(self.config, self.workdir)
 
 

@@ -1,14 +1,13 @@
 """The evidence lower bound of recurrent sentence VAEs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from absl import logging
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax.config import schema
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.models import build as model_build
 from rnnvae_jax.models import sentence_vae
@@ -25,6 +24,7 @@ from rnnvae_jax.objectives import (
 from rnnvae_jax.ops import noise
 from rnnvae_jax.tasks import _likelihood, _metrics, base
 from rnnvae_jax.tasks.sentence_vae import figures as figures_lib
+from rnnvae_jax.tasks.sentence_vae import settings
 
 # The parameters of the encoder, which only the posterior depends on.
 _ENCODER_PARTS = ('encoder', 'posterior')
@@ -35,64 +35,7 @@ _GROUP = 32
 COLLAPSED_KL = 0.1
 
 
-@schema.fragment('train')
-class TrainConfig:
-  """Phases of a VAE's training, and the figure that chooses its checkpoint."""
-
-  pretrain_steps: int = schema.field(
-    0,
-    'Number of first updates that train an autoencoder; then the decoder is '
-    'initialised again (Li et al., arXiv:1909.00868).',
-    low=0,
-    traced=True,
-  )
-  inner_steps: int = schema.field(
-    0,
-    'Largest number of encoder updates before a decoder update, until mutual '
-    'information falls (He et al., arXiv:1901.05534); 0: both are updated '
-    'together.',
-    low=0,
-  )
-  select_by: str = schema.field(
-    'nll_per_sentence',
-    'The validation figure whose lowest value chooses the checkpoint: the '
-    'negative ELBO, unweighted, or the reconstruction.',
-    choices=('nll_per_sentence', 'reconstruction'),
-  )
-
-
-@schema.fragment('evaluate', free=schema.Free.ALWAYS)
-class EvaluateConfig:
-  """Estimation of the importance-weighted bound and of mutual information."""
-
-  iw_samples: int = schema.field(
-    100, 'Number of posterior samples of a sentence.', low=1, tiny=4
-  )
-  chunk: int = schema.field(
-    4, 'Samples decoded at a time, which bounds the memory.', low=1
-  )
-  mutual_information_group: int = schema.field(
-    32, 'Group size of the mutual information in batches.', low=2
-  )
-
-
-class Choices(NamedTuple):
-  """The static choices of the loss; its scalars are hyperparameters.
-
-  Attributes:
-    free_bits_per: what free bits are compared with; see `free_bits`.
-    rate_control: name of the rate control.
-    kl_schedule: shape of the KL weight's schedule.
-    inner_steps: largest number of updates of the encoder alone.
-  """
-
-  free_bits_per: str = 'sentence'
-  rate_control: str = 'none'
-  kl_schedule: Any = 'constant'
-  inner_steps: int = 0
-
-
-_PLAIN = Choices()
+_PLAIN = settings.Choices()
 
 
 class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
@@ -105,8 +48,8 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     model_build.DropoutConfig,
     losses.LabelSmoothingConfig,
     *controls.fragments(),
-    TrainConfig,
-    EvaluateConfig,
+    settings.TrainConfig,
+    settings.EvaluateConfig,
   )
   FIGURES = figures_lib.FIGURES
   metrics = _metrics.SentenceVaeMetrics
@@ -117,7 +60,7 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     self,
     model: sentence_vae.SentenceVAE,
     family: posteriors.Family,
-    choices: Choices = _PLAIN,
+    choices: settings.Choices = _PLAIN,
     initialise: Callable | None = None,
   ):
     """Creates the task.
@@ -188,7 +131,7 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     return cls(
       model_build.sentence_vae(config, len(vocab), family.head_size),
       family,
-      Choices(
+      settings.Choices(
         objective.free_bits_per,
         objective.rate_control,
         schedules.resolve(objective.kl_schedule),
