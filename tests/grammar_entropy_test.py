@@ -4,16 +4,17 @@ from absl.testing import absltest
 import numpy as np
 import pytest
 
-from rnnvae_jax import config_lib, evaluate, train
+from rnnvae_jax.config import build
 from rnnvae_jax.data.sources import grammar
+from rnnvae_jax.inference import evaluate
+from rnnvae_jax.training import loop
 
 
 class GrammarEntropyTest(absltest.TestCase):
   @pytest.mark.slow
   def test_a_small_gru_is_within_two_percent_of_the_entropy(self):
-    config = config_lib.default()
+    config = build.default('language_model')
     config.corpus.name = 'grammar'
-    config.model.kind = 'language_model'
     config.model.embedding_size = 24
     config.model.hidden_size = 64
     config.optimizer.learning_rate = 0.01
@@ -25,7 +26,7 @@ class GrammarEntropyTest(absltest.TestCase):
     config.evaluate.num_buckets = 1
     config.evaluate.batch_size = 256
     workdir = self.create_tempdir().full_path
-    corpus = train.train(config, workdir)
+    corpus = loop.train(config, workdir)
     figures = evaluate.evaluate(config, workdir, corpus)['test']
     self.assertEqual(figures['truncated'], 0)
     self.assertEqual(figures['sentences'], len(grammar.splits()['test']))
