@@ -159,6 +159,7 @@ class Trained(Task):
   Attributes:
     metrics: the metrics that training reports; `tokens` is one of them.
     backend: name of the backend that runs the recurrence; '' if there is none.
+    backend_reason: what that backend runs of the cell, or why, for the log.
     inner_steps: largest number of updates of `inner_parts` alone before an
       update of the other parameters; 0: all parameters are updated together.
     inner_parts: names on the first level of the parameter tree.
@@ -167,6 +168,7 @@ class Trained(Task):
 
   metrics: type[clu_metrics.Collection]
   backend: str = ''
+  backend_reason: str = ''
   inner_steps: int = 0
   inner_parts: tuple[str, ...] = ()
   frozen_parts: tuple[str, ...] = ()

@@ -215,9 +215,9 @@ def _describe_plan(config, task, state, split, feeding, steps: int) -> None:
   """Logs the length of training in updates, epochs and estimated time."""
   if task.backend:
     logging.info(
-      'Recurrence: %s (config.model.backend = %r), products in %s.',
+      'Recurrence: %s (%s), products in %s.',
       task.backend,
-      config.model.backend,
+      task.backend_reason,
       config.model.precision,
     )
   epoch = feeding.schedule.steps_per_epoch

@@ -116,6 +116,7 @@ class LanguageModel(_likelihood.Recurrent, base.Scores, base.CarriesState):
       _metrics.StreamMetrics if rows else _metrics.LanguageModelMetrics
     )
     self.backend = model.stack.backend
+    self.backend_reason = model.stack.backend_reason
     self._vocab = vocab
     self._rows = rows
     self._teacher_interval = teacher_interval

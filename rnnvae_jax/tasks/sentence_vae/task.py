@@ -75,6 +75,7 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     self.family = family
     self.choices = choices
     self.backend = model.decoder.stack.backend
+    self.backend_reason = model.decoder.stack.backend_reason
     self.inner_steps = choices.inner_steps
     self.latents = base.Latents(
       model.decoder.latent_size, self._encode, family, self._draw_prior
