@@ -514,20 +514,21 @@ class TrainingTest(parameterized.TestCase):
       values[name], _ = task.loss(
         state.params, batch, scalars, key, state.extras
       )
-    reading = task.read(
+    reading = task.model.apply(
       state.params,
-      batch,
+      *(batch[name] for name in ('inputs', 'targets', 'mask')),
+      token_counts=batch['token_counts'],
       rates=noise.rates(scalars.dropout),
       keys=noise.row_keys(key, batch['index']),
     )
     dropped, outputs = np.asarray(reading.dropped), np.asarray(reading.outputs)
     self.assertGreater(np.abs(dropped - outputs).max(), 0.01)
     self.assertTrue(np.all(batch['mask']))
-    of_dropped = np.mean(dropped**2, axis=-1).sum()
-    of_changes = np.mean(np.diff(outputs, axis=1) ** 2, axis=-1).sum()
+    output_penalty = np.mean(dropped**2, axis=-1).sum()
+    change_penalty = np.mean(np.diff(outputs, axis=1) ** 2, axis=-1).sum()
     for name, penalty in (
-      ('activation_penalty', of_dropped),
-      ('temporal_penalty', of_changes),
+      ('activation_penalty', output_penalty),
+      ('temporal_penalty', change_penalty),
     ):
       np.testing.assert_allclose(
         values[name] - values['none'], 1.5 * penalty / B, rtol=1e-3
