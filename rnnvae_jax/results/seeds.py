@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 import os
 from typing import Any
 
-import numpy as np
 from rich import console as rich_console
 from rich import table as rich_table
 
 from rnnvae_jax.config import build as config_build
+from rnnvae_jax.results import tables
 from rnnvae_jax.training import writers
 
 FILE = 'seeds.json'
@@ -31,7 +31,7 @@ def report(
   for split in results[0]:
     figures = results[0][split]
     spread[split] = {
-      name: _spread([result[split].get(name) for result in results])
+      name: tables.spread([result[split].get(name) for result in results])
       for name, value in figures.items()
       if isinstance(value, int | float) and not isinstance(value, bool)
     }
@@ -46,17 +46,6 @@ def report(
       shown.add_row(figure.name.replace('_', ' '), *cells)
   rich_console.Console().print(shown)
   return spread
-
-
-def _spread(values: Sequence[float | None]) -> dict[str, float | int | None]:
-  finite = [v for v in values if v is not None and np.isfinite(v)]
-  whole = len(finite) == len(values)
-  several = whole and len(values) > 1
-  return {
-    'mean': float(np.mean(finite)) if whole else None,
-    'std': float(np.std(finite, ddof=1)) if several else None,
-    'seeds': len(values),
-  }
 
 
 def _cell(value: Mapping[str, Any] | None) -> str:
