@@ -12,11 +12,11 @@ Each figure answers another question:
   active_units: does the posterior mean of a latent vary? This figure is
     meaningless for families that fix that variance: all units of batch_norm and
     von_mises_fisher are active, whatever the encoder does.
-  derangement: how much does the decoder use z? The reconstruction loss with the
-    latents of another sentence, minus the loss with the sentence's own, is 0 if
-    the decoder ignores z, even if z identifies sentences. It applies to every
-    family. If sentences exchange latents within a batch, whose sentences have
-    nearly one length, information about the length is not counted.
+  shuffling_loss (see `likelihoods.elbo_figures`): how much does the decoder use
+    z? The reconstruction loss with the latents of another sentence, minus the
+    loss with the sentence's own, is 0 if the decoder ignores z, even if z
+    identifies sentences. It applies to every family. The other sentence is any
+    of the split, so that information about the length is counted.
 """
 
 import functools
@@ -198,32 +198,6 @@ def informative_units(
     int[] in [0, Z].
   """
   return jnp.sum(information > threshold)
-
-
-def derangement(key: jax.Array, weights: jax.Array) -> jax.Array:
-  """A permutation of a batch's rows that leaves no real row in its place.
-
-  The real rows form one cycle in random order. `z[derangement(key, weights)]`
-  gives each sentence the latents z of another sentence.
-
-  Args:
-    key: random key.
-    weights: float[B], 1 for real rows, 0 for blank rows, which keep their
-      place.
-
-  Returns:
-    int[B], for each row the row whose latents it gets. A single real row keeps
-    its own, since there is no other.
-  """
-  size = weights.shape[0]
-  is_real = weights > 0
-  draws = jax.random.uniform(key, (size,))
-  # Real rows first, in random order.
-  order = jnp.argsort(jnp.where(is_real, draws, 2.0))
-  place = jnp.arange(size)
-  real = jnp.sum(is_real)
-  following = jnp.where(place < real, (place + 1) % jnp.maximum(real, 1), place)
-  return jnp.zeros(size, order.dtype).at[order].set(order[following])
 
 
 def _check_posteriors(name: str, *arrays: jax.Array) -> None:

@@ -86,7 +86,7 @@ def elbo_figures(
     values: reconstruction and kl float[N], nats. If the KL is sampled,
       kl_variance float[N], the variance of each estimate, inf if unknown.
       Optionally reconstruction_shuffled float[N], the reconstruction from the
-      latents of another sentence (see `estimators.derangement`).
+      latents of another sentence of the split.
     lengths: int[N], tokens of each sentence, eos counted.
     ends: whether sentences have eos.
     unknown_share: see `likelihood_figures`.

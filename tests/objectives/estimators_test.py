@@ -243,37 +243,5 @@ class MutualInformationPerLatentTest(parameterized.TestCase):
       estimators.mutual_information_per_latent(mean, log_var, noise[:1])
 
 
-class DerangementTest(parameterized.TestCase):
-  @parameterized.product(
-    weights=([1] * 7, [1, 0, 1, 1, 0], [1, 1], [0, 1, 0, 1]),
-    seed=(0, 1, 2),
-  )
-  def test_moves_every_real_row_and_no_blank_one(self, weights, seed):
-    fn = jax.jit(estimators.derangement)
-    got = np.asarray(fn(jax.random.key(seed), jnp.float32(weights)))
-    rows = np.arange(len(weights))
-    real = np.array(weights) > 0
-    np.testing.assert_array_equal(np.sort(got), rows)
-    self.assertFalse(np.any(got[real] == rows[real]))
-    np.testing.assert_array_equal(got[~real], rows[~real])
-
-  def test_every_other_row_is_as_likely(self):
-    draws, weights = 6_000, jnp.float32([1, 1, 0, 1, 1])
-    keys = jax.random.split(jax.random.key(0), draws)
-    got = jax.vmap(estimators.derangement, (0, None))(keys, weights)
-    for row in (0, 1, 3, 4):
-      counts = np.bincount(np.asarray(got[:, row]), minlength=5)
-      others = [other for other in (0, 1, 3, 4) if other != row]
-      # A third each: five standard deviations of a binomial count.
-      np.testing.assert_allclose(
-        counts[others], draws / 3, atol=5 * np.sqrt(draws * 2 / 9)
-      )
-
-  @parameterized.parameters(([0, 1, 0],), ([0, 0, 0],), ([1],))
-  def test_without_another_row_all_stay(self, weights):
-    got = estimators.derangement(jax.random.key(0), jnp.float32(weights))
-    np.testing.assert_array_equal(got, np.arange(len(weights)))
-
-
 if __name__ == '__main__':
   absltest.main()
