@@ -221,7 +221,7 @@ def _compacted(
   branches = [functools.partial(over_rows, count) for count in counts]
   (total, nll), grads = jax.lax.switch(branch, branches)
   nll = jnp.where(is_whole, nll, jnp.nan)
-  back = lambda x: jnp.zeros_like(x).at[order].set(x)
+  back = lambda x: jnp.zeros_like(x).at[order].set(x, unique_indices=True)
   if with_grads:
     grads = back(grads[0]), *grads[1:]
   return (total, back(nll)), grads
