@@ -79,9 +79,10 @@ if [ -n "$DRY" ]; then
   first=("${layers[@]}" --batch_sizes=3 --lengths=4 --hidden_sizes=8)
   large=("${first[@]}")
   steps=(--corpus=grammar --repetitions=1 --peers=torch_best,torch_eager
-    --hidden_size=8 --batch_size=4 --notorch_compile --nomeasure_limits)
+    --hidden_size=8 --batch_size=4 --notorch_compile)
   trials=(--corpus=grammar --trials=2 --repetitions=1 --hidden_size=8
     --batch_size=4)
+  traced=(--hidden_size=8 --batch_size=4)
   drawn=(--repetitions=1 --sentences=4 --max_length=5 --hidden_size=8)
   epoch=(--config=configs/gru_vae.py:grammar,tiny)
 else
@@ -90,6 +91,7 @@ else
     --hidden_sizes=512,1024 --backends=fused,pallas,cluster,cudnn
     --peers=torch)
   trials=(--corpus="$corpus" --trials=32 --repetitions=3)
+  traced=(--corpus="$corpus")
   drawn=(--repetitions=5)
   epoch=(--config=configs/gru_vae.py:"$corpus" --config.train.num_steps=1320
     --config.train.steps_per_call=20 --config.train.eval_every=1320
@@ -108,8 +110,8 @@ for precision in "${precisions[@]}"; do
     --precision="$precision" || true
 done
 # (g) Memory and (h) the kernels of an update.
-step trace 50 module benchmarks.gpu.trace --corpus="$corpus" \
-  --precision=bfloat16 --json="$parts/trace.json" || true
+step trace 60 module benchmarks.gpu.trace "${traced[@]}" \
+  --json="$parts/trace.json" || true
 # (d) One epoch of the library's own training.
 step epoch 60 module rnnvae_jax.main "${epoch[@]}" --workdir="$site/run" || true
 # (e) A population and (f) decoding.
