@@ -19,8 +19,8 @@ def measure() -> dict[str, float]:
   """Measures the rates of a large matrix product and of a copy.
 
   On a CPU the rate of a product is the higher one of JAX's and PyTorch's, so
-  that it does not depend on one library's kernels; without PyTorch it is JAX's. On a GPU both libraries call
-  the vendor's kernels.
+  that it does not depend on one library's kernels; without PyTorch it is
+  JAX's. On a GPU both libraries call the vendor's kernels.
 
   Returns:
     float32, tf32 and bfloat16, in GFLOP/s; copy, in GB/s read and written.

@@ -3,9 +3,9 @@ r"""The kernels of training steps, their times, and the memory that they need.
   python -m benchmarks.gpu.trace --corpus=ptb --json=trace.json
 
 Trains two blocks of 20 updates of the GRU sentence VAE, the second under JAX's
-profiler, and adds up the time of each kernel on the device. `busy` is the sum of
-all, `span` the time from the first kernel to the end of the last, both in us an
-update: what lies between them is waiting.
+profiler, and adds up the time of each kernel on the device. `busy_us` is the
+sum of all, `span_us` the time from the first kernel to the end of the last, an
+update: the difference is waiting, unless kernels run side by side.
 """
 
 import collections
