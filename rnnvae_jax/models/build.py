@@ -320,7 +320,7 @@ def recurrent(
       # On other platforms a loop of dynamic length costs more than the steps
       # that it saves.
       block=recurrence.Options().block if platform == 'cpu' else 0,
-      kernels=backend == 'pallas',
+      loops=backend if backend in ('pallas', 'native') else 'xla',
     ),
     last_cell=kind.from_config(config, last) if last else None,
   )

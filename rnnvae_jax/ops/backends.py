@@ -2,8 +2,9 @@
 
 from rnnvae_jax import errors
 from rnnvae_jax.ops import rules
+from rnnvae_jax.ops.native import library
 
-BACKENDS = ('auto', 'scan', 'fused', 'pallas', 'cudnn')
+BACKENDS = ('auto', 'scan', 'fused', 'native', 'pallas', 'cudnn')
 
 
 def choose(
@@ -23,7 +24,7 @@ def choose(
     drops_states: whether the recurrent products read states through a mask.
 
   Returns:
-    'scan', 'fused', 'pallas' or 'cudnn'; see `reason`.
+    'scan', 'fused', 'native', 'pallas' or 'cudnn'; see `reason`.
 
   Raises:
     ValueError: the backend cannot run this cell here.
@@ -33,6 +34,14 @@ def choose(
     'auto': '',
     'scan': '',
     'fused': no_rule if cell.rule is None else '',
+    'native': 'it needs a CPU'
+    if platform != 'cpu'
+    else 'it runs LSTMs without peepholes and clipping, and GRUs with '
+    'reset_after'
+    if not cell.kernel
+    else 'it computes in float32'
+    if precision == 'bfloat16'
+    else '',
     'pallas': no_rule
     if cell.rule is None
     else 'its kernels need an NVIDIA GPU'
@@ -52,6 +61,9 @@ def choose(
   }
   if backend not in obstacles:
     raise ValueError(errors.unknown('backend', backend, obstacles))
+  if backend == 'native' and not obstacles[backend]:
+    # Asked last, because the answer may take a compilation.
+    obstacles[backend] = library.obstacle()
   if obstacles[backend]:
     legal = ', '.join(name for name, why in obstacles.items() if not why)
     raise ValueError(
@@ -76,6 +88,7 @@ def reason(backend: str, cell: rules.Spec) -> str:
   return {
     'scan': f'nn.scan of cell {cell.name}, automatic gradient',
     'fused': f'hand-derived rule of cell {cell.name}, loops in XLA',
+    'native': f'hand-derived rule of cell {cell.name}, loops in C++',
     'pallas': f'hand-derived rule of cell {cell.name}, Pallas kernels',
     'cudnn': f"cuDNN's layer for cell {cell.name}",
   }[backend]
