@@ -121,6 +121,7 @@ class KernelsTest(parameterized.TestCase):
 
     jax.tree.map(check, got, want)
 
+  @pytest.mark.slow
   def test_a_population_is_its_members(self):
     cell = CELLS['tanh'](HIDDEN)
     (weights, x, state), weigh = case(cell)

@@ -41,6 +41,7 @@ class ReproduceTest(parameterized.TestCase):
   def results(self):
     return pathlib.Path('RESULTS.md').read_text()
 
+  @pytest.mark.slow
   def test_a_row_is_trained_evaluated_and_rendered(self):
     table = self.reproduce('vae_a_1', seeds=2)
     self.assertEqual((table['table'], table['protocol'][:5]), ('toy', 'A toy'))
@@ -134,6 +135,7 @@ class ReproduceTest(parameterized.TestCase):
         err_msg=name,
       )
 
+  @pytest.mark.slow
   def test_finished_runs_are_skipped_and_stopped_ones_resume(self):
     # No time at all: nothing is begun.
     table = self.reproduce('vae_a_2', budget=1e-9)

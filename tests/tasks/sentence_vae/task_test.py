@@ -227,6 +227,7 @@ class SentenceVaeTest(parameterized.TestCase):
       abs(dry - model.nll(latents)[small_models.REAL].mean()), 1e-3
     )
 
+  @pytest.mark.slow
   def test_evaluation_is_the_elbo_and_the_importance_weighted_bound(self):
     values = self.model.evaluate(small_models.SAMPLES)
     epsilon = self.model.noise(small_models.SAMPLES)
@@ -338,6 +339,7 @@ class SentenceVaeTest(parameterized.TestCase):
     self.assertLess(abs(gap.mean()), 4 * gap.std() / np.sqrt(len(gap)))
 
   @parameterized.parameters((1, 1), (6, 3))
+  @pytest.mark.slow
   def test_is_evaluated_where_cudnn_trains(self, samples, chunk):
     sizes = 'compute_rnn_workspace_reserve_space_sizes'
     with (
