@@ -41,7 +41,9 @@ def main(_) -> None:
     }
     for arguments in commands.values():
       _seconds(arguments)
-    turns: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    turns: dict[str, list[tuple[float, float]]] = {
+      name: [] for name in commands
+    }
     for _ in range(harness.REPETITIONS.value):
       for name, arguments in commands.items():
         turns[name].append(_seconds(arguments))

@@ -333,9 +333,7 @@ class CheckpointsTest(parameterized.TestCase):
 
   def test_other_errors_of_saving_are_passed_on(self):
     with (
-      mock.patch.object(
-        ocp, 'save', side_effect=PermissionError('read only')
-      ),
+      mock.patch.object(ocp, 'save', side_effect=PermissionError('read only')),
       self.assertRaisesRegex(PermissionError, 'read only'),
     ):
       self.saved.save(make_state(1), 1)
