@@ -17,15 +17,19 @@ mean length of each is in the figures.
 """
 
 from collections.abc import Callable
+import contextlib
 import functools
 import math
+from typing import Any
 
 from absl import app, flags
 import numpy as np
-import torch
 
-from benchmarks import harness, ours, recipe, torch_peers
+from benchmarks import harness, ours, recipe
 from rnnvae_jax.data import vocab
+
+torch = harness.with_torch('torch')
+torch_peers = harness.with_torch('benchmarks.torch_peers')
 
 _SENTENCES = flags.DEFINE_integer('sentences', 256, 'Drawn together.')
 _MAX_LENGTH = flags.DEFINE_integer('max_length', 60, 'Tokens, eos counted.')
@@ -35,24 +39,32 @@ _END = 1 / 24  # Probability of eos: a mean of 22 tokens when cut at 60.
 
 
 def main(_) -> None:
-  torch_threads = torch_peers.set_threads()
+  torch_threads = torch_peers.set_threads() if torch_peers else None
   count, max_length = _SENTENCES.value, _MAX_LENGTH.value
   config = ours.make_config(hidden_size=ours.HIDDEN_SIZE.value)
   run, weights = ours.make_sampler(
     config, _VOCAB_SIZE, count, max_length, raise_end
   )
-  model = torch_peers.SentenceVae(weights)
-  contestants = {
-    'ours': run,
-    'torch_eager': sampler(model, count, max_length, multinomial),
-    'torch_gumbel': sampler(model, count, max_length, gumbel),
-  }
+
+  def torch_with(draw):
+    model = torch_peers.SentenceVae(weights)
+    return sampler(model, count, max_length, draw)
+
+  contestants = {'ours': run} | harness.peers(
+    {
+      'torch_eager': lambda: torch_with(multinomial),
+      'torch_gumbel': lambda: torch_with(gumbel),
+    }
+  )
   drawn: dict[str, dict[int, np.ndarray]] = {name: {} for name in contestants}
 
   def keep(name, k):
     drawn[name][k] = np.asarray(contestants[name](k))
 
-  with torch_peers.at_precision('float32'):
+  exact = contextlib.nullcontext()
+  if torch_peers:
+    exact = torch_peers.at_precision('float32')
+  with exact:
     timings = harness.interleave(
       {name: functools.partial(keep, name) for name in contestants},
       harness.REPETITIONS.value,
@@ -99,22 +111,29 @@ def raise_end(weights: recipe.Weights) -> recipe.Weights:
   return {**weights, 'output_bias': bias}
 
 
-def multinomial(probabilities: torch.Tensor) -> torch.Tensor:
+def multinomial(probabilities: Any) -> Any:
   return torch.multinomial(probabilities, 1)[:, 0]
 
 
-def gumbel(probabilities: torch.Tensor) -> torch.Tensor:
+def gumbel(probabilities: Any) -> Any:
   noise = torch.empty_like(probabilities).exponential_()
   return torch.argmax(probabilities / noise, dim=-1)
 
 
 def sampler(
-  model: torch_peers.SentenceVae,
+  model: Any,
   count: int,
   max_length: int,
-  draw: Callable[[torch.Tensor], torch.Tensor],
+  draw: Callable[[Any], Any],
 ) -> Callable[[int], np.ndarray]:
-  """Returns `run(k)`: the lengths int[count] of sentences drawn with seed k."""
+  """Returns `run(k)`: the lengths int[count] of sentences drawn with seed k.
+
+  Args:
+    model: a `torch_peers.SentenceVae`.
+    count: sentences.
+    max_length: tokens of a sentence.
+    draw: draws words from probabilities, Tensor[count, V] -> Tensor[count].
+  """
   device = torch_peers.device()
 
   @torch.no_grad()

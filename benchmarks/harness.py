@@ -7,6 +7,8 @@ compiles and warms caches, is timed separately.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+import importlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -34,6 +36,9 @@ PRECISION = flags.DEFINE_enum(
   'float32',
   ('float32', 'tf32', 'bfloat16'),
   "Of the operands of matrix products; tf32 is a GPU's.",
+)
+PEERS = flags.DEFINE_list(
+  'peers', ['all'], 'Peers that are timed; all, or none if empty.'
 )
 
 _WIDTH = 120  # Width of a table, so that narrow terminals cut no column.
@@ -76,6 +81,48 @@ def interleave(
     for name in names[start:] + names[:start]:
       turns[name].append(_seconds(contestants[name], turn))
   return {name: Timing(first[name], np.array(turns[name])) for name in names}
+
+
+def with_torch(module: str) -> Any:
+  """A module that needs PyTorch; None where that is not installed."""
+  try:
+    return importlib.import_module(module)
+  except ModuleNotFoundError as error:
+    if error.name != 'torch':
+      raise
+    return None
+
+
+def peers(
+  makers: Mapping[str, Callable[[], Callable[[int], Any]]],
+) -> dict[str, Callable[[int], Any]]:
+  """Makes the contestants that --peers asks for.
+
+  Args:
+    makers: functions that make a contestant, by name. Names of those that need
+      PyTorch begin with 'torch'; where it is missing, they are left out.
+  """
+  chosen = {
+    name: make
+    for name, make in makers.items()
+    if 'all' in PEERS.value or name in PEERS.value
+  }
+  missing = [name for name in chosen if name.startswith('torch')]
+  if missing and importlib.util.find_spec('torch') is None:
+    print(f'PyTorch is not installed, so {", ".join(missing)} is left out.')
+    chosen = {n: make for n, make in chosen.items() if n not in missing}
+  return {name: make() for name, make in chosen.items()}
+
+
+def first_line(error: Exception) -> str:
+  """The class of an error and the beginning of its message."""
+  message = (str(error).splitlines() or [''])[0]
+  return f'{type(error).__name__}: {message[:300]}'
+
+
+def seconds_allowed() -> float:
+  """When a script should start nothing more, in seconds of its time."""
+  return float(os.environ.get('SECONDS_ALLOWED', 'inf'))
 
 
 def _seconds(run: Callable[[int], Any], turn: int) -> float:
@@ -143,6 +190,11 @@ def publish(
       'quote these figures: other load slows PyTorch most, because its threads '
       'wait for each other.'
     )
+  write(report)
+
+
+def write(report: dict[str, Any]) -> None:
+  """Writes the report to the file given by --json, if any."""
   if JSON.value:
     text = json.dumps(report, indent=2, allow_nan=False)
     pathlib.Path(JSON.value).write_text(text + '\n', encoding='utf-8')

@@ -13,11 +13,12 @@ Times are in ms.
 """
 
 import collections
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 import contextlib
 import functools
 import itertools
 import statistics
+import time
 from typing import Any
 
 from absl import app, flags
@@ -25,20 +26,23 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
 
-from benchmarks import harness, torch_peers
+from benchmarks import harness
 from rnnvae_jax.config import build as config_build
 from rnnvae_jax.models import build
 from rnnvae_jax.ops import backends
+
+torch = harness.with_torch('torch')
+torch_peers = harness.with_torch('benchmarks.torch_peers')
 
 _CELLS = flags.DEFINE_list('cells', ['elman', 'gru', 'lstm'], 'Which cells.')
 _BATCH_SIZES = flags.DEFINE_list('batch_sizes', ['32'], 'Rows.')
 _LENGTHS = flags.DEFINE_list('lengths', ['24', '60'], 'Time steps.')
 _HIDDEN_SIZES = flags.DEFINE_list('hidden_sizes', ['256'], 'Units.')
+_BACKENDS = flags.DEFINE_list('backends', [], 'Of ours; empty: all.')
 
 _CALLS = 5  # Calls in a turn; a single call is too short for the clock.
-_TORCH = {'elman': torch.nn.RNN, 'gru': torch.nn.GRU, 'lstm': torch.nn.LSTM}
+_TORCH = {'elman': 'RNN', 'gru': 'GRU', 'lstm': 'LSTM'}
 _FLAX = {
   'elman': nn.SimpleCell,
   'gru': nn.GRUCell,
@@ -46,17 +50,30 @@ _FLAX = {
 }
 
 
-def stacks(cell: str, features: int) -> dict[str, nn.Module]:
-  """Our layer on every backend that runs this cell on this machine."""
+def stacks(
+  cell: str,
+  features: int,
+  precision: str,
+  names: Collection[str] = (),
+  bidirectional: bool = False,
+) -> dict[str, nn.Module]:
+  """Our layer on the backends that run this cell on this machine.
+
+  Args:
+    cell: name of the cell.
+    features: H.
+    precision: of the products' operands.
+    names: backends; empty: all.
+    bidirectional: whether the layer reads in both directions.
+  """
   config = config_build.default('language_model')
   config.model.cell = cell
-  config.model.hidden_size = features
-  config.model.precision = harness.PRECISION.value
+  config.model.precision = precision
   found = {}
-  for backend in set(backends.BACKENDS) - {'auto'}:
+  for backend in set(names or backends.BACKENDS) - {'auto'}:
     config.model.backend = backend
     with contextlib.suppress(ValueError):  # This backend does not run it.
-      found[backend] = build.language_model(config, vocab_size=4).stack
+      found[backend] = build.recurrent(config, features, bidirectional)
   return dict(sorted(found.items()))
 
 
@@ -98,7 +115,8 @@ def _jax(layer: Callable, params, x, cotangent) -> Callable:
 def torch_rnn(cell: str, x: np.ndarray, cotangent: np.ndarray):
   """PyTorch's layer: (x, cotangent float[B, T, H]) -> `run(turn)`."""
   device = torch_peers.device()
-  layer = _TORCH[cell](x.shape[-1], x.shape[-1], batch_first=True).to(device)
+  make = getattr(torch.nn, _TORCH[cell])
+  layer = make(x.shape[-1], x.shape[-1], batch_first=True).to(device)
   x = torch.tensor(x, device=device, requires_grad=True)
   cotangent = torch.tensor(cotangent, device=device)
   leaves = [*layer.parameters(), x]
@@ -114,60 +132,77 @@ def torch_rnn(cell: str, x: np.ndarray, cotangent: np.ndarray):
 
 
 def main(_) -> None:
-  torch_threads = torch_peers.set_threads()
-  figures, rows = {}, {}
-  ratios: dict[str, dict[str, float]] = {'torch': {}, 'flax_rnn': {}}
+  start = time.time()
+  torch_threads = torch_peers.set_threads() if torch_peers else None
+  environment = harness.environment(
+    precision=harness.PRECISION.value, torch_threads=torch_threads
+  )
+  report: dict[str, Any] = {
+    'ours': collections.defaultdict(dict),
+    'peers': collections.defaultdict(dict),
+    'ratio': {},
+    'environment': environment,
+  }
+  rows: dict[str, dict[str, str]] = {}
   cases = itertools.product(
     _CELLS.value,
     *(map(int, f.value) for f in (_BATCH_SIZES, _LENGTHS, _HIDDEN_SIZES)),
   )
   for cell, *shape in cases:
+    if time.time() - start > harness.seconds_allowed():
+      print('No time is left for the other cases.')
+      break
     case = '{} B{} T{} H{}'.format(cell, *shape)
-    rng = np.random.default_rng(0)
-    arrays = rng.standard_normal((2, *shape), np.float32)
-    ours_by_backend = stacks(cell, shape[-1])
-    timings = harness.interleave(
-      {
-        **{
-          name: ours(stack, *arrays) for name, stack in ours_by_backend.items()
-        },
-        'torch': torch_rnn(cell, *arrays),
-        'flax_rnn': flax_rnn(cell, *arrays),
-      },
-      harness.REPETITIONS.value,
-    )
-    fastest = min(
-      ours_by_backend, key=lambda name: np.median(timings[name].turns)
-    )
-    figures[case] = {
-      name: harness.spread(1e3 * timing.turns / _CALLS)
-      for name, timing in timings.items()
-    }
-    for name, timing in timings.items():
-      over_ours = harness.ratio(timing, timings[fastest])
-      rows[f'{case} {name}'] = {
-        'ms': harness.brief(figures[case][name]),
-        'time over ours': f'{over_ours:.2f}',
-      }
-      if name in ratios:
-        ratios[name][case] = over_ours
-  of: dict[str, dict[str, Any]] = collections.defaultdict(dict)
-  for case, times in figures.items():
-    for name, figure in times.items():
-      over = {'time_over_ours': ratios[name][case]} if name in ratios else {}
-      of[name][case] = figure | over
-  report = {
-    'ours': {name: of[name] for name in of if name not in ratios},
-    'peers': {name: of[name] for name in ratios},
-    'ratio': {
-      name: statistics.geometric_mean(values.values())
-      for name, values in ratios.items()
-    },
-    'environment': harness.environment(
-      precision=harness.PRECISION.value, torch_threads=torch_threads
-    ),
-  }
+    _measure(case, cell, shape, report, rows)
+    harness.write(report)  # A run that is cut off keeps what it has.
   harness.publish('A recurrent layer, forward and backward', rows, report)
+
+
+def _measure(case, cell, shape, report, rows) -> None:
+  """Times the contestants of a case; adds to the report and the table."""
+  rng = np.random.default_rng(0)
+  arrays = rng.standard_normal((2, *shape), np.float32)
+  layers = stacks(cell, shape[-1], harness.PRECISION.value, _BACKENDS.value)
+  contestants: dict[str, Callable[[int], Any]] = {}
+  for name, stack in layers.items():
+    try:
+      run = ours(stack, *arrays)
+      jax.block_until_ready(run(0))
+    except Exception as error:  # One backend must not cost the others.
+      report['ours'][name][case] = {'error': harness.first_line(error)}
+      print(f'{case} {name}: {harness.first_line(error)}')
+    else:
+      contestants[name] = run
+  backends_that_run = list(contestants)
+  contestants |= harness.peers(
+    {
+      'torch': lambda: torch_rnn(cell, *arrays),
+      'flax_rnn': lambda: flax_rnn(cell, *arrays),
+    }
+  )
+  timings = harness.interleave(contestants, harness.REPETITIONS.value)
+  median = lambda name: np.median(timings[name].turns)
+  fastest = min(backends_that_run, key=median, default=None)
+  for name, timing in timings.items():
+    figure = harness.spread(1e3 * timing.turns / _CALLS)
+    row = {'ms': harness.brief(figure), 'time over ours': ''}
+    if fastest is not None:
+      over_ours = harness.ratio(timing, timings[fastest])
+      row['time over ours'] = f'{over_ours:.2f}'
+    rows[f'{case} {name}'] = row
+    if name in backends_that_run:
+      report['ours'][name][case] = figure
+    elif fastest is None:
+      report['peers'][name][case] = figure
+    else:
+      report['peers'][name][case] = figure | {'time_over_ours': over_ours}
+  report['ratio'] = {
+    name: statistics.geometric_mean(
+      [f['time_over_ours'] for f in of_case.values() if 'time_over_ours' in f]
+    )
+    for name, of_case in report['peers'].items()
+    if any('time_over_ours' in f for f in of_case.values())
+  }
 
 
 if __name__ == '__main__':

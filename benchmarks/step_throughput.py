@@ -24,7 +24,6 @@ import os
 
 from absl import app, flags
 import numpy as np
-import torch
 
 from benchmarks import (
   flax_peer,
@@ -32,9 +31,10 @@ from benchmarks import (
   limits,
   ours,
   recipe,
-  torch_best,
-  torch_peers,
 )
+
+torch_best = harness.with_torch('benchmarks.torch_best')
+torch_peers = harness.with_torch('benchmarks.torch_peers')
 
 _CORPUS = flags.DEFINE_string(
   'corpus',
@@ -45,33 +45,39 @@ _BATCH_SIZE = flags.DEFINE_integer('batch_size', 32, 'Sentences a step.')
 _COMPILE = flags.DEFINE_bool(
   'torch_compile', True, 'Whether torch_best uses torch.compile.'
 )
+_BACKEND = flags.DEFINE_string('backend', 'auto', 'Of our recurrence.')
 
 
 def main(_) -> None:
-  torch_peers.set_threads()
-  trainer = ours.make_trainer(
-    ours.make_config(
-      _CORPUS.value,
-      ours.HIDDEN_SIZE.value,
-      _BATCH_SIZE.value,
-      harness.PRECISION.value,
-    )
+  torch_threads = torch_peers.set_threads() if torch_peers else None
+  config = ours.make_config(
+    _CORPUS.value,
+    ours.HIDDEN_SIZE.value,
+    _BATCH_SIZE.value,
+    harness.PRECISION.value,
   )
+  config.model.backend = _BACKEND.value
+  trainer = ours.make_trainer(config)
   blocks = [trainer.block(k) for k in range(harness.REPETITIONS.value)]
   rng = np.random.default_rng(0)
   mixed = [recipe.shuffle(block, rng) for block in blocks]
   weights, precision = trainer.weights, harness.PRECISION.value
-  best, notes = torch_best.make(weights, blocks, precision, _COMPILE.value)
-  timings = harness.interleave(
+  notes = {}
+
+  def best():
+    run, found = torch_best.make(weights, blocks, precision, _COMPILE.value)
+    notes.update(found)
+    return run
+
+  peers = harness.peers(
     {
-      'ours': trainer.run,
-      'torch_eager': torch_peers.eager(weights, mixed),
+      'torch_eager': lambda: torch_peers.eager(weights, mixed),
       'torch_best': best,
-      'flax_rnn': flax_peer.make(weights, mixed, precision),
-      'flax_sorted': flax_peer.make(weights, blocks, precision),
-    },
-    len(blocks),
+      'flax_rnn': lambda: flax_peer.make(weights, mixed, precision),
+      'flax_sorted': lambda: flax_peer.make(weights, blocks, precision),
+    }
   )
+  timings = harness.interleave({'ours': trainer.run, **peers}, len(blocks))
 
   rates = limits.measure()
   tokens = np.array([recipe.num_tokens(block) for block in blocks])
@@ -92,11 +98,12 @@ def main(_) -> None:
     }
     for name, timing in timings.items()
   }
-  figures['torch_best'] |= notes
-  _publish(figures, timings, rates, weights)
+  if notes:
+    figures['torch_best'] |= notes
+  _publish(figures, timings, rates, weights, torch_threads)
 
 
-def _publish(figures, timings, rates, weights) -> None:
+def _publish(figures, timings, rates, weights, torch_threads) -> None:
   ratios = {
     name: harness.ratio(timing, timings['ours'])
     for name, timing in timings.items()
@@ -123,7 +130,8 @@ def _publish(figures, timings, rates, weights) -> None:
       batch_size=_BATCH_SIZE.value,
       precision=harness.PRECISION.value,
       limits=rates,
-      torch_threads=torch.get_num_threads(),
+      backend=_BACKEND.value,
+      torch_threads=torch_threads,
     ),
   }
   harness.publish('Training step of the GRU sentence VAE', rows, report)

@@ -1,6 +1,11 @@
 """What many tests build: a config, its task, its scalars."""
 
+from collections.abc import Iterator
+import contextlib
 from typing import Any
+from unittest import mock
+
+import jax
 
 from rnnvae_jax.config import build as config_build
 from rnnvae_jax.training import hyperparameters as hyperparameters_lib
@@ -27,3 +32,14 @@ def make_task(config: Any, vocab: Any) -> Any:
 def make_hyperparameters(config: Any) -> hyperparameters_lib.Hyperparameters:
   """The traced scalars of a config."""
   return hyperparameters_lib.build(config_build.keys_of(config), config)
+
+
+@contextlib.contextmanager
+def on_platform(name: str) -> Iterator[None]:
+  """What the package asks for the platform is told this name.
+
+  Programs still run where they can, so values and gradients of code for another
+  platform can be tested.
+  """
+  with mock.patch.object(jax, 'default_backend', lambda: name):
+    yield

@@ -17,6 +17,11 @@ import numpy as np
 from rnnvae_jax.data import corpora, labels, vocab
 
 _WASTE = 0.05  # Share of work on padding that is accepted for fewer shapes.
+# The most lengths that are chosen on an accelerator. Each is a branch of the
+# training program, and takes seconds to compile.
+_MOST_LENGTHS = 8
+# Accelerators pad the operands of products to multiples of so many rows.
+_ALIGNMENT = 8
 BLANK = -1  # Index of a row without a sentence; its mask is False throughout.
 
 
@@ -128,9 +133,11 @@ def buckets_for(
 
   On a CPU, loops over time stop at a batch's longest sentence, so a single
   length wastes little and compiles fast. On other platforms the length of a
-  loop is static, and there are as many lengths as keep padding below 5%. The
-  output layer computes only real tokens on all platforms; their number is
-  rounded up by less than 5% if eight branches are enough for that.
+  loop is static, and there are as many lengths as keep padding below 5%, but at
+  most eight. The output layer computes only real tokens; their number is
+  rounded up by less than 5% if eight branches are enough for that. Where
+  several lengths were chosen here, it is rounded up to the largest number that
+  a batch of the length has.
 
   Args:
     lengths: int[N], lengths of all sentences, eos counted.
@@ -142,12 +149,14 @@ def buckets_for(
     Buckets for every batch of `evaluation_plan` and of `epoch_plan`, for any
     seed and epoch.
   """
+  branches = 8
   if num_buckets:
     padded = round_up(lengths, num_buckets)
   elif platform == 'cpu':
     padded = round_up(lengths, 1)
   else:
-    padded = round_up(lengths, len(lengths), _WASTE)
+    padded = round_up(lengths, _MOST_LENGTHS, _WASTE)
+    branches = 1
   # Batches are cut from sorted sentences. Which sentences a batch has is
   # random, but their lengths are not.
   sizes = np.sort(lengths)
@@ -158,10 +167,14 @@ def buckets_for(
   def make(number, length):
     # Rounded to a grain first, because the time of the search is quadratic.
     grain = -(-batch_size * length // 256)
+    if platform != 'cpu':
+      grain = -(-grain // _ALIGNMENT) * _ALIGNMENT
     counts = -(-tokens[bucket_of == number] // grain) * grain
     counts = np.minimum(counts, batch_size * length)
     # A bucket without batches has no token counts.
-    return Bucket(length, round_up(counts, 8, _WASTE) if len(counts) else ())
+    if not len(counts):
+      return Bucket(length)
+    return Bucket(length, round_up(counts, branches, _WASTE))
 
   return tuple(make(*pair) for pair in enumerate(padded))
 

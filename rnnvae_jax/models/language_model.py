@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnvae_jax.data import vocab
-from rnnvae_jax.models import recurrent
+from rnnvae_jax.models import embeddings, recurrent
 from rnnvae_jax.models.cells import base
 from rnnvae_jax.ops import cross_entropy, noise, products
 
@@ -67,7 +67,7 @@ class LanguageModel(nn.Module):
   backward_stack: recurrent.Recurrent | base.Stack | None = None
 
   def setup(self):
-    self.embedding = nn.Embed(self.vocab_size, self.embedding_size)
+    self.embedding = embeddings.Embed(self.vocab_size, self.embedding_size)
     self.recurrent = self.stack.clone(parent=None, name=None)
     if self.backward_stack is not None:
       self.backward = self.backward_stack.clone(parent=None, name=None)

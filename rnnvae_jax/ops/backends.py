@@ -72,7 +72,7 @@ def choose(
     )
   if backend != 'auto':
     return backend
-  best = ('cudnn', 'fused', 'scan')
+  best = ('fused', 'scan')
   return next(name for name in best if not obstacles[name])
 
 

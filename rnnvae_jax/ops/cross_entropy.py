@@ -19,6 +19,11 @@ _CACHE_BYTES = 2**23
 # Sums over rows are computed as products with so many rows of ones: the fast
 # path of products needs more than one row.
 _SUM_ROWS = 8
+# On a GPU the matrix units want multiples of so many columns. If XLA has to pad
+# them, it copies the logits' gradient at every update.
+_COLUMNS = 16
+# The bias of a column that only fills up; its exponential is 0.
+_NO_WORD = -1e30
 # Largest sum of exponentials that is used: a weight divided by it is still far
 # above the smallest float32.
 _LARGEST_TOTAL = 2.0**100
@@ -110,9 +115,20 @@ def linear_cross_entropy(
       f'Row counts must increase from 1 to N = {len(hidden)} at most, got '
       f'{counts}.'
     )
+  if smoothing is None and teacher is None:
+    kernel, bias = _filled_up(kernel, bias)
   return _loss(
     options, smoothing, teacher, hidden, kernel, bias, targets, weights
   )
+
+
+def _filled_up(kernel, bias):
+  """On a GPU appends columns of words that have no probability."""
+  extra = -kernel.shape[1] % _COLUMNS
+  if jax.default_backend() != 'gpu' or not extra:
+    return kernel, bias
+  kernel = jnp.pad(kernel, [(0, 0), (0, extra)])
+  return kernel, jnp.pad(bias, (0, extra), constant_values=_NO_WORD)
 
 
 def linear_logits(
@@ -179,7 +195,7 @@ def _compacted(
   # ignoring some rows. The weights make all gradients nan, too.
   is_whole = num_real <= counts[-1]
   weights = jnp.where(is_whole, weights, jnp.nan)
-  branch = jnp.searchsorted(jnp.array(counts), num_real)
+  branch = jnp.searchsorted(jnp.array(counts), num_real, method='compare_all')
 
   def over_rows(count):
     is_cached = teacher is not None or not with_grads
@@ -205,7 +221,7 @@ def _compacted(
   branches = [functools.partial(over_rows, count) for count in counts]
   (total, nll), grads = jax.lax.switch(branch, branches)
   nll = jnp.where(is_whole, nll, jnp.nan)
-  back = lambda x: jnp.zeros_like(x).at[order].set(x)
+  back = lambda x: jnp.zeros_like(x).at[order].set(x, unique_indices=True)
   if with_grads:
     grads = back(grads[0]), *grads[1:]
   return (total, back(nll)), grads

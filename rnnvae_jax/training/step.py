@@ -11,6 +11,7 @@ import optax
 from rnnvae_jax.data import batches
 from rnnvae_jax.objectives import schedules
 from rnnvae_jax.tasks import base
+from rnnvae_jax.training import compiler
 
 # Encoder updates between checks of whether the inner loop still helps.
 _PATIENCE = 15
@@ -110,7 +111,7 @@ def make_update(
     longest = jnp.max(
       jnp.where(others == batches.BLANK, 0, corpus.lengths[others]), axis=1
     )
-    bucket_of = jnp.searchsorted(lengths, longest)
+    bucket_of = jnp.searchsorted(lengths, longest, method='compare_all')
 
     def still_helps(loop):
       number, helps, *_ = loop
@@ -200,14 +201,28 @@ def make_train_step(*args, **kwargs) -> Callable:
   """
 
   update = make_update(*args, **kwargs)
+  platform = jax.default_backend()
 
-  @functools.partial(jax.jit, donate_argnums=0)
+  @functools.partial(
+    jax.jit, donate_argnums=0, compiler_options=compiler.options(platform)
+  )
   def train_step(state, corpus, rows, bucket, hyperparameters):
     update_batch = functools.partial(update, corpus, hyperparameters)
     state, (metrics, loss) = jax.lax.scan(update_batch, state, (rows, bucket))
-    return state, metrics.reduce(), loss
+    return state, _merged(metrics, platform), loss
 
   return train_step
+
+
+def _merged(metrics, platform: str):
+  """The sums of K updates from those of each, [K] each.
+
+  `reduce` adds them in a loop over K. On a GPU each number in it would be a
+  kernel of one thread.
+  """
+  if platform != 'gpu':
+    return metrics.reduce()
+  return jax.tree.map(lambda each: jnp.sum(each, axis=0), metrics)
 
 
 def learning_rate(

@@ -101,11 +101,20 @@ class BucketsForTest(parameterized.TestCase):
   def test_others_have_as_many_as_keep_padding_below_five_percent(
     self, platform
   ):
+    lengths = np.repeat([9, 10, 20, 21, 40], 99)
+    self.assertEqual(self.lengths_of(lengths, 32, 0, platform), (10, 21, 40))
+
+  @parameterized.parameters('gpu', 'tpu')
+  def test_others_have_eight_at_most_with_one_token_count(self, platform):
+    # Each is compiled, so their number decides how long that takes.
     lengths = realistic_lengths()
-    got = self.lengths_of(lengths, 32, 0, platform)
-    padding = padded_tokens(lengths, got) / lengths.sum() - 1
-    self.assertBetween(padding, 0.0, 0.05)
-    self.assertBetween(len(got), 3, 20)
+    buckets = batches.buckets_for(lengths, 32, 0, platform)
+    got = tuple(bucket.length for bucket in buckets)
+    self.assertEqual(got, batches.round_up(lengths, 8))
+    for bucket in buckets:
+      self.assertLen(bucket.token_counts, 1)
+      tokens = bucket.token_counts[0]
+      self.assertTrue(tokens % 8 == 0 or tokens == 32 * bucket.length)
 
   @parameterized.product(
     batch_size=(1, 7, 32, 9_999), num_buckets=(0, 1, 3), platform=('cpu', 'gpu')
@@ -134,7 +143,8 @@ class BucketsForTest(parameterized.TestCase):
       self.assertLessEqual(len(counts), 8)
       self.assertLessEqual(max(counts, default=0), batch_size * shape.length)
     if batch_size == 32:
-      self.assertLess(sum(rounded), 1.1 * sum(tokens))
+      few = platform == 'gpu' and not num_buckets
+      self.assertLess(sum(rounded), (1.2 if few else 1.1) * sum(tokens))
 
 
 class EpochPlanTest(parameterized.TestCase):

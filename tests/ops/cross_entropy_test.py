@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnvae_jax.ops import cross_entropy
+from tests import helpers
 
 EPS = np.finfo(np.float32).eps
 # Each operand of a product at most half of it, and hence a product one.
@@ -136,6 +137,21 @@ class LinearCrossEntropyTest(parameterized.TestCase):
     want = exact(*args)
     self.check(compiled()(*args), want)
     self.check(compiled_values()(*args), want[:2])
+
+  @parameterized.parameters('float32', 'bfloat16')
+  def test_columns_that_fill_up_the_kernel_on_a_gpu_change_nothing(
+    self, precision
+  ):
+    # Their exponentials are 0, so the bounds hold as they are.
+    args = arguments()
+    options = ONE_CHUNK._replace(precision=precision)
+    eps = BFLOAT16_EPS if precision == 'bfloat16' else 0.0
+    fn = lambda *args: value_and_grads(*args, options)
+    with helpers.on_platform('gpu'):
+      program = str(jax.make_jaxpr(fn)(*args))
+      got = jax.jit(fn)(*args)
+    self.assertIn(f'[{HIDDEN},16]', program)
+    self.check(got, exact(*args, product_eps=eps))
 
   def test_runs_as_it_is_without_a_compilation(self):
     args = arguments()

@@ -361,6 +361,33 @@ class CallTest(absltest.TestCase):
     self.assertEqual(self.train_step._cache_size(), 1)
 
 
+class PlatformTest(absltest.TestCase):
+  def test_a_gpu_adds_up_the_same_metrics_without_a_loop(self):
+    tx, on_cpu = toy_step('adam', 'constant')
+    with helpers.on_platform('gpu'):
+      _, on_gpu = toy_step.__wrapped__('adam', 'constant')
+    arguments = (
+      state_lib.create(toy_task(), tx, 0),
+      make_corpus(),
+      *plan(0, 6, batch_size=2),
+      helpers.make_hyperparameters(make_config()),
+    )
+    loops = lambda step: (
+      step.lower(*arguments).as_text().count('stablehlo.while')
+    )
+    self.assertEqual(loops(on_gpu), 1)  # That over the updates.
+    self.assertGreater(loops(on_cpu), 1)
+    # debug_nans keeps the state that is donated otherwise.
+    (state, of_gpu, losses), (want, of_cpu, want_losses) = (
+      step(*arguments) for step in (on_gpu, on_cpu)
+    )
+    np.testing.assert_array_equal(losses, want_losses)
+    for one, two in zip(as_arrays(state), as_arrays(want), strict=True):
+      np.testing.assert_array_equal(one, two)
+    # Sums of six numbers in another order.
+    chex.assert_trees_all_close(of_gpu, of_cpu, rtol=6 * EPS)
+
+
 class EvaluationStepTest(absltest.TestCase):
   def test_is_one_program_for_each_bucket(self):
     buckets = tuple(map(batches.Bucket, batches.round_up(LENGTHS, 3)))

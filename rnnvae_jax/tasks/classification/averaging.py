@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from rnnvae_jax.config import schema
 from rnnvae_jax.data import vocab
 from rnnvae_jax.models import build as model_build
+from rnnvae_jax.models import embeddings
 from rnnvae_jax.ops import noise, products
 
 COMPOSITIONS = ('mean', 'sum')
@@ -125,7 +126,10 @@ class Averaging(nn.Module):
     words, counted = inputs[:, 1:], mask[:, 1:]
     if not self.counts_unknown:
       counted &= words != vocab.UNK
-    x = nn.Embed(self.vocab_size, self.embedding_size, name='embedding')(words)
+    embed = embeddings.Embed(
+      self.vocab_size, self.embedding_size, name='embedding'
+    )
+    x = embed(words)
     x = noise.dropout(x, rates.embedding, keys, 'embedding', locked=False)
     x = self._compose(x, counted, rates.word, keys)
     dense = functools.partial(

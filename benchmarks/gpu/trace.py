@@ -1,0 +1,106 @@
+r"""The kernels of training steps, their times, and the memory that they need.
+
+  python -m benchmarks.gpu.trace --corpus=ptb --json=trace.json
+
+Trains two blocks of 20 updates of the GRU sentence VAE, the second under JAX's
+profiler, and adds up the time of each kernel on the device. `busy_us` is the
+sum of all, `span_us` the time from the first kernel to the end of the last, an
+update: the difference is waiting, unless kernels run side by side.
+"""
+
+import collections
+import pathlib
+import tempfile
+import time
+from typing import Any
+
+from absl import app, flags
+import jax
+
+from benchmarks import harness, ours, recipe
+
+_CORPUS = flags.DEFINE_string('corpus', 'grammar', 'Name or folder.')
+_BATCH_SIZE = flags.DEFINE_integer('batch_size', 32, 'Sentences a step.')
+_BACKEND = flags.DEFINE_string('backend', 'auto', 'Of the recurrence.')
+_MOST = 40  # Kernels that are listed, those with the longest times.
+
+
+def measure(precision: str) -> dict[str, Any]:
+  """Traces a block of updates."""
+  config = ours.make_config(
+    _CORPUS.value, ours.HIDDEN_SIZE.value, _BATCH_SIZE.value, precision
+  )
+  config.model.backend = _BACKEND.value
+  trainer = ours.make_trainer(config)
+  start = time.time()
+  jax.block_until_ready(trainer.run(0))
+  first = time.time() - start
+  with tempfile.TemporaryDirectory() as folder:
+    with jax.profiler.trace(folder):
+      jax.block_until_ready(trainer.run(1))
+    (path,) = pathlib.Path(folder).rglob('*.xplane.pb')
+    planes = jax.profiler.ProfileData.from_file(str(path)).planes
+    figures = kernels(planes, recipe.STEPS_PER_BLOCK)
+  statistics = jax.devices()[0].memory_stats() or {}  # None on a CPU.
+  return figures | {
+    'first_block_seconds': first,
+    'peak_bytes_so_far': statistics.get('peak_bytes_in_use'),
+  }
+
+
+def kernels(planes: Any, updates: int) -> dict[str, Any]:
+  """Times on the device, in us an update."""
+  events = [
+    event
+    for plane in planes
+    if 'GPU' in plane.name
+    for line in plane.lines
+    if 'Stream' in line.name
+    for event in line.events
+  ]
+  if not events:
+    return {'kernels': None, 'reason': 'The profiler saw no GPU.'}
+  seconds: dict[str, float] = collections.defaultdict(float)
+  for event in events:
+    seconds[event.name] += event.duration_ns
+  number = collections.Counter(event.name for event in events)
+  start = min(event.start_ns for event in events)
+  end = max(event.start_ns + event.duration_ns for event in events)
+  scale = 1e-3 / updates
+  longest = sorted(seconds, key=seconds.__getitem__, reverse=True)[:_MOST]
+  return {
+    'kernels': len(events) / updates,
+    'busy_us': scale * sum(seconds.values()),
+    'span_us': scale * (end - start),
+    'longest': {
+      name: {'us': scale * seconds[name], 'times': number[name] / updates}
+      for name in longest
+    },
+  }
+
+
+def main(_) -> None:
+  figures: dict[str, Any] = {}
+  # Memory only grows: the program that needs less comes first.
+  for precision in ('bfloat16', 'float32'):
+    try:
+      figures[precision] = measure(precision)
+    except Exception as error:  # The other one may still work.
+      figures[precision] = {'error': harness.first_line(error)}
+    print(precision, figures[precision], flush=True)
+    harness.write(
+      {
+        'ours': figures,
+        'environment': harness.environment(
+          corpus=_CORPUS.value,
+          backend=_BACKEND.value,
+          batch_size=_BATCH_SIZE.value,
+        ),
+      }
+    )
+  if any('error' in figure for figure in figures.values()):
+    raise SystemExit('A trace failed.')
+
+
+if __name__ == '__main__':
+  app.run(main)

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Makes what `gpu_measure.sh` needs on a GPU machine that reaches no registry:
+# .whl, the wheels of gpu_wheels.txt, and .gpu, the text of Penn Treebank. Git
+# ignores both. Penn Treebank must be below $RNNVAE_DATA_DIR.
+set -eu
+cd "$(dirname "$0")/.."
+rm -rf .gpu .whl
+mkdir -p .gpu/data .whl
+if [ -d "${RNNVAE_DATA_DIR:-}/ptb" ]; then
+  cp -r --no-preserve=mode "$RNNVAE_DATA_DIR/ptb" .gpu/data/
+else
+  echo 'Penn Treebank is not there: the grammar corpus will be trained on.'
+fi
+grep -v -e '^#' -e '^promise' benchmarks/gpu_wheels.txt > .gpu/wheels.txt
+python3 -m pip download -q --no-deps --only-binary=:all: \
+  --python-version=3.12 --implementation=cp \
+  --platform=manylinux_2_28_x86_64 --platform=manylinux_2_27_x86_64 \
+  --platform=manylinux_2_24_x86_64 --platform=manylinux_2_17_x86_64 \
+  --platform=manylinux2014_x86_64 --dest=.whl --requirement=.gpu/wheels.txt
+python3 -m pip wheel -q --no-deps --wheel-dir=.whl \
+  "$(grep '^promise' benchmarks/gpu_wheels.txt)"
+du -sm .gpu .whl
+echo 'On the GPU machine, with .gpu and .whl: bash benchmarks/gpu_measure.sh'
