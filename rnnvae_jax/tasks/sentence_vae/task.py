@@ -48,6 +48,7 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     model_build.DropoutConfig,
     losses.LabelSmoothingConfig,
     *controls.fragments(),
+    settings.PriorConfig,
     settings.TrainConfig,
     settings.EvaluateConfig,
   )
@@ -83,6 +84,8 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     self._initialise = initialise
     self._own_prior = model.prior == 'standard'
     self._exact_kl = family.kl if self._own_prior else None
+    # A prior that is fitted to the posterior has no part in the loss's KL term.
+    self._loss_kl = family.kl if choices.fit_prior else self._exact_kl
     # Decoding is mapped over samples, which cuDNN does not support; the fused
     # backend has the same parameters.
     self._mapped = model
@@ -137,6 +140,7 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
         objective.rate_control,
         schedules.resolve(objective.kl_schedule),
         config.train.inner_steps,
+        objective.fit_prior,
       ),
       _likelihood.initialiser(config),
     )
@@ -199,8 +203,8 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
       keys=keys,
       smoothing=objective.label_smoothing,
     )
-    if self._exact_kl is not None:
-      kl = self._exact_kl(posterior)
+    if self._loss_kl is not None:
+      kl = self._loss_kl(posterior)
     else:
       kl = (log_q - self._log_prior(params)(latents))[:, None]
     counts = _likelihood.counts(batch)
@@ -225,6 +229,11 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     )
     kl_weight = objective.kl_weight * factor
     value = total / counts['sentences'] + kl_weight * penalty + added
+    if choices.fit_prior:
+      drawn = jax.lax.stop_gradient(latents)
+      fit = jnp.where(weights > 0, -self._log_prior(params)(drawn), 0.0)
+      # Nothing is fitted to an autoencoder, whose weight of the KL term is 0.
+      value += objective.kl_weight * jnp.sum(fit) / counts['sentences']
     if objective.mmd_weight is not None:
       prior = self._draw_prior(params, keys, 'mmd')
       value += objective.mmd_weight * losses.maximum_mean_discrepancy(
