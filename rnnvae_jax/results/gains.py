@@ -88,19 +88,19 @@ def _nats(
     if seed not in diverged
   ]
   kept = [nats for nats in seeds if nats is not None]
-  if len(kept) < len(seeds) or len({nats.digest for nats in kept}) != 1:
+  if len(kept) < len(seeds) or len({nats.content_hash for nats in kept}) != 1:
     return None
   nll = np.mean([nats.nll for nats in kept], axis=0)
   if not math.isclose(np.mean(nll), figure['mean'], rel_tol=1e-9):
     return None
-  return sentence_nats.Nats(nll, kept[0].digest)
+  return sentence_nats.Nats(nll, kept[0].content_hash)
 
 
 def _standard_error(
   ours: sentence_nats.Nats | None, own: sentence_nats.Nats | None
 ) -> float | None:
   """Of the mean difference; None unless both are of the same sentences."""
-  if ours is None or own is None or ours.digest != own.digest:
+  if ours is None or own is None or ours.content_hash != own.content_hash:
     return None
   differences = own.nll - ours.nll
   return float(np.std(differences, ddof=1) / len(differences) ** 0.5)

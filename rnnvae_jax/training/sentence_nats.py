@@ -5,7 +5,6 @@ is worth can only be said sentence by sentence, so an evaluation keeps the
 negative log-likelihoods whose mean is in results.json.
 """
 
-import hashlib
 import os
 from typing import NamedTuple
 
@@ -19,11 +18,12 @@ class Nats(NamedTuple):
 
   Attributes:
     nll: float64[N], nats of each sentence, in the split's order.
-    digest: of the sentences. Only runs with the same one can be compared.
+    content_hash: of the split. Only runs on equal sentences in the same order
+      can be compared.
   """
 
   nll: np.ndarray
-  digest: str
+  content_hash: str
 
 
 def path(workdir: str, split: str) -> str:
@@ -31,19 +31,14 @@ def path(workdir: str, split: str) -> str:
   return os.path.join(workdir, f'nats_{split}.npz')
 
 
-def digest(split: corpora.Split) -> str:
-  """Sixteen hexadecimal digits that stand for the ids, sentence by sentence."""
-  hashed = hashlib.sha256(np.asarray(split.lengths, '<i4').tobytes())
-  hashed.update(np.asarray(split.tokens, '<i4').tobytes())
-  return hashed.hexdigest()[:16]
-
-
-def write(workdir: str, name: str, nll: np.ndarray, split: corpora.Split):
+def write(
+  workdir: str, name: str, nll: np.ndarray, split: corpora.Split
+) -> None:
   """Writes the nats float[N] of the split `name`; a kill leaves the old."""
   final = path(workdir, name)
   unfinished = f'{final}.{os.getpid()}'
   with open(unfinished, 'wb') as file:
-    np.savez(file, nll=np.float64(nll), digest=digest(split))
+    np.savez(file, nll=np.float64(nll), content_hash=split.content_hash)
   os.replace(unfinished, final)
 
 
@@ -51,6 +46,6 @@ def read(workdir: str, name: str) -> Nats | None:
   """The nats of the split `name`; None if an evaluation has kept none."""
   try:
     with np.load(path(workdir, name)) as kept:
-      return Nats(kept['nll'], str(kept['digest']))
+      return Nats(kept['nll'], str(kept['content_hash']))
   except FileNotFoundError:
     return None
