@@ -3,10 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from absl import logging
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.models import build as model_build
@@ -24,7 +22,7 @@ from rnnvae_jax.objectives import (
 from rnnvae_jax.ops import noise
 from rnnvae_jax.tasks import _likelihood, _metrics, base
 from rnnvae_jax.tasks.sentence_vae import figures as figures_lib
-from rnnvae_jax.tasks.sentence_vae import settings
+from rnnvae_jax.tasks.sentence_vae import phases, settings
 
 # The parameters of the encoder, which only the posterior depends on.
 _ENCODER_PARTS = ('encoder', 'posterior')
@@ -95,7 +93,6 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
 
   @classmethod
   def check(cls, config: Any) -> None:
-    train = config.train
     if config.corpus.stream:
       raise ValueError(
         'config.corpus.stream = True is for language models: a VAE encodes '
@@ -107,19 +104,7 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
         f'config.model.cell = {config.model.cell!r} has no state that a latent '
         f'vector could set. Legal for a VAE: {legal}.'
       )
-    if train.pretrain_steps >= train.num_steps:
-      raise ValueError(
-        f'config.train.pretrain_steps={train.pretrain_steps} leaves nothing '
-        f'of config.train.num_steps={train.num_steps}, which counts them.'
-      )
-    rest = train.pretrain_steps % train.eval_every
-    if rest:
-      raise ValueError(
-        f'config.train.pretrain_steps={train.pretrain_steps} is not a '
-        f'multiple of config.train.eval_every={train.eval_every}: the '
-        'autoencoder ends with a validation. Nearest legal value: '
-        f'{train.pretrain_steps - rest}.'
-      )
+    phases.check(config.train)
     controls.check(config)
 
   @classmethod
@@ -378,37 +363,8 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     ]
 
   def after_validation(self, state, figures, config, fresh):
-    """Ends pretraining and the encoder's inner updates.
-
-    Validations of pretraining do not count. After pretraining the decoder and
-    the optimiser are initialised again (Li et al., arXiv:1909.00868). Inner
-    updates end when mutual information falls.
-    """
-    step, pretrain_steps = int(state.step), config.train.pretrain_steps
-    if step < pretrain_steps:
-      return state, False
-    if step == pretrain_steps and step:
-      logging.info(
-        'Step %d: pretraining ends; the decoder is initialised again.', step
-      )
-      new = fresh()
-      # The rate control has adapted to a loss without KL, so it starts again.
-      rate_control_state = {'rate_control': new.extras['rate_control']}
-      state = state.replace(
-        params=_with_decoder(state.params, new.params),
-        opt_state=new.opt_state,
-        extras=state.extras | rate_control_state,
-      )
-      return state, False
-    # The encoder has caught up once its mutual information falls (He et al.).
-    information = np.float32(figures.get('mutual_information_batch', 0.0))
-    selection = state.selection
-    caught_up = information < np.float32(selection.information)
-    selection = selection.replace(
-      explores=jnp.bool_(bool(selection.explores) and not caught_up),
-      information=jnp.float32(information),
-    )
-    return state.replace(selection=selection), True
+    steps = config.train.pretrain_steps
+    return phases.after_validation(state, figures, steps, fresh)
 
   def start(self, params, batch_size, latents=None):
     return self.model.apply(params, batch_size, latents, method='start')
@@ -462,14 +418,3 @@ def _decode(model, params, batch, latents, **options):
     **options,
   )
   return reading.total, jnp.sum(reading.nll, axis=1)
-
-
-def _with_decoder(params, other):
-  """Replaces the decoder of `params` by that of `other`, except embeddings.
-
-  Embeddings are kept because the encoder uses them, too. If they are tied, the
-  output layer is kept as well.
-  """
-  ours, theirs = params['params'], other['params']['decoder']
-  decoder = theirs | {'embedding': ours['decoder']['embedding']}
-  return {'params': ours | {'decoder': decoder}}
