@@ -34,7 +34,8 @@ class Options(NamedTuple):
   # Largest number of time steps in a block; 0: all, in loops of static length.
   block: int = 4
   kernels: bool = False  # Whether loops are Pallas kernels (NVIDIA GPUs only).
-  interpret: bool = False  # Whether kernels are interpreted, for tests.
+  cluster: bool = False  # Whether loops are the kernels of `ops.cluster`.
+  interpret: bool = False  # Whether kernels run on a CPU, for tests.
 
 
 def run(
@@ -60,16 +61,16 @@ def run(
       a constant, without a gradient.
 
   Raises:
-    ValueError: the cell has no rule, or a `state_mask` with
-      `options.kernels`, which do not support it.
+    ValueError: the cell has no rule, or a `state_mask` with kernels, which do
+      not support it.
 
   Returns:
     The state after each row's last token (first, when reversed), and the
     outputs float[T, B, H], which are undefined where the mask is False.
   """
-  if options.kernels and state_mask is not None:
+  if (options.kernels or options.cluster) and state_mask is not None:
     raise ValueError(
-      'kernels = True does not support a state_mask (dropout on states).'
+      'Kernels do not support a state_mask (dropout on states).'
     )
   length = x.shape[0]
   # Not longer than T: a decoding step would compute a whole block otherwise.
@@ -278,11 +279,16 @@ def _no_activations(rule, state, steps):
 
 
 def _loops(options: Options) -> Loops:
-  if not options.kernels:
-    return Loops(_loop_forward, _loop_backward)
-  from rnnvae_jax.ops import recurrence_pallas  # Imported only if needed.
+  # Kernels are imported only if needed.
+  if options.cluster:
+    from rnnvae_jax.ops import recurrence_cluster
 
-  return Loops(recurrence_pallas.forward, recurrence_pallas.backward)
+    return Loops(recurrence_cluster.forward, recurrence_cluster.backward)
+  if options.kernels:
+    from rnnvae_jax.ops import recurrence_pallas
+
+    return Loops(recurrence_pallas.forward, recurrence_pallas.backward)
+  return Loops(_loop_forward, _loop_backward)
 
 
 def _over_blocks(size, length, steps, block, loop):
