@@ -306,6 +306,7 @@ def recurrent(
       model.precision,
       platform,
       drops_states=config.dropout.recurrent > 0,
+      size=max(features, last),
     )
   except ValueError as error:
     raise ValueError(f'config.model.{error}') from None
@@ -321,6 +322,7 @@ def recurrent(
       # that it saves.
       block=recurrence.Options().block if platform == 'cpu' else 0,
       kernels=backend == 'pallas',
+      cluster=backend == 'cluster',
     ),
     last_cell=kind.from_config(config, last) if last else None,
   )

@@ -2,8 +2,9 @@
 
 from rnnvae_jax import errors
 from rnnvae_jax.ops import rules
+from rnnvae_jax.ops.cluster import calls
 
-BACKENDS = ('auto', 'scan', 'fused', 'pallas', 'cudnn')
+BACKENDS = ('auto', 'scan', 'fused', 'pallas', 'cluster', 'cudnn')
 
 
 def choose(
@@ -12,6 +13,7 @@ def choose(
   precision: str,
   platform: str,
   drops_states: bool = False,
+  size: int = 1,
 ) -> str:
   """The backend that runs a cell on a platform, 'auto' resolved.
 
@@ -21,9 +23,10 @@ def choose(
     precision: one of `products.PRECISIONS`.
     platform: 'cpu', 'gpu' or 'tpu'.
     drops_states: whether the recurrent products read states through a mask.
+    size: H, hidden units of the largest layer.
 
   Returns:
-    'scan', 'fused', 'pallas' or 'cudnn'; see `reason`.
+    'scan', 'fused', 'pallas', 'cluster' or 'cudnn'; see `reason`.
 
   Raises:
     ValueError: the backend cannot run this cell here.
@@ -40,6 +43,11 @@ def choose(
     else 'its kernels do not support dropout on states'
     if drops_states
     else '',
+    'cluster': 'its kernels need an NVIDIA GPU'
+    if platform != 'gpu'
+    else 'its kernels do not support dropout on states'
+    if drops_states
+    else calls.obstacle(cell, precision, size),
     'cudnn': 'it needs an NVIDIA GPU'
     if platform != 'gpu'
     else 'it runs LSTMs without peepholes and clipping only'
@@ -60,6 +68,7 @@ def choose(
     )
   if backend != 'auto':
     return backend
+  # Without 'pallas' and 'cluster', which are not yet measured.
   best = ('cudnn', 'fused', 'scan')
   return next(name for name in best if not obstacles[name])
 
@@ -77,5 +86,6 @@ def reason(backend: str, cell: rules.Spec) -> str:
     'scan': f'nn.scan of cell {cell.name}, automatic gradient',
     'fused': f'hand-derived rule of cell {cell.name}, loops in XLA',
     'pallas': f'hand-derived rule of cell {cell.name}, Pallas kernels',
+    'cluster': f'hand-derived rule of cell {cell.name}, CUDA cluster kernels',
     'cudnn': f"cuDNN's layer for cell {cell.name}",
   }[backend]

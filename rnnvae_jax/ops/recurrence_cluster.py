@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax.ops import cluster
+from rnnvae_jax.ops.cluster import calls
 
 
 def forward(cell, options, weights, gates, mask, state, count):
@@ -77,7 +77,7 @@ def backward(cell, options, weights, coefficients, d_outputs, d_state, count):
 
 def _call(cell, options, is_backward, room, arguments, results):
   kind = cell.cuda_kernels
-  name = cluster.target(kind, options.precision, room, options.interpret)
+  name = calls.target(kind, options.precision, room, options.interpret)
   return jax.ffi.ffi_call(name, results, vmap_method='sequential')(
     *arguments,
     lstm=np.int32(kind == 'lstm'),
@@ -88,7 +88,7 @@ def _call(cell, options, is_backward, room, arguments, results):
 
 def _room(cell, options, size):
   """Hidden units of the kernel that runs `size` of them."""
-  room = cluster.padded_size(cell.cuda_kernels, options.precision, size)
+  room = calls.padded_size(cell.cuda_kernels, options.precision, size)
   if not room:
     raise ValueError(
       f'There is no CUDA kernel for {size} {options.precision} units of cell '

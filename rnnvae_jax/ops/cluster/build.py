@@ -74,9 +74,14 @@ def compiler() -> str:
   return shutil.which(os.environ.get('CXX') or 'g++') or ''
 
 
+def is_built() -> bool:
+  """Whether the host library exists."""
+  return _output(_HOST_SOURCES, ()).exists()
+
+
 def obstacle() -> str:
   """Why there is no host library; '' if there is one, or can be."""
-  if compiler() or _output(_HOST_SOURCES, ()).exists():
+  if compiler() or is_built():
     return ''
   return (
     'its library has to be built once with g++ or $CXX (python -m '
@@ -112,7 +117,7 @@ def _compiled(sources, flags) -> pathlib.Path:
   if output.exists():
     return output
   if not compiler():
-    raise ValueError(obstacle() or 'There is no C++ compiler (g++, or $CXX).')
+    raise ValueError('There is no C++ compiler: neither g++ nor $CXX.')
   output.parent.mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory(dir=output.parent) as folder:
     # Elsewhere first: another process may build it, too.
