@@ -33,9 +33,10 @@ class Options(NamedTuple):
   precision: str = 'float32'  # See `products.PRECISIONS`.
   # Largest number of time steps in a block; 0: all, in loops of static length.
   block: int = 4
-  # What runs the loops: 'xla', 'pallas' (NVIDIA GPUs) or 'native' (CPUs).
+  # What runs the loops: 'xla', 'native' (CPUs), 'pallas' or 'cluster' (NVIDIA
+  # GPUs).
   loops: str = 'xla'
-  interpret: bool = False  # Whether kernels are interpreted, for tests.
+  interpret: bool = False  # Whether GPU kernels run on a CPU, for tests.
 
 
 def run(
@@ -61,16 +62,17 @@ def run(
       a constant, without a gradient.
 
   Raises:
-    ValueError: the cell has no rule, or a `state_mask` with Pallas kernels,
-      which do not support it.
+    ValueError: the cell has no rule, or a `state_mask` with GPU kernels, which
+      do not support it.
 
   Returns:
     The state after each row's last token (first, when reversed), and the
     outputs float[T, B, H], which are undefined where the mask is False.
   """
-  if options.loops == 'pallas' and state_mask is not None:
+  if options.loops in ('pallas', 'cluster') and state_mask is not None:
     raise ValueError(
-      "loops = 'pallas' does not support a state_mask (dropout on states)."
+      f'loops = {options.loops!r} does not support a state_mask (dropout on '
+      'states).'
     )
   length = x.shape[0]
   # Not longer than T: a decoding step would compute a whole block otherwise.
@@ -289,6 +291,10 @@ def _loops(options: Options) -> Loops:
     from rnnvae_jax.ops import recurrence_pallas as pallas
 
     return Loops(pallas.forward, pallas.backward)
+  if options.loops == 'cluster':
+    from rnnvae_jax.ops import recurrence_cluster as cluster
+
+    return Loops(cluster.forward, cluster.backward)
   if options.loops == 'native':
     from rnnvae_jax.ops import recurrence_native as native
 

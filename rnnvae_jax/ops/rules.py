@@ -71,7 +71,8 @@ class Spec(NamedTuple):
     rule: hand-derived forward and backward steps; None if the cell has none, so
       that only `nn.scan` can run it.
     is_cudnn_lstm: whether cuDNN's LSTM computes the same function.
-    kernel: name of the handwritten loops that compute it, '' for none.
+    kernel: 'gru' or 'lstm', whose handwritten loops (`ops.native`,
+      `ops.cluster`) compute the rule; '' if none do.
   """
 
   name: str

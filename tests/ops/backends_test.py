@@ -44,6 +44,10 @@ class ChooseTest(parameterized.TestCase):
     ('native', CLIPPED, 'float32', 'cpu', 'it runs LSTMs without peepholes'),
     ('native', GRU_BEFORE, 'float32', 'cpu', 'GRUs with reset_after'),
     ('native', GRU, 'bfloat16', 'cpu', 'it computes in float32'),
+    ('cluster', GRU, 'bfloat16', 'cpu', 'its kernels need an NVIDIA GPU'),
+    ('cluster', PLAIN, 'float32', 'gpu', 'its operands are bfloat16 or tf32'),
+    ('cluster', PEEPHOLES, 'tf32', 'gpu', 'without peepholes'),
+    ('cluster', RULELESS, 'tf32', 'gpu', 'it runs GRUs that reset after'),
     ('cudnn', PLAIN, 'float32', 'cpu', 'it needs an NVIDIA GPU'),
     ('cudnn', GRU, 'float32', 'gpu', 'LSTMs without peepholes and clipping'),
     ('cudnn', PEEPHOLES, 'tf32', 'gpu', 'without peepholes'),
@@ -75,7 +79,11 @@ class ChooseTest(parameterized.TestCase):
     )
     self.assertEqual(choose('auto', PLAIN), 'fused')
     self.assertEqual(choose('scan', PLAIN), 'scan')
-    for backend, cell in (('cudnn', PLAIN), ('pallas', GRU)):
+    for backend, cell in (
+      ('cudnn', PLAIN),
+      ('pallas', GRU),
+      ('cluster', GRU),
+    ):
       with self.assertRaisesRegex(ValueError, 'not support dropout on states'):
         choose(backend, cell)
 
@@ -84,7 +92,7 @@ class ChooseTest(parameterized.TestCase):
       backends.reason('scan', RULELESS),
       'cell minimal has no hand-derived rule: nn.scan',
     )
-    for backend in ('scan', 'fused', 'pallas', 'cudnn'):
+    for backend in ('scan', 'fused', 'pallas', 'cluster', 'cudnn'):
       sentence = backends.reason(backend, PLAIN)
       self.assertIn('lstm', sentence)
       self.assertNotIn('no hand-derived rule', sentence)

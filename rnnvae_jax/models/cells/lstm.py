@@ -93,8 +93,8 @@ class LSTM(base.Cell):
     return rules.Spec(
       'lstm',
       rule(self.peepholes, self.cell_clip),
-      is_plain,
-      'lstm' if is_plain else '',
+      is_cudnn_lstm=is_plain,
+      kernel='lstm' if is_plain else '',
     )
 
   @nn.nowrap
