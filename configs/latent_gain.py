@@ -23,6 +23,15 @@ ROWS = {
   'lm_64': _OURS,
   'vae_64': _OURS | {'gain_over': 'lm_64'},
 }
+COLUMNS = (
+  'test_nll_per_sentence',
+  'test_iwae_nll',
+  'test_kl',
+  'test_mutual_information',
+  'test_active_units',
+  'test_perplexity',
+  'test_iwae_perplexity',
+)
 _EPOCH = 1_320  # Steps of 32 sentences: 42,068 sentences make 1,315.
 
 
