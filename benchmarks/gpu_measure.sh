@@ -43,8 +43,6 @@ step() {
   return $status
 }
 
-module() { "$python" -m "$@"; }
-
 # A benchmark with its peers; if that fails, ours alone.
 timed() {
   local name=$1 limit=$2
@@ -100,7 +98,7 @@ fi
 precisions=(bfloat16 float32 tf32)
 
 # (a) Right or wrong.
-step correctness 80 module benchmarks.gpu.correctness \
+step correctness 80 "$python" -m benchmarks.gpu.correctness \
   --json="$parts/correctness.json" || true
 # (b) The layers that matter most, and (c) training steps.
 timed recurrence_bfloat16 50 benchmarks.recurrence "${first[@]}" \
@@ -110,10 +108,10 @@ for precision in "${precisions[@]}"; do
     --precision="$precision" || true
 done
 # (g) Memory and (h) the kernels of an update.
-step trace 60 module benchmarks.gpu.trace "${traced[@]}" \
+step trace 60 "$python" -m benchmarks.gpu.trace "${traced[@]}" \
   --json="$parts/trace.json" || true
 # (d) One epoch of the library's own training.
-step epoch 60 module rnnvae_jax.main "${epoch[@]}" --workdir="$site/run" || true
+step epoch 60 "$python" -m rnnvae_jax.main "${epoch[@]}" --workdir="$site/run" || true
 # (e) A population and (f) decoding.
 timed population 50 benchmarks.population "${trials[@]}" || true
 timed decode 40 benchmarks.decode "${drawn[@]}" || true
