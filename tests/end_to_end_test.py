@@ -206,6 +206,7 @@ class FinishedRunTest(absltest.TestCase):
         'config.json',
         'environment.json',
         'metrics.jsonl',
+        'nats_test.npz',
         'results.json',
         'samples.txt',
         'text.json',
