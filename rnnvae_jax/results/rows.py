@@ -251,7 +251,7 @@ def _evaluate(config, workdir: str, corpus: corpora.Corpus) -> dict[str, Any]:
 
 def _scalars(values: Mapping[str, Any]) -> dict[str, float]:
   """The scalars among figures; those of one name by KEY as NAME_KEY."""
-  found = {}
+  found: dict[str, float] = {}
   for name, value in values.items():
     parts = value if isinstance(value, Mapping) else {'': value}
     found |= {
