@@ -31,6 +31,7 @@ from benchmarks import harness
 from rnnvae_jax.config import build as config_build
 from rnnvae_jax.models import build
 from rnnvae_jax.ops import backends
+from rnnvae_jax.training import compiler
 
 torch = harness.with_torch('torch')
 torch_peers = harness.with_torch('benchmarks.torch_peers')
@@ -102,7 +103,10 @@ def flax_rnn(cell: str, x: np.ndarray, cotangent: np.ndarray):
 def _jax(layer: Callable, params, x, cotangent) -> Callable:
   exact = 'highest' if harness.PRECISION.value == 'float32' else 'default'
 
-  @jax.jit
+  # With the options that our training steps have; on a CPU there are none.
+  options = compiler.options(jax.default_backend())
+
+  @functools.partial(jax.jit, compiler_options=options)
   def gradients(params, x, cotangent):
     loss = lambda params, x: jnp.sum(layer(params, x) * cotangent)
     with jax.default_matmul_precision(exact):

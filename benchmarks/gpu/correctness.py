@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import harness, ours, recurrence
-from rnnvae_jax.training import environment
+from rnnvae_jax.training import compiler, environment
 
 # What rounding the operands of products may cost: a few times the unit roundoff
 # of each format, times a dozen steps that pass it on.
@@ -82,7 +82,8 @@ def _gradients(stack):
     gradients, values = jax.grad(loss, (0, 1, 2), has_aux=True)(*arguments)
     return values, gradients
 
-  return jax.jit(run)
+  options = compiler.options(jax.default_backend())
+  return jax.jit(run, compiler_options=options)
 
 
 def _error(got, want) -> float:
