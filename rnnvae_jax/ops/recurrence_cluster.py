@@ -52,10 +52,10 @@ def backward(cell, options, weights, coefficients, d_outputs, d_state, count):
   d_outputs, d_state = pad(d_outputs), jax.tree.map(pad, d_state)
   like = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype)
   if cell.kernel == 'lstm':
-    names = ('from_c', 'to_o', 'h_to_c', 'keep')
-    masks = (coefficients['mask'][:, :, 0],)
+    names = ['from_c', 'to_o', 'h_to_c', 'keep']
+    masks = [coefficients['mask'][:, :, 0]]
   else:
-    names, masks = ('products', 'keep'), ()
+    names, masks = ['products', 'keep'], []
   read = jax.tree.leaves([coefficients[name] for name in names])
   d_all = _call(
     cell,
