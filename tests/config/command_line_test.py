@@ -56,7 +56,7 @@ class ParseTest(parameterized.TestCase):
       flagsaver.flagsaver(),
       mock.patch.object(sys, 'argv', argv),
       mock.patch.object(commands.REGISTRY['train'], 'run') as run,
-      self.assertLogs(level='INFO') as log,
+      self.assertLogs('absl', level='INFO') as log,
     ):
       main.main(command_line.parse(argv))
     (context,) = run.call_args.args
