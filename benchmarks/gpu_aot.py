@@ -2,7 +2,7 @@ r"""What the compiler makes of the GPU programs, on a machine without a GPU.
 
   python3.12 -m venv AOT && AOT/bin/pip install -e . 'jax[cuda13]==0.11.2'
   AOT/bin/python -m benchmarks.gpu_aot            compares with the baseline
-  AOT/bin/python -m benchmarks.gpu_aot --update   writes a new baseline
+  AOT/bin/python -m benchmarks.gpu_aot --update_aot   writes a new baseline
   AOT/bin/python -m benchmarks.gpu_aot --programs='vae_step.*' --keep=DUMPS
 
 XLA's compiler for GPUs and NVIDIA's assembler run on any machine (the wheels
@@ -45,7 +45,7 @@ BASELINE = pathlib.Path(__file__).parent / 'results' / 'gpu_aot.json'
 PLUGIN = 'jax_plugins.xla_cuda13'  # What is installed if programs compile.
 
 _DEVICE = pathlib.Path(__file__).parent / 'gpu' / 'h100.txtpb'
-_UPDATE = flags.DEFINE_bool('update', False, 'Write the baseline.')
+_UPDATE = flags.DEFINE_bool('update_aot', False, 'Write the baseline.')
 _PROGRAMS = flags.DEFINE_string('programs', '.*', 'Regular expression.')
 _KEEP = flags.DEFINE_string('keep', '', "A folder for XLA's dumps.")
 _COMPILE = flags.DEFINE_string('compile', '', 'Internal: one program, here.')
@@ -384,7 +384,7 @@ def main(_) -> None:
   if _UPDATE.value:
     return None
   if key() not in baselines:
-    sys.exit(f'No baseline for {key()}; --update writes one.')
+    sys.exit(f'No baseline for {key()}; --update_aot writes one.')
   worse = regressions(baselines[key()], now)
   if worse:
     sys.exit('More than the baseline:\n  ' + '\n  '.join(worse))

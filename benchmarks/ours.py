@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 import functools
+import os
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -23,6 +24,17 @@ from rnnvae_jax.training import step as step_lib
 HIDDEN_SIZE = flags.DEFINE_integer(
   'hidden_size', 256, 'Units of a recurrent layer.', lower_bound=1
 )
+
+CORPUS = flags.DEFINE_string(
+  'corpus',
+  'ptb' if 'RNNVAE_DATA_DIR' in os.environ else 'wikipedia_sample',
+  'Name or folder of the text.',
+)
+BATCH_SIZE = flags.DEFINE_integer(
+  'batch_size', 32, 'Sentences a step.', lower_bound=1
+)
+
+BACKEND = flags.DEFINE_string('backend', 'auto', 'Of our recurrence.')
 
 # Where `recipe`'s weights are in our parameter tree: how the path begins, and
 # the name it ends with.

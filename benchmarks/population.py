@@ -18,16 +18,14 @@ from rnnvae_jax.training import optimizers, population, preparation, step
 from rnnvae_jax.training import state as state_lib
 
 _TRIALS = flags.DEFINE_integer('trials', 4, 'Trials.', lower_bound=1)
-_CORPUS = flags.DEFINE_string('corpus', 'ptb', 'Name or folder.')
-_BATCH_SIZE = flags.DEFINE_integer('batch_size', 32, 'Sentences a batch.')
 
 
 def main(_) -> None:
   trials = _TRIALS.value
   config = ours.make_config(
-    _CORPUS.value,
+    ours.CORPUS.value,
     ours.HIDDEN_SIZE.value,
-    _BATCH_SIZE.value,
+    ours.BATCH_SIZE.value,
     harness.PRECISION.value,
   )
   corpus = preparation.build_corpus(config)
@@ -110,8 +108,8 @@ def main(_) -> None:
     'ratio': {'sequential': ratio},
     'environment': harness.environment(
       trials=trials,
-      corpus=_CORPUS.value,
-      batch_size=_BATCH_SIZE.value,
+      corpus=ours.CORPUS.value,
+      batch_size=ours.BATCH_SIZE.value,
       hidden_size=ours.HIDDEN_SIZE.value,
       precision=harness.PRECISION.value,
     ),

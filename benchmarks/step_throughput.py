@@ -20,8 +20,6 @@ The share of the limit that a contestant reaches can be compared between
 machines.
 """
 
-import os
-
 from absl import app, flags
 import numpy as np
 
@@ -36,27 +34,20 @@ from benchmarks import (
 torch_best = harness.with_torch('benchmarks.torch_best')
 torch_peers = harness.with_torch('benchmarks.torch_peers')
 
-_CORPUS = flags.DEFINE_string(
-  'corpus',
-  'ptb' if 'RNNVAE_DATA_DIR' in os.environ else 'wikipedia_sample',
-  'Name or folder of the text.',
-)
-_BATCH_SIZE = flags.DEFINE_integer('batch_size', 32, 'Sentences a step.')
 _COMPILE = flags.DEFINE_bool(
   'torch_compile', True, 'Whether torch_best uses torch.compile.'
 )
-_BACKEND = flags.DEFINE_string('backend', 'auto', 'Of our recurrence.')
 
 
 def main(_) -> None:
   torch_threads = torch_peers.set_threads() if torch_peers else None
   config = ours.make_config(
-    _CORPUS.value,
+    ours.CORPUS.value,
     ours.HIDDEN_SIZE.value,
-    _BATCH_SIZE.value,
+    ours.BATCH_SIZE.value,
     harness.PRECISION.value,
   )
-  config.model.backend = _BACKEND.value
+  config.model.backend = ours.BACKEND.value
   trainer = ours.make_trainer(config)
   blocks = [trainer.block(k) for k in range(harness.REPETITIONS.value)]
   rng = np.random.default_rng(0)
@@ -124,13 +115,13 @@ def _publish(figures, timings, rates, weights, torch_threads) -> None:
     'peers': figures,
     'ratio': {name: ratios[name] for name in figures},
     'environment': harness.environment(
-      corpus=_CORPUS.value,
+      corpus=ours.CORPUS.value,
       vocab_size=len(weights['embedding']),
       hidden_size=ours.HIDDEN_SIZE.value,
-      batch_size=_BATCH_SIZE.value,
+      batch_size=ours.BATCH_SIZE.value,
       precision=harness.PRECISION.value,
       limits=rates,
-      backend=_BACKEND.value,
+      backend=ours.BACKEND.value,
       torch_threads=torch_threads,
     ),
   }

@@ -34,13 +34,26 @@ _STRENGTHS = {
 PROTOCOL = (
   'Penn Treebank, protocol `mikolov`, model and evaluation as in `ptb_vae` but '
   f'with {_SAMPLES} posterior samples a sentence, '
-  f'{_EPOCHS} epochs (`ae_free_bits` after 5 more as an autoencoder); a row is '
+  f'{_EPOCHS} epochs (`ae_free_bits` after 5 more as an autoencoder); `lm_N` '
+  'is the decoder as a language model, of N epochs; another row is '
   'a control and its strength: the weight of the KL term, a rate in nats, the '
   'deviation of posterior means, the weight of the MMD (beside a KL term of '
   'weight .4), the share of words dropped, a concentration.'
 )
+# The decoder as a language model, by its number of epochs.
+_LMS = {
+  control: 'lm_13' if control == 'ae_free_bits' else 'lm_8'
+  for control in _STRENGTHS
+}
 ROWS = {
-  f'{control}_{strength:g}': {'published': {}, 'source': 'none'}
+  name: {'published': {}, 'source': 'none'}
+  for name in sorted(set(_LMS.values()))
+} | {
+  f'{control}_{strength:g}': {
+    'published': {},
+    'source': 'none',
+    'gain_over': _LMS[control],
+  }
   for control, strengths in _STRENGTHS.items()
   for strength in strengths
 }
@@ -60,6 +73,9 @@ def get_config(tail: str = ''):
   name = name or 'beta_1'
   argument.check_row(name, ROWS)
   control, _, strength = name.rpartition('_')
+  if control == 'lm':
+    row = ['row=lstm_lm', f'epochs={strength}']
+    return _BASE['get_config'](','.join([*row, *rest]))
   row = [f'row={control}', f'strength={strength}', f'epochs={_EPOCHS}']
   config = _BASE['get_config'](','.join([*row, *rest]))
   config.evaluate.iw_samples = min(config.evaluate.iw_samples, _SAMPLES)

@@ -1,13 +1,13 @@
 """The command line: trains, evaluates and samples recurrent text models.
 
-  python -m rnnvae_jax.main --config=gru_vae --workdir=runs/gru_vae
+  python -m rnnvae_jax.main --config=gru_vae
   python -m rnnvae_jax.main --mode=sample --workdir=runs/gru_vae
 
 Modes that read a run need only its --workdir: the config and vocabulary saved
 there are used. --config.KEY=VALUE overrides a key; docs/config.md lists them.
 """
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from rnnvae_jax import startup
@@ -24,7 +24,11 @@ _CONFIG = config_flags.DEFINE_config_file(
   lock_config=True,
 )
 _WORKDIR = flags.DEFINE_string(
-  'workdir', None, "The run's folder: made by train, read by all other modes."
+  'workdir',
+  None,
+  "The run's folder: made by train, read by all other modes. By default train "
+  'makes runs/NAME in the current folder, NAME being that of the config file, '
+  'with its argument if it has one.',
 )
 _MODE = flags.DEFINE_enum(
   'mode',
@@ -56,9 +60,14 @@ def main(argv: list[str]) -> None:
 
 
 def _run(workdir: str | None, mode: str) -> None:
-  if not workdir:
-    raise ValueError('--workdir is needed: the folder of the run.')
   command = commands.REGISTRY[mode]
+  if not workdir:
+    workdir = command_line.default_workdir(
+      command.NEEDS, config_flags.get_config_filename(flags.FLAGS['config'])
+    )
+    if not workdir:
+      raise ValueError('--workdir is needed: the folder of the run.')
+    logging.info('No --workdir is given: the run is in %s.', workdir)
   legal = getattr(command, 'FLAGS', ())
   for name in ('table', 'rows', 'seeds', 'budget'):
     if flags.FLAGS[name].present and name not in legal:

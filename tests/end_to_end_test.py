@@ -206,6 +206,7 @@ class FinishedRunTest(absltest.TestCase):
         'config.json',
         'environment.json',
         'metrics.jsonl',
+        'nats_test.npz',
         'results.json',
         'samples.txt',
         'text.json',
@@ -231,6 +232,7 @@ class FinishedRunTest(absltest.TestCase):
     self.assertEqual(figures['iwae_samples'], 4)
     self.assertEqual(figures['checkpoint'], 'best, step 30')
 
+  @pytest.mark.slow
   def test_figures_agree_with_each_other(self):
     (figures,) = json.loads(read(self.workdir, 'results.json')).values()
     elbo, per_token = figures['elbo'], figures['sentences'] / figures['tokens']
@@ -278,6 +280,7 @@ class FinishedRunTest(absltest.TestCase):
     self.assertEqual([len(b.split('\n')) for b in between[1:3]], [7, 7])
     self.assertIn(samples.strip(), self.stdout)
 
+  @pytest.mark.slow
   def test_running_it_again_changes_nothing(self):
     def contents():
       paths = glob.glob(os.path.join(self.workdir, '**'), recursive=True)
@@ -290,6 +293,7 @@ class FinishedRunTest(absltest.TestCase):
     run(*TINY, f'--workdir={self.workdir}')
     self.assertEqual(contents(), before)
 
+  @pytest.mark.slow
   def test_killed_and_resumed_it_is_the_same_bit_for_bit(self):
     workdir = killed_workdir()
     self.assertLess(checkpoint_steps(workdir)[-1], 30)
@@ -345,6 +349,7 @@ class ModesTest(parameterized.TestCase):
     self.mode('evaluate')
     self.assertEqual(read_results(self.workdir), before)
 
+  @pytest.mark.slow
   def test_evaluate_keeps_the_figures_of_other_splits(self):
     self.workdir = copy_of_finished('split')
     before = read_results(self.workdir)
@@ -356,6 +361,7 @@ class ModesTest(parameterized.TestCase):
     self.assertEqual(after['valid']['iwae_samples'], 3)
     self.assertRegex(printed, r'valid\W+test')
 
+  @pytest.mark.slow
   def test_a_run_outlives_its_text_and_reads_another(self):
     self.workdir = copy_of_finished('moved')
     path = os.path.join(self.workdir, 'config.json')
@@ -647,6 +653,7 @@ class BadInputTest(parameterized.TestCase):
 
 
 class DamageTest(absltest.TestCase):
+  @pytest.mark.slow
   def test_a_damaged_checkpoint_is_named_and_an_older_one_goes_on(self):
     workdir = shutil.copytree(unfinished(), os.path.join(root(), 'damaged'))
     self.assertEqual(checkpoint_steps(workdir), [24, 30])
@@ -719,6 +726,7 @@ class TrainingTest(absltest.TestCase):
     self.assertEqual(read_metrics(workdir)[-1]['step'], 6)
     run('--mode=sample', f'--workdir={workdir}')
 
+  @pytest.mark.slow
   def test_a_finished_run_trains_longer_from_its_folder_alone(self):
     workdir = copy_of_finished('longer')
     run(f'--workdir={workdir}', '--config.train.num_steps=36')
@@ -732,6 +740,7 @@ class TrainingTest(absltest.TestCase):
     with self.assertRaisesRegex(SystemExit, 'num_steps: 36 there, 30 here'):
       run(f'--workdir={workdir}', '--config.train.num_steps=30')
 
+  @pytest.mark.slow
   def test_several_seeds_of_a_config_have_folders_means_and_deviations(self):
     workdir = os.path.join(root(), 'seeds')
     command = (

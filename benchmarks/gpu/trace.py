@@ -14,23 +14,20 @@ import tempfile
 import time
 from typing import Any
 
-from absl import app, flags
+from absl import app
 import jax
 
 from benchmarks import harness, ours, recipe
 
-_CORPUS = flags.DEFINE_string('corpus', 'grammar', 'Name or folder.')
-_BATCH_SIZE = flags.DEFINE_integer('batch_size', 32, 'Sentences a step.')
-_BACKEND = flags.DEFINE_string('backend', 'auto', 'Of the recurrence.')
 _MOST = 40  # Kernels that are listed, those with the longest times.
 
 
 def measure(precision: str) -> dict[str, Any]:
   """Traces a block of updates."""
   config = ours.make_config(
-    _CORPUS.value, ours.HIDDEN_SIZE.value, _BATCH_SIZE.value, precision
+    ours.CORPUS.value, ours.HIDDEN_SIZE.value, ours.BATCH_SIZE.value, precision
   )
-  config.model.backend = _BACKEND.value
+  config.model.backend = ours.BACKEND.value
   trainer = ours.make_trainer(config)
   start = time.time()
   jax.block_until_ready(trainer.run(0))
@@ -92,9 +89,9 @@ def main(_) -> None:
       {
         'ours': figures,
         'environment': harness.environment(
-          corpus=_CORPUS.value,
-          backend=_BACKEND.value,
-          batch_size=_BATCH_SIZE.value,
+          corpus=ours.CORPUS.value,
+          backend=ours.BACKEND.value,
+          batch_size=ours.BATCH_SIZE.value,
         ),
       }
     )

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 import difflib
+import os
+import pathlib
+import re
 import runpy
 from typing import Any
 
@@ -11,6 +14,9 @@ from ml_collections import config_flags
 from rnnvae_jax.config import build, files, render, saved
 from rnnvae_jax.training import workdir as workdir_lib
 
+RUNS = 'runs'  # Holds the runs that are given no folder.
+# Characters of an argument in the name of such a run; file systems have limits.
+_LONGEST_NAME = 100
 # What users of other libraries call our keys.
 _SYNONYMS = {
   'lr': 'optimizer.learning_rate',
@@ -64,6 +70,25 @@ def parse(argv: Sequence[str]) -> list[str]:
   except SystemExit:  # absl has printed its help.
     print(f'\n{render.plain()}')
     raise
+
+
+def default_workdir(needs: str, path: str) -> str:
+  """The folder of a run that is trained without --workdir.
+
+  Args:
+    needs: NEEDS of the command; see `commands.base`.
+    path: of the config file, after a colon with its argument.
+
+  Returns:
+    runs/NAME below the current folder: NAME is that of the config file, with
+    its argument if there is one; '' where nothing has given a config.
+  """
+  if needs != 'config' or path.startswith(saved.__file__):
+    return ''
+  file, _, argument = path.partition(':')
+  safe = re.sub(r'[^\w.=-]+', '_', argument).strip('_')[-_LONGEST_NAME:]
+  name = '_'.join(filter(None, (pathlib.Path(file).stem, safe)))
+  return os.path.join(RUNS, name)
 
 
 def config_for(

@@ -11,8 +11,7 @@ import itertools
 
 import numpy as np
 
-from rnnvae_jax import errors
-from rnnvae_jax.data import corpus_config, formats, protocols, texts
+from rnnvae_jax.data import corpus_checks, formats, texts
 from rnnvae_jax.data import labels as labels_lib
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.data.sources import base
@@ -257,12 +256,12 @@ def build(
       training split, or counts differ from the known ones.
   """
   base.check_name(corpus_name)
-  rules = _rules(protocol or base.default_protocol(corpus_name))
+  rules = corpus_checks.rules_of(protocol or base.default_protocol(corpus_name))
   max_length = 0 if stream else max_length
-  _check(rules, max_length, vocab)
+  corpus_checks.check(rules, max_length, vocab)
   labels_lib.check_fields(fields, stream)
   by_characters = stream and rules.kind != 'word'
-  _check_blank_lines(blank_lines, by_characters, labelled)
+  corpus_checks.check_blank_lines(blank_lines, by_characters, labelled)
   records = read(
     corpus_name,
     data_dir,
@@ -300,7 +299,7 @@ def build(
     train = split_texts['train'].sentences
     limit = min_count or rules.min_count
     vocab = vocab_lib.Vocabulary.build(rules.kind, train, limit, vocab_size)
-    _check_vocabulary(corpus_name, vocab, train, limit)
+    corpus_checks.check_vocabulary(corpus_name, vocab, train, limit)
   if corpus_name in base.REGISTRY:
     base.check_counts(
       base.get(corpus_name),
@@ -349,8 +348,8 @@ def encode_lines(
   Raises:
     ValueError: an argument is illegal, or all lines are blank.
   """
-  rules = _rules(protocol)
-  _check(rules, 0, vocab)
+  rules = corpus_checks.rules_of(protocol)
+  corpus_checks.check(rules, 0, vocab)
   if rules.kind == 'word':
     pattern = texts.unknown_pattern(unknown_token, vocab)
     stripped = [pattern.sub('<unk>', line.strip()) for line in lines]
@@ -389,68 +388,6 @@ def split_of(
   ends = np.cumsum(lengths, dtype=np.int32)
   tokens = np.concatenate(ended).astype(np.int32)
   return Split(tokens, ends - lengths, lengths, 0, 0, {}, bos)
-
-
-def _rules(protocol: str) -> protocols.Protocol:
-  if protocol not in protocols.PROTOCOLS:
-    raise ValueError(errors.unknown('protocol', protocol, protocols.PROTOCOLS))
-  return protocols.PROTOCOLS[protocol]
-
-
-def _check(
-  rules: protocols.Protocol,
-  max_length: int,
-  vocab: vocab_lib.Vocabulary | None,
-) -> None:
-  if max_length < 0 or max_length == 1:
-    raise ValueError(
-      f'max_length = {max_length} leaves no room for a token and the end mark. '
-      'Nearest legal value: 2; 0 is no limit.'
-    )
-  if vocab is not None and vocab.kind != rules.kind:
-    raise ValueError(
-      f'The protocol {rules.name!r} is about {rules.kind}s, the vocabulary '
-      f'about {vocab.kind}s.'
-    )
-
-
-def _check_blank_lines(
-  blank_lines: str, by_characters: bool, labelled: bool
-) -> None:
-  if blank_lines not in corpus_config.BLANK_LINES:
-    raise ValueError(
-      errors.unknown('blank_lines', blank_lines, corpus_config.BLANK_LINES)
-    )
-  because = ''
-  if by_characters:
-    because = 'in a stream of characters or bytes every line end is a token'
-  elif labelled:
-    because = 'a blank line has no label'
-  if blank_lines == 'sentence' and because:
-    raise ValueError(f"blank_lines = 'sentence': {because}. Legal: 'skip'.")
-
-
-def _check_vocabulary(
-  name: str,
-  vocab: vocab_lib.Vocabulary,
-  sentences: Sequence[Sequence[str]],
-  min_count: int,
-) -> None:
-  """Raises ValueError for a vocabulary of special tokens alone."""
-  if len(vocab) > len(vocab_lib.SPECIALS):
-    return
-  words = set(itertools.chain.from_iterable(sentences))
-  words -= set(vocab_lib.SPECIALS)
-  if words:
-    because = (
-      f'the training text has {len(words):,} different ones, none of them '
-      f'{min_count} times. Nearest legal value of min_count: 1'
-    )
-  else:
-    because = 'the training text holds nothing but marks such as <unk>'
-  raise ValueError(
-    f'{name}: the vocabulary is without any {vocab.kind}: {because}.'
-  )
 
 
 def _encode(

@@ -17,7 +17,13 @@ from rnnvae_jax.data import labels as labels_lib
 from rnnvae_jax.data.sources import base as sources
 from rnnvae_jax.inference import run as run_lib
 from rnnvae_jax.tasks import base
-from rnnvae_jax.training import preparation, progress, validation, writers
+from rnnvae_jax.training import (
+  preparation,
+  progress,
+  sentence_nats,
+  validation,
+  writers,
+)
 from rnnvae_jax.training import workdir as workdir_lib
 
 # Columns of more labels than this name sentences, not kinds of them.
@@ -42,7 +48,8 @@ def evaluate(
   """Evaluates the best checkpoint on the configured splits.
 
   Writes each split's figures into results.json, beside those of other splits
-  and texts evaluated before, and prints all of this text.
+  and texts evaluated before, and prints all of this text. The nats of each
+  sentence of the run's own text are kept; see `training.sentence_nats`.
 
   Args:
     config: the run's.
@@ -73,7 +80,9 @@ def evaluate(
     for name in sources.SPLITS
   }
   for name in names:
-    results[keys[name]] = evaluate_split(run, corpus, name)
+    results[keys[name]] = evaluate_split(
+      run, corpus, name, keep_in=workdir if is_own else ''
+    )
     writers.write_json(path, results)
   ours = {name: results[key] for name, key in keys.items() if key in results}
   console = rich_console.Console()
@@ -87,7 +96,7 @@ def evaluate(
 
 
 def evaluate_split(
-  run: run_lib.Run, corpus: corpora.Corpus, name: str
+  run: run_lib.Run, corpus: corpora.Corpus, name: str, keep_in: str = ''
 ) -> dict[str, Any]:
   """The figures of one split; nats per sentence unless named otherwise.
 
@@ -96,6 +105,13 @@ def evaluate_split(
 
   The figures are the same at any batch size and bucket layout: noise is keyed
   by (seed, sentence) and sums are taken over sentences in the split's order.
+
+  Args:
+    run: the trained run.
+    corpus: that has the split.
+    name: of the split.
+    keep_in: a folder where the nats of each sentence are kept; '': they are
+      not.
   """
   config, task, split = run.config, run.task, corpus.splits[name]
   carried = validation.carries_state(config, task)
@@ -124,6 +140,8 @@ def evaluate_split(
     summary_reset = task.summarise(values_reset, split, config)
     for figure in ('nll_per_sentence', 'perplexity'):
       summary[f'reset_{figure}'] = summary_reset[figure]
+  if keep_in and isinstance(task, base.Scores):
+    sentence_nats.write(keep_in, name, values[task.score], split)
   by_label = _figures_by_label(task, values, split, config)
   if by_label:
     summary['labels'] = by_label

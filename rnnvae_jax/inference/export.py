@@ -67,13 +67,13 @@ def is_export(workdir: str) -> bool:
 
 
 def read(
-  workdir: str, abstract: state_lib.TrainState, vocabulary_hash: str
+  workdir: str, abstract: state_lib.Weights, vocabulary_hash: str
 ) -> tuple[state_lib.Weights, str]:
   """Reads what `write` wrote of a trained task.
 
   Args:
     workdir: the folder.
-    abstract: shapes and types of the run's state.
+    abstract: shapes and types of the run's weights.
     vocabulary_hash: of the vocabulary beside the weights.
 
   Returns:

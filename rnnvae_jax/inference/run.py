@@ -19,7 +19,7 @@ from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.inference import export, fill
 from rnnvae_jax.inference import programs as programs_lib
 from rnnvae_jax.tasks import base
-from rnnvae_jax.training import checkpoints, optimizers, preparation
+from rnnvae_jax.training import checkpoints, preparation
 from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import workdir as workdir_lib
 
@@ -688,24 +688,7 @@ def open_run(config: ml_collections.ConfigDict, workdir: str) -> Run:
     fitted = kind.load(config, vocab, labels, workdir)
     return Run(config, vocab, labels, fitted, {}, {}, 'fitted')
   task = kind.build(config, vocab, labels)
-  abstract = state_lib.abstract(task, optimizers.build(config))
-  saved = checkpoints.Checkpoints(
-    workdir_lib.checkpoint_dir(workdir), vocab.content_hash
-  )
-  weights = None
-  for name in checkpoints.KINDS[::-1]:
-    weights = _weights(saved, name, abstract)
-    if weights is not None:
-      checkpoint = f'{name}, step {int(weights.step)}'
-      break
-  else:
-    if export.is_export(workdir):
-      weights, checkpoint = export.read(workdir, abstract, vocab.content_hash)
-  if weights is None:
-    raise FileNotFoundError(
-      f'The run in {workdir!r} has no checkpoint yet: the first is written '
-      f'after {config.train.eval_every} steps.'
-    )
+  weights, checkpoint = _weights(config, workdir, task, vocab.content_hash)
   logging.info('Restored the checkpoint: %s.', checkpoint)
   return Run(
     config, vocab, labels, task, weights.params, weights.extras, checkpoint
@@ -713,16 +696,43 @@ def open_run(config: ml_collections.ConfigDict, workdir: str) -> Run:
 
 
 def _weights(
-  saved: checkpoints.Checkpoints, name: str, abstract: state_lib.TrainState
-) -> state_lib.Weights | None:
-  """The weights of the newest checkpoint of a kind; None if there is none.
+  config: ml_collections.ConfigDict,
+  workdir: str,
+  task: base.Trained,
+  vocabulary_hash: str,
+) -> tuple[state_lib.Weights, str]:
+  """The weights of a run, and the name of the checkpoint that they are of."""
+  saved = checkpoints.Checkpoints(
+    workdir_lib.checkpoint_dir(workdir), vocabulary_hash
+  )
+  abstract = state_lib.abstract_weights(task)
+  for kind in checkpoints.KINDS[::-1]:
+    if kind == 'best' and not saved.holds_all(kind):
+      restored = saved.restore(abstract, kind)
+    else:
+      restored = _weights_of_state(config, task, saved, kind)
+    if restored is not None:
+      weights, step = restored
+      return weights, f'{kind}, step {step}'
+  if export.is_export(workdir):
+    return export.read(workdir, abstract, vocabulary_hash)
+  raise FileNotFoundError(
+    f'The run in {workdir!r} has no checkpoint yet: the first is written '
+    f'after {config.train.eval_every} steps.'
+  )
 
-  The best checkpoint holds weights alone; the latest one, and the best one of
-  an earlier version, hold all of the state.
+
+def _weights_of_state(config, task, saved, kind):
+  """The weights of a checkpoint that holds all of the state, and its step.
+
+  The latest one does, and the best one of an earlier version.
   """
-  if name == 'best' and not saved.holds_all(name):
-    wanted = state_lib.Weights(abstract.step, abstract.params, abstract.extras)
-    restored = saved.restore(wanted, name)
-    return None if restored is None else restored[0]
-  restored = saved.restore(abstract, name)
-  return None if restored is None else optimizers.weights(restored[0])
+  if not saved.steps(kind):
+    return None
+  from rnnvae_jax.training import optimizers
+
+  state = state_lib.abstract(task, optimizers.build(config))
+  restored = saved.restore(state, kind)
+  if restored is None:
+    return None
+  return optimizers.weights(restored[0]), restored[1]

@@ -306,6 +306,7 @@ def recurrent(
       model.precision,
       platform,
       drops_states=config.dropout.recurrent > 0,
+      size=max(features, last),
     )
   except ValueError as error:
     raise ValueError(f'config.model.{error}') from None
@@ -320,7 +321,7 @@ def recurrent(
       # On other platforms a loop of dynamic length costs more than the steps
       # that it saves.
       block=recurrence.Options().block if platform == 'cpu' else 0,
-      kernels=backend == 'pallas',
+      loops=backend if backend in ('native', 'pallas', 'cluster') else 'xla',
     ),
     last_cell=kind.from_config(config, last) if last else None,
   )

@@ -69,11 +69,19 @@ def check(config: Any) -> None:
     ),
     (
       objective.free_bits > 0
-      and (model.prior != 'standard' or family.kl is None)
+      and (
+        (model.prior != 'standard' and not objective.fit_prior)
+        or family.kl is None
+      )
       and objective.free_bits_per != 'batch',
       f'config.objective.free_bits_per = {objective.free_bits_per!r} wants the '
       f'KL of each sentence; that of posterior {model.posterior!r} and prior '
       f"{model.prior!r} is known on average only. Legal: 'batch'.",
+    ),
+    (
+      objective.fit_prior and family.kl is None,
+      f'config.objective.fit_prior: posterior {model.posterior!r} has no exact '
+      'KL to the standard prior. Set it to False.',
     ),
     (
       model.prior != 'standard' and not family.learnt_prior,

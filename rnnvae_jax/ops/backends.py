@@ -2,8 +2,18 @@
 
 from rnnvae_jax import errors
 from rnnvae_jax.ops import rules
+from rnnvae_jax.ops.cluster import calls
+from rnnvae_jax.ops.native import library
 
-BACKENDS = ('auto', 'scan', 'fused', 'pallas', 'cudnn')
+BACKENDS = (
+  'auto',
+  'scan',
+  'fused',
+  'native',
+  'pallas',
+  'cluster',
+  'cudnn',
+)
 
 
 def choose(
@@ -12,6 +22,7 @@ def choose(
   precision: str,
   platform: str,
   drops_states: bool = False,
+  size: int = 1,
 ) -> str:
   """The backend that runs a cell on a platform, 'auto' resolved.
 
@@ -21,9 +32,10 @@ def choose(
     precision: one of `products.PRECISIONS`.
     platform: 'cpu', 'gpu' or 'tpu'.
     drops_states: whether the recurrent products read states through a mask.
+    size: H, hidden units of the largest layer.
 
   Returns:
-    'scan', 'fused', 'pallas' or 'cudnn'; see `reason`.
+    One of `BACKENDS` other than 'auto'; see `reason`.
 
   Raises:
     ValueError: the backend cannot run this cell here.
@@ -33,6 +45,14 @@ def choose(
     'auto': '',
     'scan': '',
     'fused': no_rule if cell.rule is None else '',
+    'native': 'it needs a CPU'
+    if platform != 'cpu'
+    else 'it runs LSTMs without peepholes and clipping, and GRUs with '
+    'reset_after'
+    if not cell.kernel
+    else 'it computes in float32'
+    if precision == 'bfloat16'
+    else '',
     'pallas': no_rule
     if cell.rule is None
     else 'its kernels need an NVIDIA GPU'
@@ -40,6 +60,11 @@ def choose(
     else 'its kernels do not support dropout on states'
     if drops_states
     else '',
+    'cluster': 'its kernels need an NVIDIA GPU'
+    if platform != 'gpu'
+    else 'its kernels do not support dropout on states'
+    if drops_states
+    else calls.obstacle(cell, precision, size),
     'cudnn': 'it needs an NVIDIA GPU'
     if platform != 'gpu'
     else 'it runs LSTMs without peepholes and clipping only'
@@ -52,6 +77,9 @@ def choose(
   }
   if backend not in obstacles:
     raise ValueError(errors.unknown('backend', backend, obstacles))
+  if backend == 'native' and not obstacles[backend]:
+    # Asked last, because the answer may take a compilation.
+    obstacles[backend] = library.obstacle()
   if obstacles[backend]:
     legal = ', '.join(name for name, why in obstacles.items() if not why)
     raise ValueError(
@@ -60,6 +88,7 @@ def choose(
     )
   if backend != 'auto':
     return backend
+  # Without what has not yet been measured on an idle machine, or on a GPU.
   best = ('fused', 'scan')
   return next(name for name in best if not obstacles[name])
 
@@ -76,6 +105,8 @@ def reason(backend: str, cell: rules.Spec) -> str:
   return {
     'scan': f'nn.scan of cell {cell.name}, automatic gradient',
     'fused': f'hand-derived rule of cell {cell.name}, loops in XLA',
+    'native': f'hand-derived rule of cell {cell.name}, loops in C++',
     'pallas': f'hand-derived rule of cell {cell.name}, Pallas kernels',
+    'cluster': f'hand-derived rule of cell {cell.name}, CUDA cluster kernels',
     'cudnn': f"cuDNN's layer for cell {cell.name}",
   }[backend]

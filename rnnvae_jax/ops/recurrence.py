@@ -33,8 +33,10 @@ class Options(NamedTuple):
   precision: str = 'float32'  # See `products.PRECISIONS`.
   # Largest number of time steps in a block; 0: all, in loops of static length.
   block: int = 4
-  kernels: bool = False  # Whether loops are Pallas kernels (NVIDIA GPUs only).
-  interpret: bool = False  # Whether kernels are interpreted, for tests.
+  # What runs the loops: 'xla', 'native' (CPUs), 'pallas' or 'cluster' (NVIDIA
+  # GPUs).
+  loops: str = 'xla'
+  interpret: bool = False  # Whether GPU kernels run on a CPU, for tests.
 
 
 def run(
@@ -60,16 +62,17 @@ def run(
       a constant, without a gradient.
 
   Raises:
-    ValueError: the cell has no rule, or a `state_mask` with
-      `options.kernels`, which do not support it.
+    ValueError: the cell has no rule, or a `state_mask` with GPU kernels, which
+      do not support it.
 
   Returns:
     The state after each row's last token (first, when reversed), and the
     outputs float[T, B, H], which are undefined where the mask is False.
   """
-  if options.kernels and state_mask is not None:
+  if options.loops in ('pallas', 'cluster') and state_mask is not None:
     raise ValueError(
-      'kernels = True does not support a state_mask (dropout on states).'
+      f'loops = {options.loops!r} does not support a state_mask (dropout on '
+      'states).'
     )
   length = x.shape[0]
   # Not longer than T: a decoding step would compute a whole block otherwise.
@@ -103,6 +106,7 @@ def _forward(cell, options, weights, state_mask, x, mask, state, steps):
   length, size, reverse = x.shape[0], options.block, options.reverse
   rounded = _rounded(weights, options) | {'state_mask': state_mask}
   loops = _loops(options)
+  rounded |= loops.prepare(rounded['recurrent_kernel'])
   # states[t] is the state before token t (after it, when reversed). Entries
   # that the loop does not reach keep the initial state.
   states = jax.tree.map(
@@ -150,6 +154,7 @@ def _backward(cell, options, saved, cotangents):
   }
   rounded['state_mask'] = state_mask
   loops = _loops(options)
+  rounded |= loops.prepare(rounded['recurrent_kernel_transposed'])
 
   def block(number, loop):
     d_state, d_x, d_weights = loop
@@ -192,15 +197,18 @@ class Loops(NamedTuple):
   Attributes:
     forward: (cell, options, weights, gates[S, B, G H], mask[S, B], state,
       count) -> the state after the first `count` steps, all states
-      [S, B, H], and activations [S, B, A H]. Steps after `count` have arbitrary
-      finite values.
+      [S, B, H], and activations [S, B, A H]. After `count` steps the states
+      are those before the block, and activations are finite.
     backward: (cell, options, weights, coefficients, d_outputs[S, B, H],
       d_state, count) -> the gradients of the state before the block, and of
       all states, [S, B, H] each; 0 for steps after `count`.
+    prepare: recurrent kernel, transposed for `backward` -> further entries of
+      `weights`, computed once for all blocks.
   """
 
   forward: Callable
   backward: Callable
+  prepare: Callable = lambda kernel: {}
 
 
 def _loop_forward(cell, options, weights, gates, mask, state, count):
@@ -278,11 +286,21 @@ def _no_activations(rule, state, steps):
 
 
 def _loops(options: Options) -> Loops:
-  if not options.kernels:
-    return Loops(_loop_forward, _loop_backward)
-  from rnnvae_jax.ops import recurrence_pallas  # Imported only if needed.
+  # Imported only if needed.
+  if options.loops == 'pallas':
+    from rnnvae_jax.ops import recurrence_pallas as pallas
 
-  return Loops(recurrence_pallas.forward, recurrence_pallas.backward)
+    return Loops(pallas.forward, pallas.backward)
+  if options.loops == 'cluster':
+    from rnnvae_jax.ops import recurrence_cluster as cluster
+
+    return Loops(cluster.forward, cluster.backward)
+  if options.loops == 'native':
+    from rnnvae_jax.ops import recurrence_native as native
+
+    prepare = lambda kernel: {'packed': native.pack(kernel)}
+    return Loops(native.forward, native.backward, prepare)
+  return Loops(_loop_forward, _loop_backward)
 
 
 def _over_blocks(size, length, steps, block, loop):

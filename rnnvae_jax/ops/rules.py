@@ -71,11 +71,14 @@ class Spec(NamedTuple):
     rule: hand-derived forward and backward steps; None if the cell has none, so
       that only `nn.scan` can run it.
     is_cudnn_lstm: whether cuDNN's LSTM computes the same function.
+    kernel: 'gru' or 'lstm', whose handwritten loops (`ops.native`,
+      `ops.cluster`) compute the rule; '' if none do.
   """
 
   name: str
   rule: Rule | None = None
   is_cudnn_lstm: bool = False
+  kernel: str = ''
 
   def require_rule(self) -> Rule:
     """Returns the rule.

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from rnnvae_jax.config import build as config_build
-from rnnvae_jax.results import plots, tables
+from rnnvae_jax.results import gains, plots, tables
 from rnnvae_jax.training import workdir as workdir_lib
 from rnnvae_jax.training import writers
 
@@ -20,6 +20,11 @@ several. The unit is nats a sentence unless the column says otherwise. `(bound)`
 marks a negative ELBO that stands in for the negative log-likelihood,
 `(sampled)` a KL term that was estimated from samples. The second table of a
 section lists the conditions of each measured row.
+
+`gain over own LM` is the negative log-likelihood of the same decoder as a
+language model minus that of the row, importance-weighted for VAEs, with its
+standard error over the sentences of the split (of the differences on each);
+`± ?` where the nats of single sentences were not kept.
 """
 
 # Figures of text that a run writes, which no task has.
@@ -27,6 +32,7 @@ _JUDGED_TITLES = {
   'reconstruction_bleu': 'reconstruction BLEU',
   'self_bleu': 'self-BLEU',
 }
+_GAIN_TITLE = 'test gain over own LM, nats'
 # The figures that the negative ELBO stands in for where there is one.
 _BOUNDED = 'nll_per_sentence', 'perplexity', 'nll_per_token', 'bits_per_token'
 
@@ -45,6 +51,8 @@ def titles() -> dict[str, str]:
 
 def title(metric: str) -> str:
   """The title of a table's metric, SPLIT_NAME."""
+  if metric == gains.GAIN:
+    return _GAIN_TITLE
   split, _, name = metric.partition('_')
   return f'{split} {titles().get(name, name)}'
 
@@ -71,7 +79,9 @@ def section(table: Mapping[str, Any]) -> str:
   """A table as Markdown: figures, conditions, commands."""
   rows = table['rows']
   published = [metric for row in rows.values() for metric in row['published']]
-  metrics = list(dict.fromkeys([*published, *table.get('columns', ())]))
+  gained = [gains.GAIN for row in rows.values() if 'gain_over' in row]
+  columns = [*published, *gained, *table.get('columns', ())]
+  metrics = list(dict.fromkeys(columns))
   shown = {
     name: row for name, row in rows.items() if 'ours' in row or row['published']
   }
@@ -194,6 +204,9 @@ def _cell(published, ours, metric: str) -> str:
   text = 'inf' if value['mean'] is None else f'{value["mean"]:z.{digits}f}'
   if value['std'] is not None:
     text += f' ± {value["std"]:.{digits}f}'
+  if gains.STANDARD_ERROR in value:
+    error = value[gains.STANDARD_ERROR]
+    text += ' ± ?' if error is None else f' ± {error:.2f}'
   split, _, name = metric.partition('_')
   if name in _BOUNDED and f'{split}_elbo' in ours:
     text += ' (bound)'

@@ -1,12 +1,14 @@
 """Reproduces tables of papers: rows are trained, evaluated and rendered."""
 
 from collections.abc import Sequence
+import os
 import time
+from typing import Any
 
 from absl import logging
 
 from rnnvae_jax import errors
-from rnnvae_jax.results import records, render, tables
+from rnnvae_jax.results import gains, records, render, tables
 from rnnvae_jax.results import rows as rows_lib
 
 
@@ -44,13 +46,14 @@ def reproduce(
     row: rows_lib.configs(defined, row, workdir, seeds)
     for row in rows or defined.rows
   }
-  _publish(tables.read(defined, where, rows_lib.JUDGED_AS), where)
+  runs = os.path.join(workdir, defined.name)
+  _publish(_read(defined, where, runs), where)
   deadline = time.time() + budget if budget else float('inf')
   for row, configs in by_row.items():
     if time.time() > deadline:
       logging.info('The budget is spent; %s is left for the next time.', row)
       break
-    _reproduce_row(defined, row, configs, deadline, where)
+    _reproduce_row(defined, row, configs, deadline, where, runs)
   return where
 
 
@@ -60,6 +63,7 @@ def _reproduce_row(
   configs: dict,
   deadline: float,
   where: tables.Store,
+  runs: str,
 ) -> None:
   rows_lib.train_together(configs, deadline)
   results, diverged, curve = [], [], []
@@ -77,14 +81,24 @@ def _reproduce_row(
     results.append(result)
     if defined.plot[:1] == ('minutes',):
       curve = records.curve(folder, defined.plot[1])
-  figures = tables.read(defined, where, rows_lib.JUDGED_AS)
+  figures = _read(defined, where, runs)
   if results:
     is_new = tables.add(figures, defined, row, results, diverged, curve)
   else:
     is_new = bool(diverged)
     figures['rows'][row]['diverged_seeds'] = diverged
   if is_new:
+    gains.fill(figures, runs)
     _publish(figures, where)
+
+
+def _read(
+  defined: tables.Table, where: tables.Store, runs: str
+) -> dict[str, Any]:
+  """The figures of a table, with the gains that its runs tell today."""
+  figures = tables.read(defined, where, rows_lib.JUDGED_AS)
+  gains.fill(figures, runs)
+  return figures
 
 
 def _publish(figures, where: tables.Store) -> None:

@@ -243,10 +243,23 @@ def _evaluate(config, workdir: str, corpus: corpora.Corpus) -> dict[str, Any]:
     values = evaluate.evaluate(config, workdir, corpus)[split]
     metrics |= {
       f'{split}_{name}': value
-      for name, value in values.items()
-      if isinstance(value, int | float) and name not in _NOT_OF_THE_MODEL
+      for name, value in _scalars(values).items()
+      if name not in _NOT_OF_THE_MODEL
     }
   return metrics
+
+
+def _scalars(values: Mapping[str, Any]) -> dict[str, float]:
+  """The scalars among figures; those of one name by KEY as NAME_KEY."""
+  found: dict[str, float] = {}
+  for name, value in values.items():
+    parts = value if isinstance(value, Mapping) else {'': value}
+    found |= {
+      f'{name}_{key}' if key else name: part
+      for key, part in parts.items()
+      if isinstance(part, int | float)
+    }
+  return found
 
 
 def _judge(config, workdir: str, corpus: corpora.Corpus) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 A table's config file has, besides `get_config`, `PROTOCOL`, a text on what its
 figures have in common, and `ROWS`, by name the published figures of each row
-and their source; `get_config('row=NAME')` is a row's config. `COLUMNS` may name
+and their source; `get_config('row=NAME')` is a row's config. A row may name in
+`gain_over` the row of its decoder as a language model. `COLUMNS` may name
 further metrics to be shown, `PLOT` two to be drawn against each other: two
 metrics, or `minutes` of training and a metric. `JUDGED = True` has what a row
 writes judged, too.
@@ -33,7 +34,8 @@ class Table(NamedTuple):
     path: its config file.
     root: the folder that the commands of the table are run in.
     protocol: what the figures have in common.
-    rows: by name, `published` figures by metric and their `source`.
+    rows: by name, `published` figures by metric, their `source` and, if the
+      row has one, `gain_over`.
     get_config: 'row=NAME' -> the config of a row.
     columns: metrics that are shown besides the published ones.
     plot: two metrics, or `minutes` and one; () for no plot.
@@ -165,6 +167,8 @@ def read(table: Table, where: Store, judged_as: str = '') -> dict[str, Any]:
     kept['plot'] = list(table.plot)
   for name, row in kept['rows'].items():
     row.pop('outdated', None)
+    if 'gain_over' not in table.rows[name]:
+      row.pop('gain_over', None)
     changes = settings.changes(row, table.get_config(f'row={name}'))
     if changes:
       row['outdated'] = changes

@@ -196,7 +196,8 @@ class Recurrent(base.Trained):
     if config.model.backend == 'cudnn':
       return (
         "config.model.backend = 'cudnn' runs one trial at a time. Legal for a "
-        'population: auto, scan, fused, pallas.'
+        'population: auto, scan, fused, pallas, '
+        'cluster.'
       )
     if config.train.get('inner_steps'):
       return (

@@ -4,6 +4,10 @@ This is the only file that imports Orbax. A checkpoint is a folder written by
 Orbax plus `checksums.json`, the SHA-256 of each of its files: Orbax itself does
 not detect flipped bytes in an array, and reports a truncated file in an error
 of several pages.
+
+A checkpoint of weights alone is a file of safetensors instead, which is read in
+a tenth of the time that importing Orbax takes: it is what a trained run is
+opened from.
 """
 
 from collections.abc import Iterator
@@ -19,15 +23,16 @@ from absl import logging
 import jax
 import jax.numpy as jnp
 import numpy as np
-from orbax.checkpoint import v1 as ocp
 
 from rnnvae_jax import errors
+from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import writers
 
 KINDS = ('latest', 'best')
 # Checkpoints kept of each kind: if the newest is damaged, one is left.
 KEEP = 2
 CHECKSUMS = 'checksums.json'
+WEIGHTS = 'weights.safetensors'
 
 
 class CheckpointError(ValueError):
@@ -142,8 +147,7 @@ class Checkpoints:
       for step in reversed(self.steps(kind)):
         path = os.path.join(self._folder(kind), str(step))
         if not _damage(path):
-          with _quiet():
-            data = ocp.load(path)
+          data = _arrays(path)
           prefix = 'params/'
           named = {
             name.removeprefix(prefix): np.asarray(value)
@@ -161,11 +165,9 @@ class Checkpoints:
     if not steps:
       return False
     path = os.path.join(self._folder(kind), str(steps[-1]))
-    if _damage(path):
+    if _is_of_weights(path) or _damage(path):
       return False  # `restore` reports the damage.
-    with _quiet():
-      metadata: Any = ocp.metadata(path).custom_metadata
-    return 'key' in metadata['leaves']
+    return 'key' in _metadata(path)['leaves']
 
   def drop_older(self, kind: str = 'latest') -> None:
     """Deletes all but the newest checkpoint of this kind."""
@@ -188,24 +190,77 @@ def _write(state: Any, path: str, vocabulary_hash: str) -> None:
     'leaves': _describe(state),
     'keys': {name: str(jax.random.key_impl(key)) for name, key in keys.items()},
   }
-  # Orbax saves neither NumPy scalars nor arrays without elements.
   host = {k: np.asarray(v) for k, v in jax.device_get(data).items()}
+  if isinstance(state, state_lib.Weights):
+    _save_weights(path, host, metadata)
+  else:
+    _save_state(path, host, metadata)
+  writers.write_json(os.path.join(path, CHECKSUMS), _checksums(path))
+
+
+def _save_weights(path: str, host: dict[str, np.ndarray], metadata: Any):
+  from safetensors import numpy as safetensors
+
+  content = safetensors.save(
+    {name: np.asarray(value, order='C') for name, value in host.items()},
+    {'checkpoint': json.dumps(metadata)},
+  )
+  os.makedirs(path)
+  with open(os.path.join(path, WEIGHTS), 'wb') as file:
+    file.write(content)
+
+
+def _save_state(path: str, host: dict[str, np.ndarray], metadata: Any):
+  from orbax.checkpoint import v1 as ocp
+
   context = ocp.Context()
   # Compression shrinks floats by 7 % and takes two to four times as long.
   context.array.saving.use_compression = False
   with _quiet(), context:
     ocp.save(
       path,
+      # Orbax saves neither NumPy scalars nor arrays without elements.
       {name: value for name, value in host.items() if value.size},
       custom_metadata=metadata,
     )
-  writers.write_json(os.path.join(path, CHECKSUMS), _checksums(path))
+
+
+def _metadata(path: str) -> dict[str, Any]:
+  """The metadata of an intact checkpoint; see `_write`."""
+  if _is_of_weights(path):
+    with _opened_weights(path) as file:
+      return json.loads(file.metadata()['checkpoint'])
+  from orbax.checkpoint import v1 as ocp
+
+  with _quiet():
+    metadata: Any = ocp.metadata(path).custom_metadata
+  return metadata
+
+
+def _arrays(path: str) -> dict[str, Any]:
+  """The arrays of an intact checkpoint by name."""
+  if _is_of_weights(path):
+    with _opened_weights(path) as file:
+      return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+  from orbax.checkpoint import v1 as ocp
+
+  with _quiet():
+    return ocp.load(path)
+
+
+def _is_of_weights(path: str) -> bool:
+  return os.path.exists(os.path.join(path, WEIGHTS))
+
+
+def _opened_weights(path: str) -> Any:
+  import safetensors
+
+  return safetensors.safe_open(os.path.join(path, WEIGHTS), 'numpy')
 
 
 def _read(path: str, abstract_state: Any, vocabulary_hash: str) -> Any:
   """Reads an intact checkpoint after checking that it belongs to this run."""
-  with _quiet():
-    metadata: Any = ocp.metadata(path).custom_metadata
+  metadata = _metadata(path)
   saved_hash = metadata['vocabulary_hash']
   if saved_hash != vocabulary_hash:
     raise CheckpointError(
@@ -222,8 +277,7 @@ def _read(path: str, abstract_state: Any, vocabulary_hash: str) -> Any:
         f'{wanted.get(name, "absent")} in the model and '
         f'{saved.get(name, "absent")} in the checkpoint.'
       )
-  with _quiet():
-    data = ocp.load(path)
+  data = _arrays(path)
   leaves = []
   for name, leaf in _named_leaves(abstract_state).items():
     if leaf.size:

@@ -1,15 +1,17 @@
 """Optimisers, and averaging of weights."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from rnnvae_jax.config import schema
 from rnnvae_jax.objectives import schedules
 from rnnvae_jax.training import state as state_lib
+
+if TYPE_CHECKING:
+  import optax  # Imported where training needs it: it takes a while.
 
 
 @schema.fragment('optimizer')
@@ -103,8 +105,10 @@ class Averaging(NamedTuple):
   earlier: Any  # float32[], the best validation figure before those n.
 
 
-def build(config: Any) -> optax.GradientTransformation:
+def build(config: Any) -> 'optax.GradientTransformation':
   """Builds the optimiser at learning rate 1; steps apply rate and sign."""
+  import optax
+
   if config.optimizer.name == 'adam':
     tx = optax.scale_by_adam()
   else:
@@ -114,8 +118,8 @@ def build(config: Any) -> optax.GradientTransformation:
 
 
 def averaging(
-  tx: optax.GradientTransformation, patience: int
-) -> optax.GradientTransformation:
+  tx: 'optax.GradientTransformation', patience: int
+) -> 'optax.GradientTransformation':
   """Extends the state of `tx` by the mean of the parameters.
 
   Averaged stochastic gradient descent (Polyak & Juditsky 1992).
@@ -125,6 +129,7 @@ def averaging(
     tx: the optimiser.
     patience: n >= 1, see `update_averaging`.
   """
+  import optax
 
   def init(params):
     copy = jax.tree.map(jnp.array, params)

@@ -6,7 +6,6 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 
 class Selection(flax.struct.PyTreeNode):
@@ -27,7 +26,7 @@ class TrainState(flax.struct.PyTreeNode):
 
   step: Any  # int32[], updates done.
   params: Any
-  opt_state: optax.OptState
+  opt_state: Any  # Of the optimiser, an `optax.GradientTransformation`.
   extras: Any  # State that the objective adapts, apart from the parameters.
   key: Any  # Constant over a run; step and sentence are folded into it.
   selection: Selection
@@ -41,14 +40,23 @@ class Weights(flax.struct.PyTreeNode):
   extras: Any
 
 
-def create(task, tx: optax.GradientTransformation, seed: int) -> TrainState:
+def create(task, tx: Any, seed: int) -> TrainState:
   """Returns the state before the first update."""
   return _create(task, tx, jax.random.key(seed))
 
 
-def abstract(task, tx: optax.GradientTransformation) -> TrainState:
+def abstract(task, tx: Any) -> TrainState:
   """Returns the shapes and types of the state `create` returns."""
   return jax.eval_shape(lambda: _state(task, tx, jax.random.key(0)))
+
+
+def abstract_weights(task) -> Weights:
+  """Returns the shapes and types of the weights of a task's state."""
+  return jax.eval_shape(
+    lambda: Weights(
+      jnp.int32(0), task.init(jax.random.key(0)), task.initial_extras()
+    )
+  )
 
 
 def _state(task, tx, key) -> TrainState:

@@ -2,11 +2,13 @@
 
 from absl.testing import absltest
 import jax
+import pytest
 
 from benchmarks import cost
 
 
 class CostTest(absltest.TestCase):
+  @pytest.mark.slow
   def test_no_program_costs_more_than_the_baseline(self):
     baselines = cost.load()
     if cost.key() not in baselines:

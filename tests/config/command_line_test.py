@@ -8,7 +8,7 @@ from absl import flags
 from absl.testing import absltest, flagsaver, parameterized
 import pytest
 
-from rnnvae_jax import main  # noqa: F401, whose flags are parsed.
+from rnnvae_jax import main
 from rnnvae_jax.commands import base as commands
 from rnnvae_jax.config import build, command_line
 from rnnvae_jax.training import workdir as workdir_lib
@@ -37,6 +37,32 @@ def config_of(*args):
 
 
 class ParseTest(parameterized.TestCase):
+  @parameterized.parameters(
+    ('gru_vae', 'gru_vae'),
+    ('gru_vae:tiny', 'gru_vae_tiny'),
+    ('configs/ptb_vae.py:row=batch_norm,tiny', 'ptb_vae_row=batch_norm_tiny'),
+    ('gru_vae:../my texts/a:b.txt', 'gru_vae_.._my_texts_a_b.txt'),
+    (f'gru_vae:{"x" * 300}', f'gru_vae_{"x" * 100}'),
+  )
+  def test_a_run_without_a_workdir_is_named_after_its_config(self, value, name):
+    found = command_line.default_workdir('config', value)
+    self.assertEqual(found, os.path.join('runs', name))
+    # Other modes need a folder that exists.
+    self.assertEqual(command_line.default_workdir('run', value), '')
+
+  def test_training_uses_that_folder_and_says_so(self):
+    argv = ['main', '--config=gru_vae:tiny']
+    with (
+      flagsaver.flagsaver(),
+      mock.patch.object(sys, 'argv', argv),
+      mock.patch.object(commands.REGISTRY['train'], 'run') as run,
+      self.assertLogs('absl', level='INFO') as log,
+    ):
+      main.main(command_line.parse(argv))
+    (context,) = run.call_args.args
+    self.assertEqual(context.workdir, os.path.join('runs', 'gru_vae_tiny'))
+    self.assertIn(context.workdir, ' '.join(log.output))
+
   def error(self, *args):
     with self.assertRaises(SystemExit) as raised:
       config_of(*args)

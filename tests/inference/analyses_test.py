@@ -55,6 +55,7 @@ class AnalyseTest(absltest.TestCase):
       result = act(*args)
     return result, out.getvalue()
 
+  @pytest.mark.slow
   def test_a_trace_ranks_the_units_of_a_character_model(self):
     config, workdir = self.make_run('char_lm', '', self.text)
     result, table = self.quietly(trace.trace, config, workdir)
@@ -88,6 +89,7 @@ class AnalyseTest(absltest.TestCase):
     ):
       trace.trace(config, workdir)
 
+  @pytest.mark.slow
   def test_agreement_is_tested_of_word_models_of_any_kind(self):
     nouns = [' '.join(pair) for pair in agreement_lib.NOUNS[:4]]
     lines = [f'the {noun} of the {noun} is are was were' for noun in nouns]
@@ -135,6 +137,7 @@ class AnalyseTest(absltest.TestCase):
     )
     self.assertEqual(measured[0]['items'], len(odds))
 
+  @pytest.mark.slow
   def test_gradient_flow_needs_no_run(self):
     workdir = os.path.join(self.root, 'flow')
     _, table = self.quietly(gradients.run, commands.Context(workdir))

@@ -73,6 +73,7 @@ class EvaluateSplitTest(absltest.TestCase):
     close(got['reset_nll_per_sentence'], np.sum(reset) / len(SENTENCES))
     self.assertGreater(abs(np.mean(carried) - np.mean(reset)), 1e-3)
 
+  @pytest.mark.slow
   def test_bits_a_character_count_the_bytes_of_each_together(self):
     text = 'naïve — 数'
     for protocol in ('bytes', 'characters'):

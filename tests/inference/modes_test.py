@@ -161,6 +161,7 @@ class ModesTest(parameterized.TestCase):
     _, *rows = table(mode('next', trained(name), 'generate.candidates=1'))
     self.assertEqual([row[0] for row in rows], LINES.splitlines())
 
+  @pytest.mark.slow
   def test_fill_ranks_whole_lines(self):
     text = mode(
       'fill',
@@ -177,6 +178,7 @@ class ModesTest(parameterized.TestCase):
       self.assertEqual(row[3], f'the {row[2]} ate .')
     self.assertLen(rows[-1][2].split(), 2)
 
+  @pytest.mark.slow
   def test_encode_writes_arrays_and_tables_that_fit_together(self):
     workdir = trained()
     mode('encode', workdir)
@@ -267,6 +269,7 @@ class LibraryTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, 'out of range'):
       rnnvae_jax.load(trained(), **{'generate.num_samples': 0})
 
+  @pytest.mark.slow
   def test_train_trains_and_opens_the_run(self):
     workdir = self.create_tempdir().full_path
     with contextlib.redirect_stdout(io.StringIO()):
@@ -281,6 +284,7 @@ class LibraryTest(absltest.TestCase):
     )
     self.assertEqual(self.printed(program), '')
 
+  @pytest.mark.slow
   def test_reading_a_run_imports_no_library_that_it_does_not_need(self):
     heavy = (
       *('gensim', 'matplotlib', 'nltk', 'sacrebleu', 'sklearn', 'tensorboardX'),
@@ -311,6 +315,7 @@ class StandardOutputTest(parameterized.TestCase):
     {'PYTHONIOENCODING': 'ascii'},
     {'LC_ALL': 'C', 'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0'},
   )
+  @pytest.mark.slow
   def test_text_that_it_cannot_encode_is_replaced(self, **environment):
     folder = self.create_tempdir().full_path
     text = 'café naïve — 数\n' * 30

@@ -97,6 +97,7 @@ class DecodeTest(parameterized.TestCase):
     self.assertEqual(set(some.tolist()), {vocab.UNK})
     self.assertNotIn(vocab.UNK, none)
 
+  @pytest.mark.slow
   def test_a_row_does_not_depend_on_how_many_there_are(self):
     run = make_run('sentence_vae')
     many = run.sample(21)
@@ -112,6 +113,7 @@ class DecodeTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'needs temperature = 0'):
       run.sample(1, beam_size=3)
 
+  @pytest.mark.slow
   def test_a_stream_of_characters_writes_its_own_context_first(self):
     run = make_run(
       'language_model',
@@ -142,6 +144,7 @@ class DecodeTest(parameterized.TestCase):
 
 
 class TracedOnceTest(absltest.TestCase):
+  @pytest.mark.slow
   def test_a_second_call_of_the_same_shape_does_not_trace_again(self):
     run = make_run('sentence_vae')
     calls = (
@@ -172,6 +175,7 @@ class TracedOnceTest(absltest.TestCase):
 
 
 class EncodeTest(absltest.TestCase):
+  @pytest.mark.slow
   def test_is_the_posterior_of_each_text_in_the_order_given(self):
     run = make_run('sentence_vae')
     texts = ['a b e', 'c', 'd d a b c a a b c d', 'b']
@@ -210,6 +214,7 @@ class EncodeTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, 'gives a sentence a label'):
       run.predict(['a'])
 
+  @pytest.mark.slow
   def test_an_interpolation_goes_from_one_reconstruction_to_the_other(self):
     run = make_run('sentence_vae')
     way = run.interpolate('a b e', 'c', steps=5)
@@ -261,6 +266,7 @@ class ScoreTest(parameterized.TestCase):
     want = nats_of(run, [vocab.EOS])
     np.testing.assert_allclose(got.nats, want.sum(), rtol=1e-5)
 
+  @pytest.mark.slow
   def test_a_vae_says_the_importance_weighted_bound(self):
     run = make_run('sentence_vae')
     split = corpora.encode_lines(LINES, 'mikolov', run.vocab)

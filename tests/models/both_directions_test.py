@@ -4,6 +4,7 @@ from absl.testing import absltest
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from rnnvae_jax.config import schema
 from rnnvae_jax.data import vocab
@@ -57,6 +58,7 @@ class BothDirectionsTest(absltest.TestCase):
     model = build.language_model(configure(False), V)
     return model.apply({'params': weights}, *arrays)
 
+  @pytest.mark.slow
   def test_each_is_a_model_of_its_own_order(self):
     reading = self.model.apply(self.params, *self.arrays)
     forward = self.one('recurrent', self.arrays)
@@ -71,6 +73,7 @@ class BothDirectionsTest(absltest.TestCase):
 
 
 class DropoutTest(absltest.TestCase):
+  @pytest.mark.slow
   def test_each_direction_has_masks_of_its_own(self):
     model = build.language_model(configure(True), V)
     arrays = batch(np.full((ROWS, TIME - 1), 5))  # The same both ways.

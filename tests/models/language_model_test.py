@@ -472,6 +472,7 @@ class LockedDropoutTest(absltest.TestCase):
 
 
 class SamplingTest(absltest.TestCase):
+  @pytest.mark.slow
   def test_sentences_come_as_often_as_their_likelihood_says(self):
     size, longest, rows = 5, 3, 20_011
     model = make('gru', 2, vocab_size=size)

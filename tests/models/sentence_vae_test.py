@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from rnnvae_jax.data import vocab
 from rnnvae_jax.models import language_model, recurrent, sentence_vae
@@ -255,6 +256,7 @@ class WholeModelTest(absltest.TestCase):
     got = self.run_model((*poisoned, mask))
     chex.assert_trees_all_equal(got, self.run_model(batch()))
 
+  @pytest.mark.slow
   def test_neither_longer_nor_permuted_batches_change_a_sentence(self):
     # With its index a sentence takes its noise along.
     grads, values = self.run_model(batch())

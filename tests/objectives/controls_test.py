@@ -22,6 +22,7 @@ def make(**values):
   others = {
     'model.latent_size': 32,
     'model.prior': 'standard',
+    'objective.fit_prior': False,
     'optimizer.name': 'adam',
     'optimizer.average_patience': 0,
     'train.batch_size': 32,
@@ -186,6 +187,14 @@ class CheckTest(parameterized.TestCase):
       "prior 'vamp' is known on average only. Legal: 'batch'",
     ),
     (
+      {
+        'model__posterior': 'planar',
+        'model__prior': 'mixture',
+        'objective__fit_prior': True,
+      },
+      "fit_prior: posterior 'planar' has no exact KL",
+    ),
+    (
       {'objective__free_bits': 3.0, 'model__posterior': 'planar'},
       "posterior 'planar' .* is known on average only. Legal: 'batch'",
     ),
@@ -288,6 +297,12 @@ class CheckTest(parameterized.TestCase):
       'model__posterior': 'batch_norm',
       'model__posterior_scale': 0.5,
       'objective__free_bits': 4.0,
+    },
+    {
+      'model__prior': 'mixture',
+      'objective__fit_prior': True,
+      'objective__free_bits': 0.2,
+      'objective__free_bits_per': 'sentence_latent',
     },
     {
       'model__posterior': 'planar',

@@ -4,6 +4,7 @@ import json
 
 from absl.testing import absltest, parameterized
 import numpy as np
+import pytest
 
 from rnnvae_jax.objectives import likelihoods, losses
 
@@ -172,6 +173,7 @@ class LatentFiguresTest(parameterized.TestCase):
     aggregate = np.logaddexp.reduce(log_densities, axis=1) - np.log(len(mean))
     return np.diag(log_densities) - aggregate
 
+  @pytest.mark.slow
   def test_informations_are_those_of_their_definitions(self):
     values, every = self.values(), slice(None)
     got = likelihoods.latent_figures(values, 8, per_latent=True)

@@ -9,6 +9,7 @@ PLAIN = lstm.LSTM(4).spec
 PEEPHOLES = lstm.LSTM(4, peepholes=True).spec
 CLIPPED = lstm.LSTM(4, cell_clip=1.0).spec
 GRU = gru.GRU(4).spec
+GRU_BEFORE = gru.GRU(4, reset_after=False).spec
 RULELESS = rules.Spec('minimal')
 
 
@@ -38,6 +39,15 @@ class ChooseTest(parameterized.TestCase):
   @parameterized.parameters(
     ('pallas', GRU, 'float32', 'cpu', 'its kernels need an NVIDIA GPU'),
     ('pallas', GRU, 'float32', 'tpu', 'its kernels need an NVIDIA GPU'),
+    ('native', GRU, 'float32', 'gpu', 'it needs a CPU'),
+    ('native', PEEPHOLES, 'float32', 'cpu', 'it runs LSTMs without peepholes'),
+    ('native', CLIPPED, 'float32', 'cpu', 'it runs LSTMs without peepholes'),
+    ('native', GRU_BEFORE, 'float32', 'cpu', 'GRUs with reset_after'),
+    ('native', GRU, 'bfloat16', 'cpu', 'it computes in float32'),
+    ('cluster', GRU, 'bfloat16', 'cpu', 'its kernels need an NVIDIA GPU'),
+    ('cluster', PLAIN, 'float32', 'gpu', 'its operands are bfloat16 or tf32'),
+    ('cluster', PEEPHOLES, 'tf32', 'gpu', 'without peepholes'),
+    ('cluster', RULELESS, 'tf32', 'gpu', 'it runs GRUs that reset after'),
     ('cudnn', PLAIN, 'float32', 'cpu', 'it needs an NVIDIA GPU'),
     ('cudnn', GRU, 'float32', 'gpu', 'LSTMs without peepholes and clipping'),
     ('cudnn', PEEPHOLES, 'tf32', 'gpu', 'without peepholes'),
@@ -56,7 +66,7 @@ class ChooseTest(parameterized.TestCase):
     self.assertStartsWith(message, f'backend = {backend!r} does not fit: ')
     self.assertIn(why, message)
     _, legal = message.removesuffix('.').split('Legal here: ')
-    for other in legal.split(', '):
+    for other in set(legal.split(', ')) - {'native'}:  # Needs a compiler.
       backends.choose(other, cell, precision, platform)
     always = {'auto', 'scan'} if cell is RULELESS else {'auto', 'scan', 'fused'}
     self.assertContainsSubset(always, legal.split(', '))
@@ -69,7 +79,11 @@ class ChooseTest(parameterized.TestCase):
     )
     self.assertEqual(choose('auto', PLAIN), 'fused')
     self.assertEqual(choose('scan', PLAIN), 'scan')
-    for backend, cell in (('cudnn', PLAIN), ('pallas', GRU)):
+    for backend, cell in (
+      ('cudnn', PLAIN),
+      ('pallas', GRU),
+      ('cluster', GRU),
+    ):
       with self.assertRaisesRegex(ValueError, 'not support dropout on states'):
         choose(backend, cell)
 
@@ -78,7 +92,7 @@ class ChooseTest(parameterized.TestCase):
       backends.reason('scan', RULELESS),
       'cell minimal has no hand-derived rule: nn.scan',
     )
-    for backend in ('scan', 'fused', 'pallas', 'cudnn'):
+    for backend in ('scan', 'fused', 'pallas', 'cluster', 'cudnn'):
       sentence = backends.reason(backend, PLAIN)
       self.assertIn('lstm', sentence)
       self.assertNotIn('no hand-derived rule', sentence)

@@ -108,7 +108,7 @@ class KernelsTest(parameterized.TestCase):
     cell = CELLS[kind](HIDDEN)
     arguments, weigh = case(cell)
     options = recurrence.Options(reverse, precision, block=0)
-    kernels = options._replace(kernels=True, interpret=True)
+    kernels = options._replace(loops='pallas', interpret=True)
     got = gradients(cell, kernels, weigh)(*arguments)
     want = gradients(cell, options, weigh)(*arguments)
     self.assert_close(got, want, precision)
@@ -121,10 +121,11 @@ class KernelsTest(parameterized.TestCase):
 
     jax.tree.map(check, got, want)
 
+  @pytest.mark.slow
   def test_a_population_is_its_members(self):
     cell = CELLS['tanh'](HIDDEN)
     (weights, x, state), weigh = case(cell)
-    options = recurrence.Options(block=0, kernels=True, interpret=True)
+    options = recurrence.Options(block=0, loops='pallas', interpret=True)
     run = gradients(cell, options, weigh)
     both = jax.tree.map(lambda w: np.stack([w, -w]), weights)
     got = jax.vmap(run, (0, None, None))(both, x, state)
@@ -146,7 +147,7 @@ class KernelsTest(parameterized.TestCase):
   def test_exports_for_cuda_without_a_gpu(self, kind, precision):
     cell = CELLS[kind](HIDDEN)
     arguments, weigh = case(cell)
-    options = recurrence.Options(False, precision, block=0, kernels=True)
+    options = recurrence.Options(False, precision, block=0, loops='pallas')
     device = jax.sharding.AbstractDevice('NVIDIA H200', None, 'gpu')
     mesh = jax.sharding.AbstractMesh((), (), abstract_device=device)
     allow = [export.DisabledSafetyCheck.custom_call(CUSTOM_CALL)]
@@ -169,7 +170,7 @@ class KernelsTest(parameterized.TestCase):
     cell = CELLS['gru_before'](hidden)
     arguments, weigh = case(cell)
     options = recurrence.Options(
-      precision=precision, block=0, kernels=True, interpret=True
+      precision=precision, block=0, loops='pallas', interpret=True
     )
     run = gradients(cell, options, weigh)
     lengths = list(loops(jax.make_jaxpr(run)(*arguments).jaxpr))

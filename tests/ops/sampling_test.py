@@ -6,6 +6,7 @@ from absl.testing import absltest, parameterized
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy import stats
 
 from rnnvae_jax.ops import sampling
@@ -231,6 +232,7 @@ def chain_sentences(max_length, *filters):
 
 class DecodeTest(parameterized.TestCase):
   @parameterized.parameters((1.0, 0, 1.0), (0.7, 0, 1.0), (1.3, 3, 0.9))
+  @pytest.mark.slow
   def test_draws_whole_sentences_from_their_distribution(self, *filters):
     rows, max_length = 20_011, 4
     exact = chain_sentences(max_length, *filters)
@@ -386,6 +388,7 @@ class BeamSearchTest(parameterized.TestCase):
     got = self.search(step, carry, 2 ** (LONGEST - 1), penalty)
     self.assertEqual(got, [brute_force(rows, penalty) for rows in table])
 
+  @pytest.mark.slow
   def test_one_beam_is_never_worse_than_greedy(self):
     better = 0
     for seed in range(4):

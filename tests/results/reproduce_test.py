@@ -41,6 +41,7 @@ class ReproduceTest(parameterized.TestCase):
   def results(self):
     return pathlib.Path('RESULTS.md').read_text()
 
+  @pytest.mark.slow
   def test_a_row_is_trained_evaluated_and_rendered(self):
     table = self.reproduce('vae_a_1', seeds=2)
     self.assertEqual((table['table'], table['protocol'][:5]), ('toy', 'A toy'))
@@ -134,6 +135,7 @@ class ReproduceTest(parameterized.TestCase):
         err_msg=name,
       )
 
+  @pytest.mark.slow
   def test_finished_runs_are_skipped_and_stopped_ones_resume(self):
     # No time at all: nothing is begun.
     table = self.reproduce('vae_a_2', budget=1e-9)
@@ -194,7 +196,21 @@ class ReproduceTest(parameterized.TestCase):
   def test_rows_of_other_calls_are_kept(self):
     first = self.reproduce('vae_a_2')
     both = self.reproduce('lm')
+    gain = both['rows']['vae_a_2']['ours'].pop('test_gain')
     self.assertEqual(both['rows']['vae_a_2'], first['rows']['vae_a_2'])
+    nats = []
+    for row, figure in (('lm', 'nll_per_sentence'), ('vae_a_2', 'iwae_nll')):
+      folder = f'runs/toy/{row}/seed_0'
+      with np.load(f'{folder}/nats_test.npz') as kept:
+        nats.append(kept['nll'])
+      results = json.loads(pathlib.Path(folder, 'results.json').read_text())
+      np.testing.assert_allclose(nats[-1].mean(), results['test'][figure])
+    self.assertLen(nats[0], 40)
+    difference = nats[0] - nats[1]
+    np.testing.assert_allclose(gain['mean'], difference.mean(), atol=1e-12)
+    np.testing.assert_allclose(
+      gain['standard_error'], difference.std(ddof=1) / 40**0.5
+    )
     self.assertIsNone(both['rows']['lm']['ours']['test_perplexity']['std'])
     self.assertIn('12.5 / ', self.results())
 

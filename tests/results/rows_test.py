@@ -217,12 +217,20 @@ class RowsTest(absltest.TestCase):
     def evaluate(config, *_):
       split = config.evaluate.split
       seen.append((split, config.evaluate.iw_samples))
-      return {split: {'kl': 2.5, 'tokens': 8, 'estimator': 'elbo'}}
+      figures = {'kl': 2.5, 'tokens': 8, 'estimator': 'elbo'}
+      figures['labels'] = {'topic': {'sport': {'kl': 1.0}}}
+      return {split: figures | {'bound': {'25': 4.0, '50': 3.5}}}
 
     with mock.patch.object(rows.evaluate, 'evaluate', evaluate):
       metrics = rows._evaluate(config, 'runs/a', corpus)
     self.assertEqual(seen, [('valid', 20), ('test', 50)])
-    self.assertEqual(metrics, {'valid_kl': 2.5, 'test_kl': 2.5})
+    figures = {'kl': 2.5, 'bound_25': 4.0, 'bound_50': 3.5}
+    want = {
+      f'{split}_{name}': value
+      for split in ('valid', 'test')
+      for name, value in figures.items()
+    }
+    self.assertEqual(metrics, want)
 
   def test_finished_runs_need_no_checkpoints(self):
     config = tables.load('toy').get_config('row=lm')

@@ -9,7 +9,7 @@ ROWS = {
     'published': {'test_kl': 1.5, 'valid_elbo': 9},
     'source': 'nowhere',
   },
-  'vae_a_2': {'published': {}, 'source': 'none'},
+  'vae_a_2': {'published': {}, 'source': 'none', 'gain_over': 'lm'},
 }
 PLOT = 'test_kl', 'test_reconstruction'
 

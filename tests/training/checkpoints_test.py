@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from orbax.checkpoint import v1 as ocp
 
 from rnnvae_jax.training import checkpoints
+from rnnvae_jax.training import state as state_lib
 
 HASH = 'a1' * 32
 
@@ -297,7 +299,7 @@ class CheckpointsTest(parameterized.TestCase):
   def test_a_full_disk_is_said_plainly(self, error):
     self.saved.save(make_state(10), 10)
     with (
-      mock.patch.object(checkpoints.ocp, 'save', side_effect=error),
+      mock.patch.object(ocp, 'save', side_effect=error),
       self.assertRaisesRegex(
         checkpoints.CheckpointError,
         'no space left on device while saving step 20 to .*latest; the last '
@@ -331,9 +333,7 @@ class CheckpointsTest(parameterized.TestCase):
 
   def test_other_errors_of_saving_are_passed_on(self):
     with (
-      mock.patch.object(
-        checkpoints.ocp, 'save', side_effect=PermissionError('read only')
-      ),
+      mock.patch.object(ocp, 'save', side_effect=PermissionError('read only')),
       self.assertRaisesRegex(PermissionError, 'read only'),
     ):
       self.saved.save(make_state(1), 1)
@@ -355,6 +355,63 @@ class CheckpointsTest(parameterized.TestCase):
       check=True,
     )
     self.assertEqual(done.stdout + done.stderr, '')
+
+
+def make_weights(step: int, features: int = 5) -> state_lib.Weights:
+  state = make_state(step, features)
+  return state_lib.Weights(state.step, state.params, state.extras)
+
+
+class WeightsTest(parameterized.TestCase):
+  """Weights alone are written without Orbax, with the same guarantees."""
+
+  def setUp(self):
+    super().setUp()
+    self.directory = os.path.join(self.create_tempdir(), 'checkpoints')
+    self.saved = checkpoints.Checkpoints(self.directory, HASH)
+    for step in (10, 20):
+      self.saved.save(make_weights(step), step, 'best')
+    self.path = os.path.join(self.directory, 'best', '20')
+
+  def test_they_come_back_bit_for_bit(self):
+    wanted = jax.eval_shape(lambda: make_weights(0))
+    restored, step = self.saved.restore(wanted, 'best')
+    self.assertEqual(step, 20)
+    self.assertEqual(bits(restored), bits(make_weights(20)))
+    self.assertEqual(jax.tree.structure(restored), jax.tree.structure(wanted))
+    self.assertFalse(self.saved.holds_all('best'))
+    self.assertCountEqual(
+      os.listdir(self.path), [checkpoints.WEIGHTS, checkpoints.CHECKSUMS]
+    )
+
+  def test_their_parameters_are_found_by_name(self):
+    named, step = self.saved.weights()
+    self.assertEqual(step, 20)
+    self.assertCountEqual(named, ['decoder/kernel', 'encoder/bias'])
+    np.testing.assert_array_equal(
+      named['decoder/kernel'], make_weights(20).params['decoder']['kernel']
+    )
+
+  @parameterized.parameters(
+    (truncate_biggest,), (delete_checksums,), (empty_the_folder,), (flip,)
+  )
+  def test_a_damaged_one_gives_way_to_its_predecessor(self, damage):
+    is_of_file = damage is flip
+    damage(
+      os.path.join(self.path, checkpoints.WEIGHTS) if is_of_file else self.path
+    )
+    with self.assertLogs(level='WARNING'):
+      _, step = self.saved.restore(make_weights(0), 'best')
+    self.assertEqual(step, 10)
+
+  def test_those_of_another_model_or_vocabulary_are_refused(self):
+    with self.assertRaisesRegex(
+      checkpoints.CheckpointError, r'params/decoder/kernel is float32\[70, 6\]'
+    ):
+      self.saved.restore(make_weights(0, features=6), 'best')
+    other = checkpoints.Checkpoints(self.directory, 'b2' * 32)
+    with self.assertRaisesRegex(checkpoints.CheckpointError, 'vocabulary'):
+      other.restore(make_weights(0), 'best')
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@ import functools
 from absl.testing import absltest, parameterized
 import jax
 import numpy as np
+import pytest
 
 from rnnvae_jax.data import corpora, vocab
 from rnnvae_jax.objectives import likelihoods
@@ -88,6 +89,7 @@ class MakeEvaluatorTest(parameterized.TestCase):
           other[name], value, rtol=0, atol=allowed()[name], err_msg=name
         )
 
+  @pytest.mark.slow
   def test_a_language_model_s_perplexity_does_not_depend_on_the_layout(self):
     lengths = make_split().lengths
     perplexities = [
@@ -98,6 +100,7 @@ class MakeEvaluatorTest(parameterized.TestCase):
     ]
     np.testing.assert_allclose(perplexities[1:], perplexities[0], rtol=32 * EPS)
 
+  @pytest.mark.slow
   def test_summaries_do_not_depend_on_the_layout(self):
     lengths = make_split().lengths
     summaries = [
@@ -120,6 +123,7 @@ class MakeEvaluatorTest(parameterized.TestCase):
       fixed = name in ('kl', 'posterior_mean', 'mean', 'log_var')
       self.assertEqual((other[name] == value).all(), fixed, name)
 
+  @pytest.mark.slow
   def test_reports_how_far_it_is(self):
     seen = []
     evaluate(LAYOUTS[1], report=lambda *done_total: seen.append(done_total))

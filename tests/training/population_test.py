@@ -76,6 +76,7 @@ class PopulationTest(parameterized.TestCase):
       report=lambda number, _: cls.reported.append(number),
     )
 
+  @pytest.mark.slow
   def test_a_trial_is_the_run_of_its_config(self):
     self.check_trial(3)  # Which decays and stops early.
 

@@ -117,6 +117,7 @@ class RunTest(parameterized.TestCase):
 
 
 class GoingOnTest(RunTest):
+  @pytest.mark.slow
   def test_asked_to_stop_it_saves_and_the_same_call_goes_on(self):
     config = self.config(**{'dropout.output': 0.3})
     whole, stopped = self.path('whole'), self.path('stopped')
@@ -144,6 +145,7 @@ class GoingOnTest(RunTest):
     )
     self.assert_same_run(config, whole, stopped)
 
+  @pytest.mark.slow
   def test_a_deadline_saves_and_the_same_call_goes_on(self):
     config = self.config()
     whole, late = self.path('whole'), self.path('late')
@@ -191,6 +193,7 @@ class GoingOnTest(RunTest):
 
 
 class LongerTest(RunTest):
+  @pytest.mark.slow
   def test_with_a_constant_rate_it_is_the_longer_run_bit_for_bit(self):
     # Nothing that a step reads depends on the number of steps then, and both
     # runs are validated after the same steps.
@@ -229,6 +232,7 @@ class LongerTest(RunTest):
     for step in (9, 12):
       self.assertEqual(rates[1][step], rates[0][step])
 
+  @pytest.mark.slow
   def test_fewer_steps_or_another_rate_as_well_are_refused(self):
     config, workdir = self.config(), self.path('run')
     loop.train(config, workdir)
@@ -380,6 +384,7 @@ class InitFromTest(RunTest):
 class BestCheckpointTest(RunTest):
   """The best checkpoint holds weights alone; an earlier version's, all."""
 
+  @pytest.mark.slow
   def test_it_is_restored_without_an_optimiser_s_state(self):
     config = self.config('sentence_vae')
     workdir = self.path('run')
@@ -401,6 +406,7 @@ class BestCheckpointTest(RunTest):
       name = jax.tree_util.keystr(path, simple=True, separator='/')
       np.testing.assert_array_equal(weights[name], leaf)
 
+  @pytest.mark.slow
   def test_one_that_holds_all_is_read_as_well(self):
     config = self.config(**{'optimizer.average_patience': 1})
     corpus = preparation.prepare(config, self.path('run'))

@@ -120,6 +120,7 @@ class VaeStepTest(parameterized.TestCase):
     # Sums of six numbers in another order.
     chex.assert_trees_all_close(of_six, first.merge(second), rtol=6 * EPS)
 
+  @pytest.mark.slow
   def test_hyperparameters_change_without_a_compilation(self):
     run = vae_run()
     *_, before = run.steps(run.state, 0, 6)
@@ -198,6 +199,7 @@ class VaeBatchTest(absltest.TestCase):
     other = self.loss([2, 0, 5, 3], seed=1)
     self.assertGreater(abs(one['loss'] - other['loss']), 1e-3 * one['loss'])
 
+  @pytest.mark.slow
   def test_blank_rows_and_padding_change_nothing(self):
     self.assert_equal_but_rounded([2, 0, 5, 3], [-1, 2, 0, -1, 5, 3], length=9)
 

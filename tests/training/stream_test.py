@@ -157,6 +157,7 @@ class WindowsTest(parameterized.TestCase):
 
 class EvaluationTest(parameterized.TestCase):
   @parameterized.product(window=(1, 4, 50, 97), rows=(1,))
+  @pytest.mark.slow
   def test_a_carry_split_anywhere_gives_the_same(self, window, rows):
     config, split = make_config(), make_split()
     task, _, state = make_state(config)
@@ -228,6 +229,7 @@ class TrainingTest(parameterized.TestCase):
     np.testing.assert_allclose(sum(losses[:windows]), wanted, rtol=RTOL)
     np.testing.assert_allclose(losses[windows:], losses[:windows], rtol=RTOL)
 
+  @pytest.mark.slow
   def test_gradients_stop_at_the_window(self):
     split = make_split()
     config = make_config()
@@ -255,6 +257,7 @@ class TrainingTest(parameterized.TestCase):
       wanted,
     )
 
+  @pytest.mark.slow
   def test_several_steps_a_call_and_a_restart_change_nothing(self):
     config, of_fused = self.check_restart(spread=0)
     _, losses = train(config, make_split(), 12)
@@ -297,6 +300,7 @@ class TrainingTest(parameterized.TestCase):
     self.assertEqual(once, again[:7])
     self.assertLen(set(again), 14)
 
+  @pytest.mark.slow
   def test_a_mask_is_constant_within_a_window(self):
     config = make_config(
       **{
@@ -368,6 +372,7 @@ class TrainingTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'windows of one length'):
       population.train([drawn], corpus)
 
+  @pytest.mark.slow
   def test_a_frozen_teacher_is_a_copy_of_some_steps_ago(self):
     split = make_split()
     config = make_config(
@@ -385,6 +390,7 @@ class TrainingTest(parameterized.TestCase):
     self.assertGreater(np.max(np.abs(tables[3] - tables[0])), 1e-3)
 
   @parameterized.parameters(True, False)
+  @pytest.mark.slow
   def test_the_augmented_loss_is_the_paper_s(self, stopped):
     split = make_split()
     config = make_config(

@@ -77,9 +77,9 @@ class GRU(base.Cell):
 
   @property
   def spec(self) -> rules.Spec:
-    return rules.Spec(
-      'gru', rule_after() if self.reset_after else rule_before()
-    )
+    if self.reset_after:
+      return rules.Spec('gru', rule_after(), kernel='gru')
+    return rules.Spec('gru', rule_before())
 
 
 CELL = GRU

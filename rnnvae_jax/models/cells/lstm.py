@@ -90,7 +90,12 @@ class LSTM(base.Cell):
   @property
   def spec(self) -> rules.Spec:
     is_plain = not self.peepholes and not self.cell_clip
-    return rules.Spec('lstm', rule(self.peepholes, self.cell_clip), is_plain)
+    return rules.Spec(
+      'lstm',
+      rule(self.peepholes, self.cell_clip),
+      is_cudnn_lstm=is_plain,
+      kernel='lstm' if is_plain else '',
+    )
 
   @nn.nowrap
   def bias_init(self, key, shape, dtype=jnp.float32) -> jax.Array:

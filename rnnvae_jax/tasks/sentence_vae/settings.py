@@ -46,6 +46,19 @@ class EvaluateConfig:
   )
 
 
+@schema.fragment('objective')
+class PriorConfig:
+  """How a learnt prior is trained."""
+
+  fit_prior: bool = schema.field(
+    False,
+    'The loss has the KL to the standard prior, and the learnt prior is fitted '
+    'to draws of the posterior, which it does not change; evaluation and '
+    'samples use it.',
+    only_if=schema.one_of('model.prior', 'mixture'),
+  )
+
+
 class Choices(NamedTuple):
   """The static choices of the loss; its scalars are hyperparameters.
 
@@ -54,9 +67,11 @@ class Choices(NamedTuple):
     rate_control: name of the rate control.
     kl_schedule: shape of the KL weight's schedule.
     inner_steps: largest number of updates of the encoder alone.
+    fit_prior: whether a learnt prior is only fitted to the posterior.
   """
 
   free_bits_per: str = 'sentence'
   rate_control: str = 'none'
   kl_schedule: Any = 'constant'
   inner_steps: int = 0
+  fit_prior: bool = False

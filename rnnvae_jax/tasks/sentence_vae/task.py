@@ -3,10 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from absl import logging
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.models import build as model_build
@@ -24,7 +22,7 @@ from rnnvae_jax.objectives import (
 from rnnvae_jax.ops import noise
 from rnnvae_jax.tasks import _likelihood, _metrics, base
 from rnnvae_jax.tasks.sentence_vae import figures as figures_lib
-from rnnvae_jax.tasks.sentence_vae import settings
+from rnnvae_jax.tasks.sentence_vae import phases, settings
 
 # The parameters of the encoder, which only the posterior depends on.
 _ENCODER_PARTS = ('encoder', 'posterior')
@@ -48,6 +46,7 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     model_build.DropoutConfig,
     losses.LabelSmoothingConfig,
     *controls.fragments(),
+    settings.PriorConfig,
     settings.TrainConfig,
     settings.EvaluateConfig,
   )
@@ -83,6 +82,8 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     self._initialise = initialise
     self._own_prior = model.prior == 'standard'
     self._exact_kl = family.kl if self._own_prior else None
+    # A prior that is fitted to the posterior has no part in the loss's KL term.
+    self._loss_kl = family.kl if choices.fit_prior else self._exact_kl
     # Decoding is mapped over samples, which cuDNN does not support; the fused
     # backend has the same parameters.
     self._mapped = model
@@ -92,7 +93,6 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
 
   @classmethod
   def check(cls, config: Any) -> None:
-    train = config.train
     if config.corpus.stream:
       raise ValueError(
         'config.corpus.stream = True is for language models: a VAE encodes '
@@ -104,19 +104,7 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
         f'config.model.cell = {config.model.cell!r} has no state that a latent '
         f'vector could set. Legal for a VAE: {legal}.'
       )
-    if train.pretrain_steps >= train.num_steps:
-      raise ValueError(
-        f'config.train.pretrain_steps={train.pretrain_steps} leaves nothing '
-        f'of config.train.num_steps={train.num_steps}, which counts them.'
-      )
-    rest = train.pretrain_steps % train.eval_every
-    if rest:
-      raise ValueError(
-        f'config.train.pretrain_steps={train.pretrain_steps} is not a '
-        f'multiple of config.train.eval_every={train.eval_every}: the '
-        'autoencoder ends with a validation. Nearest legal value: '
-        f'{train.pretrain_steps - rest}.'
-      )
+    phases.check(config.train)
     controls.check(config)
 
   @classmethod
@@ -137,6 +125,7 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
         objective.rate_control,
         schedules.resolve(objective.kl_schedule),
         config.train.inner_steps,
+        objective.fit_prior,
       ),
       _likelihood.initialiser(config),
     )
@@ -199,8 +188,8 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
       keys=keys,
       smoothing=objective.label_smoothing,
     )
-    if self._exact_kl is not None:
-      kl = self._exact_kl(posterior)
+    if self._loss_kl is not None:
+      kl = self._loss_kl(posterior)
     else:
       kl = (log_q - self._log_prior(params)(latents))[:, None]
     counts = _likelihood.counts(batch)
@@ -225,6 +214,11 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     )
     kl_weight = objective.kl_weight * factor
     value = total / counts['sentences'] + kl_weight * penalty + added
+    if choices.fit_prior:
+      drawn = jax.lax.stop_gradient(latents)
+      fit = jnp.where(weights > 0, -self._log_prior(params)(drawn), 0.0)
+      # Nothing is fitted to an autoencoder, whose weight of the KL term is 0.
+      value += objective.kl_weight * jnp.sum(fit) / counts['sentences']
     if objective.mmd_weight is not None:
       prior = self._draw_prior(params, keys, 'mmd')
       value += objective.mmd_weight * losses.maximum_mean_discrepancy(
@@ -369,37 +363,8 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     ]
 
   def after_validation(self, state, figures, config, fresh):
-    """Ends pretraining and the encoder's inner updates.
-
-    Validations of pretraining do not count. After pretraining the decoder and
-    the optimiser are initialised again (Li et al., arXiv:1909.00868). Inner
-    updates end when mutual information falls.
-    """
-    step, pretrain_steps = int(state.step), config.train.pretrain_steps
-    if step < pretrain_steps:
-      return state, False
-    if step == pretrain_steps and step:
-      logging.info(
-        'Step %d: pretraining ends; the decoder is initialised again.', step
-      )
-      new = fresh()
-      # The rate control has adapted to a loss without KL, so it starts again.
-      rate_control_state = {'rate_control': new.extras['rate_control']}
-      state = state.replace(
-        params=_with_decoder(state.params, new.params),
-        opt_state=new.opt_state,
-        extras=state.extras | rate_control_state,
-      )
-      return state, False
-    # The encoder has caught up once its mutual information falls (He et al.).
-    information = np.float32(figures.get('mutual_information_batch', 0.0))
-    selection = state.selection
-    caught_up = information < np.float32(selection.information)
-    selection = selection.replace(
-      explores=jnp.bool_(bool(selection.explores) and not caught_up),
-      information=jnp.float32(information),
-    )
-    return state.replace(selection=selection), True
+    steps = config.train.pretrain_steps
+    return phases.after_validation(state, figures, steps, fresh)
 
   def start(self, params, batch_size, latents=None):
     return self.model.apply(params, batch_size, latents, method='start')
@@ -453,14 +418,3 @@ def _decode(model, params, batch, latents, **options):
     **options,
   )
   return reading.total, jnp.sum(reading.nll, axis=1)
-
-
-def _with_decoder(params, other):
-  """Replaces the decoder of `params` by that of `other`, except embeddings.
-
-  Embeddings are kept because the encoder uses them, too. If they are tied, the
-  output layer is kept as well.
-  """
-  ours, theirs = params['params'], other['params']['decoder']
-  decoder = theirs | {'embedding': ours['decoder']['embedding']}
-  return {'params': ours | {'decoder': decoder}}

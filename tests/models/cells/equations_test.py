@@ -8,6 +8,7 @@ import pathlib
 from absl.testing import absltest, parameterized
 import jax
 import numpy as np
+import pytest
 
 from rnnvae_jax.models import recurrent
 from rnnvae_jax.models.cells import elman, gru, lstm, mlstm
@@ -242,6 +243,7 @@ class StackTest(parameterized.TestCase):
     ),
     ('minimal', 'scan'),
   )
+  @pytest.mark.slow
   def test_values_and_gradients_match_a_loop_over_tokens(self, name, backend):
     make, options, equations = CELLS[name]
     stack = recurrent.Recurrent(

@@ -232,6 +232,7 @@ class LossTest(parameterized.TestCase):
 
 
 class RunTest(parameterized.TestCase):
+  @pytest.mark.slow
   def test_learns_and_reports_what_it_predicts(self):
     config = make_config(
       **{'train.num_steps': 120, 'train.eval_every': 60, 'dropout.word': 0.0}
@@ -270,6 +271,7 @@ class RunTest(parameterized.TestCase):
     self.assertEqual(figures[0], figures[1])
     self.assertEqual(figures[0], figures[2])
 
+  @pytest.mark.slow
   def test_resumes_bit_for_bit(self):
     whole = self.create_tempdir().full_path
     parts = self.create_tempdir().full_path
@@ -285,6 +287,7 @@ class RunTest(parameterized.TestCase):
     ):
       np.testing.assert_array_equal(ours, theirs)
 
+  @pytest.mark.slow
   def test_a_population_of_two_is_two_runs(self):
     configs = [make_config(seed=1), make_config(**{'dropout.word': 0.4})]
     corpus = preparation.build_corpus(configs[0])
@@ -304,6 +307,7 @@ class RunTest(parameterized.TestCase):
         rtol=100 * tolerances.EPS * result.steps,
       )
 
+  @pytest.mark.slow
   def test_frozen_vectors_stay_and_others_do_not(self):
     vectors = self.create_tempfile(
       'vectors.txt', 'sun ' + ' '.join('1' * 10) + '\n'

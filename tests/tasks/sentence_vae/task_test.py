@@ -4,6 +4,7 @@ import functools
 from unittest import mock
 
 from absl.testing import absltest, parameterized
+import chex
 import jax
 from jax.experimental import rnn
 import jax.numpy as jnp
@@ -227,6 +228,7 @@ class SentenceVaeTest(parameterized.TestCase):
       abs(dry - model.nll(latents)[small_models.REAL].mean()), 1e-3
     )
 
+  @pytest.mark.slow
   def test_evaluation_is_the_elbo_and_the_importance_weighted_bound(self):
     values = self.model.evaluate(small_models.SAMPLES)
     epsilon = self.model.noise(small_models.SAMPLES)
@@ -338,6 +340,7 @@ class SentenceVaeTest(parameterized.TestCase):
     self.assertLess(abs(gap.mean()), 4 * gap.std() / np.sqrt(len(gap)))
 
   @parameterized.parameters((1, 1), (6, 3))
+  @pytest.mark.slow
   def test_is_evaluated_where_cudnn_trains(self, samples, chunk):
     sizes = 'compute_rnn_workspace_reserve_space_sizes'
     with (
@@ -577,6 +580,71 @@ class LearntPriorTest(absltest.TestCase):
         want[index] = (ends[0] - ends[1]) / 2e-5
       self.assertGreater(np.abs(want).max(), 0.01)
       np.testing.assert_allclose(gradient[name], want, rtol=1e-3, atol=1e-5)
+
+  def test_a_fitted_prior_changes_no_other_gradient(self):
+    # Of models with the same weights: with the standard prior, with a mixture
+    # in the KL term, and with one that is fitted.
+    standard = small_models.Model('sentence_vae')
+    fitted = small_models.Model(
+      'sentence_vae',
+      **{
+        'model.prior': 'mixture',
+        'model.prior_components': 4,
+        'objective.fit_prior': True,
+      },
+    )
+    fitted.params = self.model.params
+    shared = dict(self.model.params['params'])
+    of_prior = [shared.pop(f'prior_{x}') for x in ('logits', 'outputs')]
+    self.assertLen(of_prior, 2)
+    standard.params = {'params': shared}
+    values, gradients, weight = {}, {}, jnp.float32(0.25)
+    for name, model in (
+      ('standard', standard),
+      ('joint', self.model),
+      ('fitted', fitted),
+    ):
+      (values[name], _), gradient = jax.jit(
+        jax.value_and_grad(model.task.loss, has_aux=True)
+      )(
+        model.params,
+        model.batch,
+        model.hyperparameters.replace({'objective.kl_weight': weight}),
+        model.key,
+        model.task.initial_extras(),
+      )
+      gradients[name] = dict(gradient['params'])
+    real = small_models.REAL
+    nats = -self.log_prior(self.latents(self.model.noise())[real]).mean()
+    np.testing.assert_allclose(
+      values['fitted'],
+      values['standard'] + 0.25 * nats,
+      rtol=small_models.RTOL,
+    )
+    for part in ('prior_logits', 'prior_outputs'):
+      np.testing.assert_allclose(
+        gradients['fitted'].pop(part),
+        gradients['joint'].pop(part),
+        rtol=small_models.RTOL,
+        atol=1e-7,
+      )
+    largest = max(
+      float(jnp.max(jnp.abs(x))) for x in jax.tree.leaves(gradients['standard'])
+    )
+    chex.assert_trees_all_close(
+      gradients['fitted'],
+      gradients['standard'],
+      rtol=0,
+      atol=small_models.RTOL * largest,
+    )
+    off = jax.tree.map(
+      lambda x, y: float(jnp.max(jnp.abs(x - y))),
+      gradients['joint'],
+      gradients['standard'],
+    )
+    self.assertGreater(
+      max(jax.tree.leaves(off)), 100 * small_models.RTOL * largest
+    )
 
 
 if __name__ == '__main__':

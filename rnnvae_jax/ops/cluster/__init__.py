@@ -1,0 +1,1 @@
+"""CUDA kernels of recurrent layers; README.md in this folder describes them."""

@@ -1,0 +1,1 @@
+"""C++ sources of operations that are compiled for the CPU at hand."""

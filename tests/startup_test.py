@@ -1,0 +1,118 @@
+"""A process imports what its work needs, and no more."""
+
+import os
+import subprocess
+import sys
+
+from absl.testing import absltest, parameterized
+import jax.numpy as jnp
+
+from rnnvae_jax.training import checkpoints, optimizers, preparation
+from rnnvae_jax.training import state as state_lib
+from rnnvae_jax.training import workdir as workdir_lib
+
+import helpers
+
+# Neither the package itself nor reading a run needs these; some take seconds.
+NOT_TO_READ = (
+  'array_record',
+  'gensim',
+  'grain',
+  'matplotlib',
+  'nltk',
+  'optax',
+  'orbax',
+  'sacrebleu',
+  'scipy',
+  'sklearn',
+  'tensorboardX',
+  'tensorflow',
+  'tensorflow_datasets',
+  'tensorstore',
+  'torch',
+)
+AT_ALL = ('absl', 'clu', 'flax', 'jax', 'ml_collections', 'numpy', *NOT_TO_READ)
+
+
+def imported(program, names, *arguments):
+  """Which of the modules a process has at its end, and what it wrote."""
+  program += (
+    '\nimport sys\n'
+    f'print("HAS", *(name for name in {names} if name in sys.modules))'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', program, *arguments],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  printed, _, found = done.stdout.rpartition('HAS')
+  return found.split(), printed
+
+
+def make_run(root):
+  """The folder of a language model that has been saved, not trained."""
+  workdir, folder = os.path.join(root, 'run'), os.path.join(root, 'text')
+  os.makedirs(folder)
+  for split in ('train', 'valid', 'test'):
+    with open(os.path.join(folder, f'{split}.txt'), 'w') as file:
+      file.write('a b b c .\nb a d .\n')
+  config = helpers.make_config(
+    'language_model',
+    **{
+      'corpus.name': folder,
+      'corpus.protocol': 'mikolov',
+      'model.embedding_size': 5,
+      'model.hidden_size': 6,
+    },
+  )
+  corpus = preparation.prepare(config, workdir)
+  task = helpers.make_task(config, corpus.vocab)
+  state = state_lib.create(task, optimizers.build(config), 0)
+  saved = checkpoints.Checkpoints(
+    workdir_lib.checkpoint_dir(workdir), corpus.vocab.content_hash
+  )
+  state = state.replace(step=jnp.int32(7))
+  saved.save(optimizers.weights(state), 7, 'best')
+  return workdir
+
+
+class ImportsTest(parameterized.TestCase):
+  def test_the_package_itself_imports_no_library(self):
+    found, _ = imported('import rnnvae_jax', AT_ALL)
+    self.assertEmpty(found)
+
+  def test_an_import_is_found(self):
+    found, printed = imported('import numpy, rnnvae_jax\nprint(1)', AT_ALL)
+    self.assertEqual((found, printed), (['numpy'], '1\n'))
+
+  def test_a_score_imports_neither_training_s_libraries_nor_corpora_s(self):
+    workdir = make_run(self.create_tempdir().full_path)
+    lines = self.create_tempfile(content='a b .\nd c b .\n').full_path
+    found, printed = imported(
+      'from absl import app\nfrom rnnvae_jax import main\n'
+      'from rnnvae_jax.config import command_line\n'
+      'try:\n  app.run(main.main, flags_parser=command_line.parse)\n'
+      'except SystemExit as stop:\n  assert not stop.code, stop.code\n',
+      NOT_TO_READ,
+      '--mode=score',
+      f'--workdir={workdir}',
+      f'--config.generate.input={lines}',
+    )
+    self.assertEmpty(found)
+    self.assertLen(printed.splitlines(), 3)
+
+  def test_the_writer_imports_tensorboardx_without_torch(self):
+    folder = self.create_tempdir().full_path
+    found, _ = imported(
+      'from rnnvae_jax.training import writers\n'
+      f'with writers.Writer({folder!r}) as writer:\n'
+      '  writer.write(1, {"train/loss": 2.0})\n',
+      ('tensorboardX', 'torch'),
+    )
+    self.assertEqual(found, ['tensorboardX'])
+
+
+if __name__ == '__main__':
+  absltest.main()
