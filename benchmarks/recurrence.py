@@ -14,7 +14,6 @@ Times are in ms.
 
 import collections
 from collections.abc import Callable, Collection
-import contextlib
 import functools
 import itertools
 import statistics
@@ -57,6 +56,7 @@ def stacks(
   precision: str,
   names: Collection[str] = (),
   bidirectional: bool = False,
+  left_out: dict[str, str] | None = None,
 ) -> dict[str, nn.Module]:
   """Our layer on the backends that run this cell on this machine.
 
@@ -66,6 +66,7 @@ def stacks(
     precision: of the products' operands.
     names: backends; empty: all.
     bidirectional: whether the layer reads in both directions.
+    left_out: receives why other backends do not run it.
   """
   config = config_build.default('language_model')
   config.model.cell = cell
@@ -73,8 +74,11 @@ def stacks(
   found = {}
   for backend in set(names or backends.BACKENDS) - {'auto'}:
     config.model.backend = backend
-    with contextlib.suppress(ValueError):  # This backend does not run it.
+    try:
       found[backend] = build.recurrent(config, features, bidirectional)
+    except ValueError as error:  # This backend does not run it.
+      if left_out is not None:
+        left_out[backend] = str(error)
   return dict(sorted(found.items()))
 
 
