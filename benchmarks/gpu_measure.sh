@@ -82,7 +82,8 @@ if [ -n "$DRY" ]; then
     --batch_size=4)
   traced=(--hidden_size=8 --batch_size=4)
   drawn=(--repetitions=1 --sentences=4 --max_length=5 --hidden_size=8)
-  epoch=(--config=configs/gru_vae.py:grammar,tiny)
+  epoch=(--config=configs/gru_vae.py:grammar,tiny
+    --config.evaluate.split=none)
 else
   first=("${layers[@]}" --batch_sizes=32 --lengths=64 --hidden_sizes=256)
   large=("${layers[@]}" --batch_sizes=32,128 --lengths=64,512
