@@ -33,7 +33,7 @@ class OptionsTest(absltest.TestCase):
       compiler.options.cache_clear()
       with (
         mock.patch.dict(compiler._OPTIONS, gpu=unknown | known),
-        self.assertLogs(level='WARNING') as logs,
+        self.assertLogs('absl', level='WARNING') as logs,
       ):
         self.assertEqual(compiler.options('gpu'), known)
       self.assertIn(next(iter(unknown)), str(logs.output))
