@@ -9,6 +9,7 @@ import sys
 from absl import logging
 import jax
 
+from rnnvae_jax.ops import compiled
 from rnnvae_jax.training import environment
 
 
@@ -37,9 +38,8 @@ def _cache_compilations() -> None:
   cores, which JAX's cache keys leave out.
   """
   if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
-    home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-    folder = os.path.join(home, 'rnnvae_jax', f'{environment.cores()}_cores')
-    jax.config.update('jax_compilation_cache_dir', folder)
+    folder = compiled.cache() / f'{environment.cores()}_cores'
+    jax.config.update('jax_compilation_cache_dir', str(folder))
     # Bytes; JAX keeps account of them with the package filelock.
     jax.config.update('jax_compilation_cache_max_size', 2**30)
   if 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS' not in os.environ:

@@ -61,8 +61,8 @@ NEVER = ('tensorflow', 'torch')
 # In these neither flags nor logging, files, writers or configs.
 PURE = ('ops', 'objectives', 'models')
 IMPURE = ('absl', 'clu', 'os', 'orbax', 'tensorflow_datasets', 'ml_collections')
-# They compile sources for the machine at hand, and keep the result.
-BUILDERS = ('ops.native.library', 'ops.cluster.build')
+# It compiles sources for the machine at hand, and keeps the result.
+BUILDERS = ('ops.compiled',)
 # They take seconds to import, or are not needed to train.
 HEAVY = {
   'gensim',

@@ -12,7 +12,7 @@ import pytest
 
 from rnnvae_jax.models import recurrent
 from rnnvae_jax.models.cells import gru, lstm
-from rnnvae_jax.ops import backends, recurrence
+from rnnvae_jax.ops import backends, compiled, recurrence
 from rnnvae_jax.ops.cluster import build, calls
 
 FEATURES, TIME = 3, 4
@@ -22,7 +22,7 @@ CELLS = {'gru': gru.GRU, 'lstm': lstm.LSTM}
 ROUNDING = {'bfloat16': 2.0**-8, 'tf32': 2.0**-11}
 
 needs_compiler = pytest.mark.skipif(
-  not build.compiler(), reason='the emulator needs g++ or $CXX'
+  not compiled.compiler(), reason='the emulator needs g++ or $CXX'
 )
 
 
@@ -168,7 +168,7 @@ class ChosenTest(parameterized.TestCase):
     device = mock.Mock(compute_capability=capability)
     with (
       mock.patch.object(jax, 'devices', return_value=[device]),
-      mock.patch.object(build, 'compiler', return_value=compiler),
+      mock.patch.object(compiled, 'compiler', return_value=compiler),
       mock.patch.object(build, 'is_built', return_value=False),
     ):
       cell = lstm.LSTM(size, parent=None).spec

@@ -4,18 +4,18 @@ import functools
 import os
 import pathlib
 import stat
-import unittest
-import unittest.mock
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from rnnvae_jax.models import recurrent
 from rnnvae_jax.models.cells import gru, lstm
-from rnnvae_jax.ops import recurrence
+from rnnvae_jax.ops import compiled, recurrence
 from rnnvae_jax.ops.native import library
 
 EPS = np.finfo(np.float32).eps
@@ -56,7 +56,9 @@ def run(layer, drops, arguments):
   return jax.device_get(program(*arguments))
 
 
-@unittest.skipIf(library.obstacle(), library.obstacle())
+@pytest.mark.skipif(
+  not compiled.compiler(), reason='the loops need g++ or $CXX'
+)
 class NativeTest(parameterized.TestCase):
   @parameterized.parameters(
     ('lstm', 37, False, 4, False),
@@ -117,7 +119,7 @@ class LibraryTest(absltest.TestCase):
     compiler.chmod(compiler.stat().st_mode | stat.S_IXUSR)
     environment = {'CXX': str(compiler), 'XDG_CACHE_HOME': str(folder)}
     with (
-      unittest.mock.patch.dict(os.environ, environment),
+      mock.patch.dict(os.environ, environment),
       self.assertRaises(OSError) as raised,
     ):
       library.load.__wrapped__()
@@ -131,7 +133,7 @@ class LibraryTest(absltest.TestCase):
   def test_without_a_compiler_it_says_so(self):
     environment = {'CXX': '', 'PATH': '', 'XDG_CACHE_HOME': '/nowhere'}
     with (
-      unittest.mock.patch.dict(os.environ, environment),
+      mock.patch.dict(os.environ, environment),
       self.assertRaisesRegex(OSError, 'there is no C\\+\\+ compiler'),
     ):
       library.load.__wrapped__()

@@ -11,7 +11,6 @@ package ships, and prints each kernel's registers, spills and shared memory.
 from collections.abc import Sequence
 import functools
 import hashlib
-import os
 import pathlib
 import re
 import shutil
@@ -20,7 +19,7 @@ import sys
 import tempfile
 import zipfile
 
-import jax
+from rnnvae_jax.ops import compiled
 
 FOLDER = pathlib.Path(__file__).parent
 ARCHIVE = FOLDER / 'kernels.zip'
@@ -74,11 +73,6 @@ def archived_digest() -> str:
     return archive.read(_SOURCES).decode()
 
 
-def compiler() -> str:
-  """The path of a C++ compiler; '' if there is none."""
-  return shutil.which(os.environ.get('CXX') or 'g++') or ''
-
-
 def is_built() -> bool:
   """Whether the host library exists."""
   return _output(_HOST_SOURCES, ()).exists()
@@ -86,7 +80,7 @@ def is_built() -> bool:
 
 def obstacle() -> str:
   """Why there is no host library; '' if there is one, or can be."""
-  if compiler() or is_built():
+  if compiled.compiler() or is_built():
     return ''
   return (
     'its library has to be built once with g++ or $CXX (python -m '
@@ -109,30 +103,17 @@ def emulator(size: int) -> pathlib.Path:
 
 
 def _output(sources, flags) -> pathlib.Path:
-  home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-  # The interface to XLA comes with jaxlib.
-  key = repr((sources_digest(sources), flags, jax.lib.__version__))
-  digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-  return pathlib.Path(home, 'rnnvae_jax', 'cluster', f'{digest}.so')
+  paths = [FOLDER / name for name in sources]
+  return compiled.output('cluster', paths, flags)
 
 
 @functools.cache
 def _compiled(sources, flags) -> pathlib.Path:
-  output = _output(sources, flags)
-  if output.exists():
-    return output
-  if not compiler():
-    raise ValueError('There is no C++ compiler: neither g++ nor $CXX.')
-  output.parent.mkdir(parents=True, exist_ok=True)
-  with tempfile.TemporaryDirectory(dir=output.parent) as folder:
-    # Elsewhere first: another process may build it, too.
-    built = pathlib.Path(folder, output.name)
-    command = [compiler(), '-std=c++17', '-O1', '-shared', '-fPIC', *flags]
-    command += [f'-I{jax.ffi.include_dir()}', f'-I{FOLDER}']
-    command += [str(FOLDER / sources[-1]), '-o', str(built), '-ldl']
-    _run(command)
-    built.rename(output)
-  return output
+  path = _output(sources, flags)
+  try:
+    return compiled.build(path, FOLDER / sources[-1], ('-O1', *flags))
+  except OSError as error:
+    raise ValueError(f'The kernels need a library: {error}.') from error
 
 
 def _run(command) -> str:

@@ -1,35 +1,23 @@
 """Compiles the C++ sources beside this file for this CPU, and loads them.
 
-XLA's matrix products of a few rows pack the weights again in each call. The
-sources hold what avoids that. They are compiled at their first use, by the C++
-compiler of the machine, for all instructions that its CPU has, and kept in the
-user's cache. Without a compiler everything works, on the other backends.
+XLA's matrix products of a few rows run at about half the rate of large ones.
+The sources multiply with weights that were packed before. They are compiled at
+their first use, by the C++ compiler of the machine, for all instructions that
+its CPU has. Without a compiler everything works, on the other backends.
 """
 
 import ctypes
 import functools
-import hashlib
-import os
 import pathlib
 import platform
-import shutil
-import subprocess
-import tempfile
 
 import jax
-import jaxlib
+
+from rnnvae_jax.ops import compiled
 
 _FOLDER = pathlib.Path(__file__).parent
 _HANDLERS = ('lstm_forward', 'lstm_backward', 'gru_forward', 'gru_backward')
-_FLAGS = (
-  '-O3',
-  '-march=native',
-  '-std=c++17',
-  '-ffp-contract=fast',
-  '-fPIC',
-  '-shared',
-  '-w',
-)
+_FLAGS = ('-O3', '-march=native', '-ffp-contract=fast', '-w')
 _TIMEOUT = 120  # Seconds for the compiler, which takes about five.
 
 
@@ -63,51 +51,9 @@ def panel_columns() -> int:
 
 def _built() -> pathlib.Path:
   """The compiled library, from the cache if these sources are there."""
-  compiler = os.environ.get('CXX') or shutil.which('g++') or shutil.which('c++')
-  if not compiler:
-    raise OSError('there is no C++ compiler (g++, or the one named by CXX)')
-  path = _cache() / f'native_{_fingerprint(compiler)}.so'
-  if path.exists():
-    return path
-  path.parent.mkdir(parents=True, exist_ok=True)
-  # Written under another name, so that no other process loads a part of it.
-  with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-    part = pathlib.Path(folder) / path.name
-    command = [
-      compiler,
-      *_FLAGS,
-      f'-I{jax.ffi.include_dir()}',
-      f'-o{part}',
-      *map(str, sorted(_FOLDER.glob('*.cc'))),
-    ]
-    try:
-      subprocess.run(
-        command, check=True, capture_output=True, text=True, timeout=_TIMEOUT
-      )
-    except subprocess.CalledProcessError as error:
-      lines = [line for line in error.stderr.splitlines() if 'error' in line]
-      raise OSError(
-        f'{compiler} failed: {lines[0] if lines else error.stderr[-200:]}'
-      ) from error
-    except subprocess.TimeoutExpired as error:
-      raise OSError(f'{compiler} took more than {_TIMEOUT} s') from error
-    part.replace(path)
-  return path
-
-
-def _cache() -> pathlib.Path:
-  home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-  return pathlib.Path(home) / 'rnnvae_jax'
-
-
-def _fingerprint(compiler: str) -> str:
-  """A hash of all that the library depends on, the CPU included."""
-  digest = hashlib.sha256()
-  for source in sorted(_FOLDER.glob('*.[ch]*')):
-    digest.update(source.read_bytes())
-  parts = (compiler, *_FLAGS, jaxlib.__version__, _cpu())
-  digest.update('\0'.join(parts).encode())
-  return digest.hexdigest()[:16]
+  sources = sorted(_FOLDER.glob('*.[ch]*'))
+  path = compiled.output('native', sources, compiled.compiler(), _FLAGS, _cpu())
+  return compiled.build(path, _FOLDER / 'recurrence.cc', _FLAGS, _TIMEOUT)
 
 
 def _cpu() -> str:
