@@ -47,7 +47,8 @@ def reproduce(
     for row in rows or defined.rows
   }
   runs = os.path.join(workdir, defined.name)
-  _publish(_read(defined, where, runs), where)
+  figures = tables.read(defined, where, rows_lib.JUDGED_AS)
+  _publish(figures, where, runs)
   deadline = time.time() + budget if budget else float('inf')
   for row, configs in by_row.items():
     if time.time() > deadline:
@@ -81,26 +82,18 @@ def _reproduce_row(
     results.append(result)
     if defined.plot[:1] == ('minutes',):
       curve = records.curve(folder, defined.plot[1])
-  figures = _read(defined, where, runs)
+  figures = tables.read(defined, where, rows_lib.JUDGED_AS)
   if results:
     is_new = tables.add(figures, defined, row, results, diverged, curve)
   else:
     is_new = bool(diverged)
     figures['rows'][row]['diverged_seeds'] = diverged
   if is_new:
-    gains.fill(figures, runs)
-    _publish(figures, where)
+    _publish(figures, where, runs)
 
 
-def _read(
-  defined: tables.Table, where: tables.Store, runs: str
-) -> dict[str, Any]:
-  """The figures of a table, with the gains that its runs tell today."""
-  figures = tables.read(defined, where, rows_lib.JUDGED_AS)
+def _publish(figures: dict[str, Any], where: tables.Store, runs: str) -> None:
+  """Writes a table, with the gains that its runs tell today."""
   gains.fill(figures, runs)
-  return figures
-
-
-def _publish(figures, where: tables.Store) -> None:
   tables.write(figures, where)
   render.document(where)
