@@ -14,6 +14,7 @@ from rnnvae_jax.data import corpora
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.models import build as model_build
 from rnnvae_jax.objectives import likelihoods
+from rnnvae_jax.ops import backends
 from rnnvae_jax.tasks import base
 
 
@@ -194,10 +195,10 @@ class Recurrent(base.Trained):
   @classmethod
   def population_refusal(cls, config: Any) -> str:
     if config.model.backend == 'cudnn':
+      others = ', '.join(name for name in backends.BACKENDS if name != 'cudnn')
       return (
         "config.model.backend = 'cudnn' runs one trial at a time. Legal for a "
-        'population: auto, scan, fused, pallas, '
-        'cluster.'
+        f'population: {others}.'
       )
     if config.train.get('inner_steps'):
       return (
