@@ -33,7 +33,7 @@ def encode(config: Any, workdir: str) -> str:
   folder = config.encode.folder or os.path.join(workdir, 'latents')
   os.makedirs(folder, exist_ok=True)
   path = os.path.join(folder, ARRAYS)
-  with open(f'{path}.partial', 'wb') as file:
+  with writers.replacing(path) as file:
     arrays: dict[str, Any] = {
       'means': means,
       'log_variances': log_variances,
@@ -42,7 +42,6 @@ def encode(config: Any, workdir: str) -> str:
       **{name: np.array(values) for name, values in labels.items()},
     }
     np.savez(file, **arrays)
-  os.replace(f'{path}.partial', path)
   vectors = ['\t'.join(f'{x:.7g}' for x in mean) for mean in means]
   writers.write_text(os.path.join(folder, VECTORS), '\n'.join(vectors) + '\n')
   names = ['line', *labels, 'text']

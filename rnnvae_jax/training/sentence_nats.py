@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnnvae_jax.data import corpora
+from rnnvae_jax.training import writers
 
 
 class Nats(NamedTuple):
@@ -35,11 +36,8 @@ def write(
   workdir: str, name: str, nll: np.ndarray, split: corpora.Split
 ) -> None:
   """Writes the nats float[N] of the split `name`; a kill leaves the old."""
-  final = path(workdir, name)
-  unfinished = f'{final}.{os.getpid()}'
-  with open(unfinished, 'wb') as file:
+  with writers.replacing(path(workdir, name)) as file:
     np.savez(file, nll=np.float64(nll), content_hash=split.content_hash)
-  os.replace(unfinished, final)
 
 
 def read(workdir: str, name: str) -> Nats | None:

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from typing import Any
+from typing import Any, BinaryIO
 
 METRICS_FILE = 'metrics.jsonl'
 
@@ -116,7 +116,16 @@ def _finite(value: Any) -> Any:
 
 
 def write_text(path: str, text: str) -> None:
-  """Replaces the file atomically: readers see either the old or the new text.
+  """Replaces the file by a text; see `replacing`."""
+  with replacing(path) as file:
+    file.write(text.encode())
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[BinaryIO]:
+  """Opens a new file that takes the place of `path` when the block ends.
+
+  It does so atomically: readers see either the old or the new file.
 
   Raises:
     OSError: the disk is full. The message names the file, which is unchanged.
@@ -124,8 +133,8 @@ def write_text(path: str, text: str) -> None:
   temporary = f'{path}.{os.getpid()}.tmp'
   try:
     with _naming(path):
-      with open(temporary, 'w', encoding='utf-8') as file:
-        file.write(text)
+      with open(temporary, 'wb') as file:
+        yield file
         file.flush()
         os.fsync(file.fileno())
       os.replace(temporary, path)
