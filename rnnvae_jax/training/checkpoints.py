@@ -228,7 +228,9 @@ def _save_state(path: str, host: dict[str, np.ndarray], metadata: Any):
 def _metadata(path: str) -> dict[str, Any]:
   """The metadata of an intact checkpoint; see `_write`."""
   if _is_of_weights(path):
-    with _opened_weights(path) as file:
+    import safetensors
+
+    with safetensors.safe_open(os.path.join(path, WEIGHTS), 'numpy') as file:
       return json.loads(file.metadata()['checkpoint'])
   from orbax.checkpoint import v1 as ocp
 
@@ -240,8 +242,9 @@ def _metadata(path: str) -> dict[str, Any]:
 def _arrays(path: str) -> dict[str, Any]:
   """The arrays of an intact checkpoint by name."""
   if _is_of_weights(path):
-    with _opened_weights(path) as file:
-      return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    from safetensors import numpy as safetensors
+
+    return safetensors.load_file(os.path.join(path, WEIGHTS))
   from orbax.checkpoint import v1 as ocp
 
   with _quiet():
@@ -250,12 +253,6 @@ def _arrays(path: str) -> dict[str, Any]:
 
 def _is_of_weights(path: str) -> bool:
   return os.path.exists(os.path.join(path, WEIGHTS))
-
-
-def _opened_weights(path: str) -> Any:
-  import safetensors
-
-  return safetensors.safe_open(os.path.join(path, WEIGHTS), 'numpy')
 
 
 def _read(path: str, abstract_state: Any, vocabulary_hash: str) -> Any:
