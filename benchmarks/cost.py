@@ -11,15 +11,13 @@ another one run --update first.
 """
 
 import functools
-import json
 import pathlib
-import sys
 
-from absl import app, flags
+from absl import app
 import jax
 import jax.numpy as jnp
 
-from benchmarks import ours
+from benchmarks import baselines, ours
 from rnnvae_jax.data import batches
 from rnnvae_jax.models.cells import elman, gru, lstm
 from rnnvae_jax.ops import cross_entropy, recurrence
@@ -29,8 +27,6 @@ from rnnvae_jax.training import state as state_lib
 BASELINE = pathlib.Path(__file__).parent / 'results' / 'cost.json'
 # A figure that grows by more than this share is a regression.
 TOLERANCE = 0.02
-
-_UPDATE = flags.DEFINE_bool('update', False, 'Write the baseline.')
 
 _CELLS = {
   'elman': elman.Elman,
@@ -70,9 +66,9 @@ def key() -> str:
   return f'{jax.default_backend()}, {cores} cores, jax {jax.__version__}'
 
 
-def load() -> dict[str, dict[str, dict[str, float]]]:
+def load() -> baselines.Baselines:
   """Loads all baselines, by `key`."""
-  return json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
+  return baselines.load(BASELINE)
 
 
 def _costs(lowered) -> dict[str, float]:
@@ -147,18 +143,12 @@ def _recurrence(cell, rows=32, length=24):
 
 
 def main(_) -> None:
-  baselines, now = load(), measure()
-  if _UPDATE.value:
-    text = json.dumps(baselines | {key(): now}, indent=2, sort_keys=True)
-    BASELINE.write_text(text + '\n', encoding='utf-8')
+  now = measure()
+  if baselines.UPDATE.value:
+    baselines.update(BASELINE, key(), now)
     print(f'Written for {key()}: {BASELINE}')
     return
-  if key() not in baselines:
-    sys.exit(f'No baseline for {key()}; --update writes one.')
-  worse = regressions(baselines[key()], now)
-  if worse:
-    sys.exit('Costs more than the baseline:\n  ' + '\n  '.join(worse))
-  print(f'No program costs more than the baseline of {key()}.')
+  baselines.compare(BASELINE, key(), now, regressions)
 
 
 if __name__ == '__main__':

@@ -2,7 +2,7 @@ r"""What the compiler makes of the GPU programs, on a machine without a GPU.
 
   python3.12 -m venv AOT && AOT/bin/pip install -e . 'jax[cuda13]==0.11.2'
   AOT/bin/python -m benchmarks.gpu_aot            compares with the baseline
-  AOT/bin/python -m benchmarks.gpu_aot --update_aot   writes a new baseline
+  AOT/bin/python -m benchmarks.gpu_aot --update   writes a new baseline
   AOT/bin/python -m benchmarks.gpu_aot --programs='vae_step.*' --keep=DUMPS
 
 XLA's compiler for GPUs and NVIDIA's assembler run on any machine (the wheels
@@ -41,11 +41,12 @@ from typing import Any
 
 from absl import app, flags
 
+from benchmarks import baselines
+
 BASELINE = pathlib.Path(__file__).parent / 'results' / 'gpu_aot.json'
 PLUGIN = 'jax_plugins.xla_cuda13'  # What is installed if programs compile.
 
 _DEVICE = pathlib.Path(__file__).parent / 'gpu' / 'h100.txtpb'
-_UPDATE = flags.DEFINE_bool('update_aot', False, 'Write the baseline.')
 _PROGRAMS = flags.DEFINE_string('programs', '.*', 'Regular expression.')
 _KEEP = flags.DEFINE_string('keep', '', "A folder for XLA's dumps.")
 _COMPILE = flags.DEFINE_string('compile', '', 'Internal: one program, here.')
@@ -279,9 +280,9 @@ def _flat(counts: dict[str, Any]) -> dict[str, float]:
   return flat
 
 
-def load() -> dict[str, dict[str, Any]]:
+def load() -> baselines.Baselines:
   """The baseline, by version of JAX and by program."""
-  return json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
+  return baselines.load(BASELINE)
 
 
 def key() -> str:
@@ -373,10 +374,11 @@ def _layer(name: str) -> tuple[Callable, Any]:
 
 def main(_) -> None:
   if _COMPILE.value:
-    return _compile(_COMPILE.value)
+    _compile(_COMPILE.value)
+    return
   if not importlib.util.find_spec(PLUGIN):
     sys.exit("This needs jax[cuda13] in Python's environment; no GPU.")
-  now, baselines = {}, load()
+  now: dict[str, Any] = {}
   for name in names():
     if not re.fullmatch(_PROGRAMS.value, name):
       continue
@@ -384,19 +386,11 @@ def main(_) -> None:
     now[name] = measure(name, dump)
     print(name, json.dumps(now[name]), flush=True)
     del now[name]['compile_seconds']  # It is another one each time.
-    if _UPDATE.value:
-      baselines[key()] = baselines.get(key(), {}) | now
-      text = json.dumps(baselines, indent=2, sort_keys=True)
-      BASELINE.write_text(text + '\n', encoding='utf-8')
-  if _UPDATE.value:
-    return None
-  if key() not in baselines:
-    sys.exit(f'No baseline for {key()}; --update_aot writes one.')
-  worse = regressions(baselines[key()], now)
-  if worse:
-    sys.exit('More than the baseline:\n  ' + '\n  '.join(worse))
-  print(f'No program does more than the baseline of {key()}.')
-  return None
+    if baselines.UPDATE.value:
+      programs = load().get(key(), {}) | now
+      baselines.update(BASELINE, key(), programs)
+  if not baselines.UPDATE.value:
+    baselines.compare(BASELINE, key(), now, regressions)
 
 
 if __name__ == '__main__':
