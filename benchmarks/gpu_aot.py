@@ -65,6 +65,14 @@ _XLA_FLAGS = (
 _GENERATED = re.compile(r'(loop|input|gemm|wrapped|sort|triton|fusion)_')
 
 
+def is_installed() -> bool:
+  """Whether XLA's compiler for GPUs is there."""
+  try:
+    return importlib.util.find_spec(PLUGIN) is not None
+  except ModuleNotFoundError:  # Not even the package that plugins are in.
+    return False
+
+
 def names() -> list[str]:
   """The programs."""
   layers = [
@@ -376,7 +384,7 @@ def main(_) -> None:
   if _COMPILE.value:
     _compile(_COMPILE.value)
     return
-  if not importlib.util.find_spec(PLUGIN):
+  if not is_installed():
     sys.exit("This needs jax[cuda13] in Python's environment; no GPU.")
   now: dict[str, Any] = {}
   for name in names():

@@ -1,9 +1,9 @@
 """What is counted in programs that are compiled for a GPU, and how many."""
 
-import importlib.util
 import json
 import subprocess
 import sys
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 import pytest
@@ -135,14 +135,18 @@ class CountTest(absltest.TestCase):
 
 
 class CompileTest(parameterized.TestCase):
+  @parameterized.parameters('no_such_package.plugin', 'json.no_such_plugin')
+  def test_says_what_is_missing(self, plugin):
+    with (
+      mock.patch.object(gpu_aot, 'PLUGIN', plugin),
+      self.assertRaisesRegex(SystemExit, r'needs jax\[cuda13\]'),
+    ):
+      gpu_aot.main([])
+
   @parameterized.parameters('vae_step_float32', 'gru_256_bfloat16_pallas')
   @pytest.mark.slow
   def test_does_no_more_than_the_baseline(self, name):
-    try:
-      found = importlib.util.find_spec(gpu_aot.PLUGIN)
-    except ModuleNotFoundError:
-      found = None
-    if found is None:
+    if not gpu_aot.is_installed():
       self.skipTest('Compiling for a GPU needs jax[cuda13].')
     baseline = gpu_aot.load().get(gpu_aot.key())
     if baseline is None:
