@@ -96,32 +96,34 @@ else
     --config.train.steps_per_call=20 --config.train.eval_every=1320
     --config.objective.kl_anneal_steps=400 --config.evaluate.split=none)
 fi
-precisions=(bfloat16 float32 tf32)
 
 # (a) Right or wrong.
-step correctness 80 "$python" -m benchmarks.gpu.correctness \
+step correctness 70 "$python" -m benchmarks.gpu.correctness \
   --json="$parts/correctness.json" || true
 # (b) The layers that matter most, and (c) training steps.
-timed recurrence_bfloat16 50 benchmarks.recurrence "${first[@]}" \
+timed recurrence_bfloat16 45 benchmarks.recurrence "${first[@]}" \
   --precision=bfloat16 || true
-for precision in "${precisions[@]}"; do
-  timed "step_$precision" 70 benchmarks.step_throughput "${steps[@]}" \
+for precision in bfloat16 float32; do
+  timed "step_$precision" 65 benchmarks.step_throughput "${steps[@]}" \
     --precision="$precision" || true
 done
 # (g) Memory and (h) the kernels of an update.
 step trace 60 "$python" -m benchmarks.gpu.trace "${traced[@]}" \
   --json="$parts/trace.json" || true
 # (d) One epoch of the library's own training.
-step epoch 60 "$python" -m rnnvae_jax.main "${epoch[@]}" --workdir="$site/run" || true
+step epoch 50 "$python" -m rnnvae_jax.main "${epoch[@]}" \
+  --workdir="$site/run" || true
 # (e) A population and (f) decoding.
-timed population 50 benchmarks.population "${trials[@]}" || true
-timed decode 40 benchmarks.decode "${drawn[@]}" || true
-# (b) The rest of the layers, as far as time allows.
+timed population 40 benchmarks.population "${trials[@]}" || true
+timed decode 30 benchmarks.decode "${drawn[@]}" || true
+# (b) and (c) The rest, as far as time allows.
+timed step_tf32 60 benchmarks.step_throughput "${steps[@]}" \
+  --precision=tf32 || true
 for precision in float32 tf32; do
   timed "recurrence_$precision" 40 benchmarks.recurrence "${first[@]}" \
     --precision="$precision" || true
 done
-for precision in "${precisions[@]}"; do
+for precision in bfloat16 float32 tf32; do
   timed "recurrence_large_$precision" 60 benchmarks.recurrence "${large[@]}" \
     --precision="$precision" || true
 done

@@ -19,7 +19,7 @@ from rnnvae_jax.data import corpora, labels, vocab
 _WASTE = 0.05  # Share of work on padding that is accepted for fewer shapes.
 # The most lengths that are chosen on an accelerator. Each is a branch of the
 # training program, and takes seconds to compile.
-_MOST_LENGTHS = 8
+_MOST_LENGTHS = 5
 # Accelerators pad the operands of products to multiples of so many rows.
 _ALIGNMENT = 8
 BLANK = -1  # Index of a row without a sentence; its mask is False throughout.
@@ -134,7 +134,7 @@ def buckets_for(
   On a CPU, loops over time stop at a batch's longest sentence, so a single
   length wastes little and compiles fast. On other platforms the length of a
   loop is static, and there are as many lengths as keep padding below 5%, but at
-  most eight. The output layer computes only real tokens; their number is
+  most five. The output layer computes only real tokens; their number is
   rounded up by less than 5% if eight branches are enough for that. Where
   several lengths were chosen here, it is rounded up to the largest number that
   a batch of the length has.

@@ -105,12 +105,12 @@ class BucketsForTest(parameterized.TestCase):
     self.assertEqual(self.lengths_of(lengths, 32, 0, platform), (10, 21, 40))
 
   @parameterized.parameters('gpu', 'tpu')
-  def test_others_have_eight_at_most_with_one_token_count(self, platform):
+  def test_others_have_five_at_most_with_one_token_count(self, platform):
     # Each is compiled, so their number decides how long that takes.
     lengths = realistic_lengths()
     buckets = batches.buckets_for(lengths, 32, 0, platform)
     got = tuple(bucket.length for bucket in buckets)
-    self.assertEqual(got, batches.round_up(lengths, 8))
+    self.assertEqual(got, batches.round_up(lengths, 5))
     for bucket in buckets:
       self.assertLen(bucket.token_counts, 1)
       tokens = bucket.token_counts[0]
@@ -144,7 +144,7 @@ class BucketsForTest(parameterized.TestCase):
       self.assertLessEqual(max(counts, default=0), batch_size * shape.length)
     if batch_size == 32:
       few = platform == 'gpu' and not num_buckets
-      self.assertLess(sum(rounded), (1.2 if few else 1.1) * sum(tokens))
+      self.assertLess(sum(rounded), (1.3 if few else 1.1) * sum(tokens))
 
 
 class EpochPlanTest(parameterized.TestCase):
