@@ -11,11 +11,14 @@ import numpy as np
 from rnnvae_jax.config import schema
 from rnnvae_jax.data import labels as labels_lib
 from rnnvae_jax.data import vocab as vocab_lib
+from rnnvae_jax.models import classifier
+from rnnvae_jax.models.cells import base as cells
+from rnnvae_jax.models.encoders import base as encoders
 from rnnvae_jax.objectives import losses
 from rnnvae_jax.ops import noise
 from rnnvae_jax.tasks import _likelihood, _metrics, base
-from rnnvae_jax.tasks.classification import averaging
 from rnnvae_jax.tasks.classification import figures as figures_lib
+from rnnvae_jax.tasks.classification import settings
 
 
 @schema.fragment('train')
@@ -41,12 +44,14 @@ Metrics = clu_metrics.Collection.create(
 )
 
 
-class Classification(base.Trained, base.Predicts):
-  """A sentence's label from the sum or the mean of its word vectors."""
+class Classification(_likelihood.Recurrent, base.Predicts):
+  """The label of a text, by an encoder and a layer that chooses a class."""
 
   FRAGMENTS = (
-    averaging.AveragingConfig,
-    averaging.DropoutConfig,
+    settings.ClassifierConfig,
+    *encoders.fragments(),
+    *cells.fragments(),
+    settings.DropoutConfig,
     labels_lib.LabelConfig,
     losses.LabelSmoothingConfig,
     SelectConfig,
@@ -57,10 +62,10 @@ class Classification(base.Trained, base.Predicts):
 
   def __init__(
     self,
-    model: averaging.Averaging,
+    model: classifier.Classifier,
     labels: Sequence[str],
     *,
-    frozen_embeddings: bool = False,
+    frozen_parts: tuple[str, ...] = (),
     initialise: Callable | None = None,
   ):
     """Creates the task.
@@ -68,13 +73,16 @@ class Classification(base.Trained, base.Predicts):
     Args:
       model: its Flax module.
       labels: names of the classes, in the order of their ids.
-      frozen_embeddings: whether word vectors stay as they begin.
+      frozen_parts: parts of the model that stay as they begin: 'embedding',
+        'encoder'.
       initialise: (params, key) -> params, as they begin; None: as the modules
         say.
     """
     self.model = model
     self.labels = tuple(labels)
-    self.frozen_parts = ('embedding',) if frozen_embeddings else ()
+    self.backend = model.encoder.backend
+    self.backend_reason = model.encoder.backend_reason
+    self.frozen_parts = frozen_parts
     self._initialise = initialise
 
   @classmethod
@@ -98,20 +106,25 @@ class Classification(base.Trained, base.Predicts):
         f'{config.corpus.name!r} are {list(labels)}.'
       )
     model = config.model
+    frozen = {
+      'embedding': model.frozen_embeddings,
+      'encoder': model.frozen_encoder,
+    }
     return cls(
-      averaging.Averaging(
+      classifier.Classifier(
         vocab_size=len(vocab),
         embedding_size=model.embedding_size,
         num_classes=len(labels),
-        composition=model.composition,
+        encoder=encoders.get(model.encoder).from_config(config),
         counts_unknown=model.unknown_words == 'counted',
-        num_layers=model.num_layers,
-        hidden_size=model.hidden_size,
+        head_layers=model.head_layers,
+        head_size=model.head_size,
         activation=model.activation,
+        locked_dropout=config.dropout.locked,
         precision=model.precision,
       ),
       labels,
-      frozen_embeddings=model.frozen_embeddings,
+      frozen_parts=tuple(name for name, is_set in frozen.items() if is_set),
       initialise=_likelihood.initialiser(config),
     )
 
@@ -121,10 +134,11 @@ class Classification(base.Trained, base.Predicts):
     return _likelihood.init(self.model, arrays, self._initialise, key)
 
   def loss(self, params, batch, hyperparameters, key, extras):
+    rates = noise.rates(hyperparameters.dropout)
     log_probs = self._log_probs(
-      params,
+      noise.drop_weights(params, rates.weight, key, 'encoder'),
       batch,
-      rates=noise.rates(hyperparameters.dropout),
+      rates=rates,
       keys=noise.row_keys(key, batch['index']),
     )
     nll = _nll(log_probs, batch['label'])

@@ -85,7 +85,7 @@ def make_config(**overrides):
       **overrides,
     }
   )
-  build.validate(config, overrides)
+  build.validate(config, {*overrides} - {'model.hidden_size'})
   return config
 
 
@@ -114,7 +114,7 @@ class LossTest(parameterized.TestCase):
         'objective.label_smoothing': smoothing,
         'dropout.word': 0.0,
         'dropout.output': 0.0,
-        'model.num_layers': 0,
+        'model.head_layers': 0,
       }
     )
     corpus = preparation.build_corpus(config)
@@ -355,14 +355,84 @@ class RunTest(parameterized.TestCase):
   @parameterized.parameters(
     ({'corpus.stream': True}, 'no sentences to be labelled. Legal: False'),
     (
-      {'model.num_layers': 0, 'model.activation': 'tanh'},
-      'model.num_layers is set',
+      {'model.head_layers': 0, 'model.activation': 'tanh'},
+      'model.head_layers is set',
     ),
     ({'dropout.hidden': 0.1}, 'dropout.hidden = 0.1 would have no effect'),
+    ({'model.pooling': 'max'}, "model.encoder = 'recurrent'"),
+    ({'model.frozen_encoder': True}, "'convolution' or 'recurrent'"),
+    (
+      {'model.encoder': 'convolution', 'model.convolution.widths': (3, 3)},
+      'Legal: different numbers of words',
+    ),
+    (
+      {
+        'model.encoder': 'recurrent',
+        'model.gradient_steps': 5,
+        'model.bidirectional_encoder': True,
+      },
+      'gradient_steps = 5',
+    ),
   )
   def test_illegal_settings_are_refused(self, overrides, message):
     with self.assertRaisesRegex(ValueError, message):
       make_config(**overrides)
+
+
+class EncoderTest(parameterized.TestCase):
+  @parameterized.parameters('convolution', 'recurrent')
+  @pytest.mark.slow
+  def test_encoders_learn_the_classes(self, encoder):
+    config = make_config(
+      **{
+        'model.encoder': encoder,
+        'model.hidden_size': 14,
+        'train.num_steps': 240,
+        'train.eval_every': 60,
+        'dropout.word': 0.0,
+        'dropout.output': 0.0,
+      }
+    )
+    workdir = self.create_tempdir().full_path
+    corpus, _ = trained(config, workdir)
+    figures = evaluate.evaluate(config, workdir, corpus)['test']
+    # A class has 4 words of its own, each seen about 4 times.
+    self.assertGreater(figures['accuracy'], 0.9)
+
+  @pytest.mark.slow
+  def test_begins_with_the_weights_of_a_language_model(self):
+    lm = build.default('language_model')
+    argument.apply(lm, argument.parse(f'tiny,{text()}', tiny=False))
+    lm.corpus.labelled, lm.corpus.protocol = True, 'mikolov'
+    lm.train.num_steps, lm.train.eval_every = 6, 6
+    lm.evaluate.split = 'none'
+    source = self.create_tempdir().full_path
+    loop.train(lm, source)
+    config = make_config(
+      **{
+        'model.encoder': 'recurrent',
+        'model.hidden_size': 14,
+        'model.frozen_embeddings': True,
+        'model.frozen_encoder': True,
+        'train.init_from': source,
+      }
+    )
+    corpus, state = trained(config, self.create_tempdir().full_path)
+    saved = checkpoints.Checkpoints(
+      workdir_lib.checkpoint_dir(source), corpus.vocab.content_hash
+    )
+    weights, _ = saved.weights()
+    params = state.params['params']
+    for path in ('kernel', 'bias', 'cell/recurrent_kernel'):
+      leaf = params['encoder']['layer_0']
+      for part in path.split('/'):
+        leaf = leaf[part]
+      np.testing.assert_array_equal(
+        leaf, weights[f'params/recurrent/layer_0/{path}']
+      )
+    np.testing.assert_array_equal(
+      params['embedding']['embedding'], weights['params/embedding/embedding']
+    )
 
 
 class ConfigTest(parameterized.TestCase):
