@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.inference import run as run_lib
+from rnnvae_jax.inference import loading
 from rnnvae_jax.training import (
   checkpoints,
   loop,
@@ -394,7 +394,7 @@ class BestCheckpointTest(RunTest):
     self.assertTrue(saved.holds_all('latest'))
     self.assertLen(saved.steps('latest'), 1)
     step = saved.steps('best')[-1]
-    run = run_lib.open_run(config, workdir)
+    run = loading.open_run(config, workdir)
     self.assertEqual(run.checkpoint, f'best, step {step}')
     if step == config.train.num_steps:  # The latest is of the same step.
       state, _ = latest(config, workdir)
@@ -423,7 +423,7 @@ class BestCheckpointTest(RunTest):
       kept = state if step == 10 else optimizers.weights(state)
       saved.save(kept, step, 'best')
       self.assertEqual(saved.holds_all('best'), step == 10)
-      run = run_lib.open_run(config, self.path('run'))
+      run = loading.open_run(config, self.path('run'))
       self.assertEqual(run.checkpoint, f'best, step {step}')
       opened.append(as_bytes((run.params, run.extras)))
     self.assertEqual(*opened)
