@@ -13,7 +13,7 @@ from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.inference import export
 from rnnvae_jax.inference import run as run_lib
 from rnnvae_jax.tasks import base
-from rnnvae_jax.training import checkpoints, preparation
+from rnnvae_jax.training import checkpoints, exported, preparation
 from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import workdir as workdir_lib
 
@@ -103,7 +103,7 @@ def _weights(
     if restored is not None:
       weights, step = restored
       return weights, f'{kind}, step {step}'
-  if export.is_export(workdir):
+  if exported.exists(workdir):
     return export.read(workdir, abstract, vocabulary_hash)
   raise FileNotFoundError(
     f'The run in {workdir!r} has no checkpoint yet: the first is written '

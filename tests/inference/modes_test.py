@@ -18,6 +18,7 @@ import rnnvae_jax
 from rnnvae_jax import main
 from rnnvae_jax.config import command_line
 from rnnvae_jax.inference import export, latents, loading
+from rnnvae_jax.training import exported
 from rnnvae_jax.training import workdir as workdir_lib
 
 # From ml_collections, which loads the config file.
@@ -230,7 +231,7 @@ class ExportTest(parameterized.TestCase):
     mode('export', workdir, f'export.folder={folder}')
     names = {'config.json', 'vocab.json', 'text.json'}
     is_counted = name == 'ptb_ngram'
-    names |= {'ngrams.npz' if is_counted else export.WEIGHTS}
+    names |= {'ngrams.npz' if is_counted else exported.WEIGHTS}
     self.assertEqual(set(os.listdir(folder)), names)
     for act in ('sample', 'score'):
       self.assertEqual(mode(act, folder), mode(act, workdir))
@@ -242,7 +243,7 @@ class ExportTest(parameterized.TestCase):
     folder = self.create_tempdir().full_path
     mode('export', trained(), f'export.folder={folder}')
     config = workdir_lib.load_config(folder)
-    path = os.path.join(folder, export.WEIGHTS)
+    path = os.path.join(folder, exported.WEIGHTS)
     other = trained('gru_lm')
     run = loading.load(trained())
     with self.assertRaisesRegex(ValueError, 'another vocabulary'):
