@@ -132,10 +132,7 @@ def train(
           number, trial = waiting.popleft()
           schedule = preparation.feeding(trial, split).schedule
           members[slot] = _Member(number, trial, schedule, now)
-          fresh = state_lib.create(task, tx, trial.seed)
-          fresh = preparation.with_word_vectors(trial, fresh, corpus)
-          if trial.train.init_from:
-            fresh, _ = preparation.with_weights(trial, fresh)
+          fresh, _ = preparation.first_state(trial, task, tx, corpus)
           scalars = scalars_of(trial)
           states = _put(states, slot, fresh, size)
           hyperparameters = _put(hyperparameters, slot, scalars, size)
