@@ -12,6 +12,7 @@ what the package chooses: `processes` on such a CPU, else `vmapped`. A turn is
 """
 
 from collections.abc import Callable, Sequence
+import contextlib
 import multiprocessing
 import sys
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import harness, ours, recipe
+from rnnvae_jax import startup
 from rnnvae_jax.data import batches
 from rnnvae_jax.training import (
   optimizers,
@@ -45,6 +47,7 @@ class _Work(NamedTuple):
 
 
 def main(_) -> None:
+  startup.prepare_jax()  # Programs are compiled once in many calls.
   trials = _TRIALS.value
   cores = processes.available_cores()
   makers = {'vmapped': _vmapped, 'sequential': _sequential}
@@ -204,9 +207,11 @@ def _processes(numbers: Sequence[int]) -> Callable[[int], Any]:
 def _serve(pipe: Any, numbers: Sequence[int]) -> None:
   """Trains these trials whenever a turn is asked for."""
   flags.FLAGS(sys.argv)
+  startup.prepare_jax()
   run = _sequential(numbers)
-  while True:
-    pipe.send(jax.device_get(run(pipe.recv())))
+  with contextlib.suppress(EOFError):  # The parent has ended.
+    while True:
+      pipe.send(jax.device_get(run(pipe.recv())))
 
 
 if __name__ == '__main__':

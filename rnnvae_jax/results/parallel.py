@@ -55,7 +55,10 @@ def choose(runs: Sequence[Run]) -> list[Run]:
 
 
 def run(
-  function: Callable[..., Any], runs: Sequence[Run], *arguments: Any
+  function: Callable[..., Any],
+  runs: Sequence[Run],
+  *arguments: Any,
+  until: float = float('inf'),
 ) -> Iterator[tuple[str, processes.Ended]]:
   """Calls `function(config, workdir, *arguments)` for each run, one a core.
 
@@ -63,6 +66,7 @@ def run(
     function: of a module, which trains the run or goes on training it.
     runs: with different workdirs.
     *arguments: for all runs; like what the function returns, they are pickled.
+    until: seconds since 1970 after which no run is begun.
 
   Yields:
     A run's workdir and its end, in the order in which they end. A failure is
@@ -77,7 +81,7 @@ def run(
     call = function, config, workdir, *arguments
     log = os.path.join(workdir, LOG)
     jobs.append(processes.Job(workdir, _with_jax, call, log))
-  for ended in processes.schedule(jobs):
+  for ended in processes.schedule(jobs, until=until):
     workdir = runs[ended.number][1]
     if ended.failure:
       logging.error('%s failed: %s', workdir, ended.failure)

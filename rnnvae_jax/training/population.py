@@ -29,14 +29,14 @@ from rnnvae_jax.data import batches, corpora
 from rnnvae_jax.objectives import schedules
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import (
-  hyperparameters as hyperparameters_lib,
-)
-from rnnvae_jax.training import (
   compiler,
   optimizers,
   preparation,
   step,
   validation,
+)
+from rnnvae_jax.training import (
+  hyperparameters as hyperparameters_lib,
 )
 from rnnvae_jax.training import state as state_lib
 

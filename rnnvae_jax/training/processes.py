@@ -73,17 +73,20 @@ def available_cores() -> list[int]:
 def schedule(
   jobs: Sequence[Job],
   cores: Sequence[int] = (),
+  until: float = float('inf'),
   interval: float = 30.0,
 ) -> Iterator[Ended]:
-  """Does the jobs, one a core, as long as memory lasts.
+  """Does the jobs, one a core, as many at a time as memory allows.
 
   Args:
     jobs: they are begun in this order.
     cores: for the children; (): all that this process may use.
+    until: seconds since 1970 after which no job is begun.
     interval: seconds between lines on what each job has logged last.
 
   Yields:
-    The end of each job, as soon as it has ended.
+    The end of each job, as soon as it has ended; of those that a signal stopped
+    only if they have returned.
 
   Raises:
     KeyboardInterrupt: SIGINT or SIGTERM came, was passed on to all children,
@@ -97,16 +100,20 @@ def schedule(
   expected = _LEAST_BYTES
   with stopping.requests() as stop:
     try:
-      while running or (waiting and not stop):
+      while running or waiting:
+        if stop or time.time() > until:
+          waiting.clear()
         expected = max(expected, *(c.peak_bytes() for c in running.values()), 0)
-        while waiting and free and not stop and _has_room(running, expected):
+        while waiting and free and _has_room(running, expected):
           number, job = waiting.popleft()
           child = _Child(number, job, free.pop(0))
           running[child.receiver] = child
         for receiver in connection.wait(list(running), _POLL):
           child = running.pop(receiver)
           free.append(child.core)
-          yield child.end()
+          ended = child.end()
+          if not (stop and ended.failure):
+            yield ended
         if stop and not is_passed_on:
           is_passed_on = True
           logging.info('Stopping %d processes, which save.', len(running))
@@ -163,8 +170,10 @@ class _Child:
     return Ended(self._number, value, failure)
 
   def send(self, number: int) -> None:
+    pid = self._process.pid
+    assert pid is not None  # It has been started.
     with contextlib.suppress(ProcessLookupError):
-      os.kill(self._process.pid, number)
+      os.kill(pid, number)
 
   def stop(self, patience: float) -> None:
     """Ends the process; kills it if that takes longer than `patience`."""
@@ -183,7 +192,7 @@ class _Child:
   def peak_bytes(self) -> int:
     return self._status('VmHWM')
 
-  def bytes(self) -> int:
+  def current_bytes(self) -> int:
     return self._status('VmRSS')
 
   def _status(self, key: str) -> int:
@@ -251,7 +260,7 @@ def _has_room(running: Mapping[Any, _Child], expected: int) -> bool:
   """Whether memory suffices for another child, and for those that yet grow."""
   if not running:
     return True
-  growth = sum(max(0, expected - c.bytes()) for c in running.values())
+  growth = sum(max(0, expected - c.current_bytes()) for c in running.values())
   available = _bytes('/proc/meminfo', 'MemAvailable')
   return available is None or available - growth >= expected
 
