@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from absl import app, flags
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from benchmarks import harness, ours, recipe
 from rnnvae_jax import startup
@@ -41,6 +42,7 @@ class _Work(NamedTuple):
 
   arguments: tuple[Any, ...]  # Of `step.make_update`.
   corpus: Any  # On the device.
+  lengths: np.ndarray  # int[sentences]
   plan: Callable[[int], batches.Plan]  # The batches of a turn.
   states: dict[int, Any]  # By trial.
   scalars: dict[int, Any]
@@ -58,13 +60,11 @@ def main(_) -> None:
     harness.REPETITIONS.value,
   )
   work = _make_work(())
-  turns = range(harness.REPETITIONS.value)
-  plans = [work.plan(turn).rows for turn in turns]
-  lengths = preparation.build_corpus(_config()).splits['train'].lengths
+  plans = [work.plan(turn).rows for turn in range(harness.REPETITIONS.value)]
   real = trials * sum(
-    int(lengths[rows[rows != batches.BLANK]].sum()) for rows in plans
+    int(work.lengths[rows[rows != batches.BLANK]].sum()) for rows in plans
   )
-  per_call = _config().train.steps_per_call
+  per_call = len(plans[0])
   figures = {
     name: {
       'milliseconds_per_step_and_trial': harness.spread(
@@ -132,6 +132,7 @@ def _make_work(numbers: Sequence[int]) -> _Work:
   return _Work(
     (task, tx, buckets, config.optimizer.schedule),
     batches.put(split),
+    np.asarray(split.lengths),
     lambda turn: schedule.steps(turn * per_call, per_call),
     {i: state_lib.create(task, tx, i) for i in numbers},
     {

@@ -89,10 +89,13 @@ def schedule(
     only if they have returned.
 
   Raises:
+    ValueError: there are no cores that a process can be bound to.
     KeyboardInterrupt: SIGINT or SIGTERM came, was passed on to all children,
       and they have ended. A second signal does not wait until they have saved.
   """
   free = list(cores or available_cores())
+  if not free:
+    raise ValueError('This system cannot bind processes to cores.')
   waiting = deque(enumerate(jobs))
   running: dict[Any, _Child] = {}
   is_passed_on = False
