@@ -160,13 +160,15 @@ def _outcomes(
 ) -> list[Outcome]:
   """Those of a row's seeds; what is not known yet is run here."""
   found: list[Outcome] = []
+  in_time = True
   for folder, config in by_folder.items():
     if folder in known:
       found.append(known[folder])
-    elif None in found:  # Out of time.
-      found.append(None)
-    else:
+    elif in_time:
       found.append(outcome(config, folder, deadline, judged))
+      in_time = found[-1] is not None
+    else:
+      found.append(None)
   return found
 
 

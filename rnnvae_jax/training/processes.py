@@ -94,7 +94,7 @@ def schedule(
       and they have ended. A second signal does not wait until they have saved.
   """
   free = list(cores or available_cores())
-  if not free:
+  if jobs and not free:
     raise ValueError('This system cannot bind processes to cores.')
   waiting = deque(enumerate(jobs))
   running: dict[Any, _Child] = {}

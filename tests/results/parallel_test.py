@@ -64,7 +64,6 @@ class SeedsTest(absltest.TestCase):
     command = [
       *(sys.executable, '-m', 'rnnvae_jax.main', '--config=gru_lm:tiny'),
       *(f'--workdir={root}', '--seeds=2', '--config.train.num_steps=300000'),
-      '--config.optimizer.schedule=constant',
     ]
     parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     metrics = [root / f'seed_{seed}' / 'metrics.jsonl' for seed in (0, 1)]

@@ -116,11 +116,13 @@ class ReproduceTest(parameterized.TestCase):
         lines.append([{**value, 'time': 0} for value in values])
       self.assertEqual(*lines)
     # A finished row is not run again.
-    with mock.patch.object(processes, 'schedule') as schedule:
-      schedule.return_value = iter(())
-      self.reproduce(*names)
-      for call in schedule.call_args_list:
-        self.assertEmpty(call.args[0])
+    with (
+      mock.patch.object(parallel, 'choose', CHOOSE),
+      mock.patch.object(processes, 'schedule', return_value=[]) as schedule,
+    ):
+      again = self.reproduce(*names)['rows']
+    self.assertEmpty(schedule.call_args.args[0])
+    self.assertEqual(again, together)
 
   @pytest.mark.slow
   def test_seeds_may_train_as_a_population(self):
