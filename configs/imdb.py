@@ -49,9 +49,6 @@ _GENERATIVE = {
 ROWS = {**_LINEAR, **_GENERATIVE}
 COLUMNS = ('valid_error_percent', 'test_error_percent', 'test_nll_per_sentence')
 
-# The best on the validation split of 0.01, 0.1, 1 and 10.
-_STRENGTHS: dict[str, float] = {}
-
 
 def get_config(tail: str = ''):
   arg = argument.parse(tail, row='nb_svm_1_3', tiny=False)
@@ -76,7 +73,6 @@ def _linear(row: str):
   linear = config.model.linear
   linear.estimator = estimator
   linear.shortest, linear.longest = int(lengths[0]), int(lengths[-1])
-  linear.strength = _STRENGTHS.get(row, 0.0)
   return config
 
 
