@@ -11,7 +11,7 @@ import itertools
 
 import numpy as np
 
-from rnnvae_jax.data import corpus_checks, formats, texts
+from rnnvae_jax.data import corpus_checks, formats, protocols, texts
 from rnnvae_jax.data import labels as labels_lib
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.data.sources import base
@@ -218,6 +218,7 @@ def build(
   columns: bool = False,
   blank_lines: str = 'skip',
   unknown_token: str = '',
+  unlabelled: str = '',
 ) -> Corpus:
   """Reads, tokenises and encodes a corpus.
 
@@ -248,6 +249,8 @@ def build(
     blank_lines: 'skip', or 'sentence': a blank line is a sentence of EOS alone.
     unknown_token: the word of the raw text that becomes UNK; '': all of
       `protocols.UNKNOWN_MARKERS` that are not in a given vocabulary.
+    unlabelled: another corpus, whose training text is added to that of this
+      one with the label id `labels.NONE`; '': none.
 
   Raises:
     FileNotFoundError, PermissionError: see `read`.
@@ -294,9 +297,12 @@ def build(
       s: texts.tokenise(f'{corpus_name}, {s}', r, rules, fields, blank_lines)
       for s, r in records.items()
     }
-  is_protocols_own = vocab is None and not (vocab_size or min_count)
+  extra = _unlabelled(unlabelled, data_dir, rules, split_texts['train'])
+  is_protocols_own = vocab is None and not (
+    vocab_size or min_count or extra.sentences
+  )
   if vocab is None:
-    train = split_texts['train'].sentences
+    train = split_texts['train'].sentences + extra.sentences
     limit = min_count or rules.min_count
     vocab = vocab_lib.Vocabulary.build(rules.kind, train, limit, vocab_size)
     corpus_checks.check_vocabulary(corpus_name, vocab, train, limit)
@@ -312,11 +318,18 @@ def build(
     labels = labels_lib.names_of(split_texts['train'].values(column))
   splits = {}
   for name, text in split_texts.items():
-    splits[name] = split = _encode(text, vocab, max_length, stream)
-    if fields:
-      ids = labels_lib.encode(
+    ids = (
+      labels_lib.encode(
         f'{corpus_name}, {name}', column, text.values(column), labels
       )
+      if fields
+      else []
+    )
+    if name == 'train' and extra.sentences:
+      text = text.joined(extra)
+      ids += [np.array([labels_lib.NONE])] * len(extra.sentences)
+    splits[name] = split = _encode(text, vocab, max_length, stream)
+    if fields:
       array = _aligned(ids, split.lengths) if 'tags' in fields else ids
       arrays = {fields[0]: np.concatenate(array, dtype=np.int32)}
       splits[name] = dataclasses.replace(split, fields=arrays)
@@ -329,6 +342,33 @@ def build(
     blank_lines,
     tuple(remarks),
   )
+
+
+def _unlabelled(
+  name: str,
+  data_dir: str | None,
+  rules: protocols.Protocol,
+  train: texts.Text,
+) -> texts.Text:
+  """The training text of a corpus, to be added to `train` without labels.
+
+  Args:
+    name: of the corpus; '': there is no such text.
+    data_dir: see `read`.
+    rules: the protocol.
+    train: the text that it will be added to, whose columns it has.
+
+  Raises:
+    FileNotFoundError, ImportError, PermissionError, ValueError: see `read`.
+  """
+  if not name:
+    return texts.Text([], 0, {})
+  records = read(name, data_dir)['train']
+  records = [{'text': record['text']} for record in records]
+  where = f'{name}, train'
+  text = texts.tokenise(where, records, rules, ('label',))
+  blank = ('',) * len(text.sentences)
+  return dataclasses.replace(text, columns=dict.fromkeys(train.columns, blank))
 
 
 def encode_lines(

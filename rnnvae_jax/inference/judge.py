@@ -13,7 +13,7 @@ from rnnvae_jax.analysis import overlap
 from rnnvae_jax.config import build as config_build
 from rnnvae_jax.data import corpora
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.inference import run as run_lib
+from rnnvae_jax.inference import loading
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import population, preparation, validation, writers
 
@@ -54,7 +54,7 @@ def judge(
   generate_config = config.generate
   generate_config.top_k, generate_config.top_p = 0, 1.0
   generate_config.prime = ''
-  run = run_lib.open_run(config, workdir)
+  run = loading.open_run(config, workdir)
   if config.corpus.stream and run.vocab.kind != 'word':
     raise ValueError(
       f'Judged are sentences; this run is of a stream of {run.vocab.kind}s, '
