@@ -22,6 +22,16 @@ def check_sentences(config: Any) -> None:
     )
 
 
+def check_fitted(config: Any) -> None:
+  """Raises ValueError for a text that a fitted classifier cannot read."""
+  check_sentences(config)
+  if config.corpus.unlabelled:
+    raise ValueError(
+      f'config.corpus.unlabelled = {config.corpus.unlabelled!r}: a '
+      f"{config.model.kind} reads labelled text alone. Legal: ''."
+    )
+
+
 def check_labels(config: Any, labels: Sequence[str]) -> None:
   """Raises ValueError unless there are classes to tell apart."""
   if len(labels) < 2:

@@ -83,7 +83,7 @@ class GenerativeClassification(base.Fitted, base.Predicts):
 
   @classmethod
   def check(cls, config: Any) -> None:
-    _classes.check_sentences(config)
+    _classes.check_fitted(config)
 
   @classmethod
   def fit(

@@ -123,7 +123,7 @@ class LinearClassification(base.Fitted, base.Predicts):
 
   @classmethod
   def check(cls, config: Any) -> None:
-    _classes.check_sentences(config)
+    _classes.check_fitted(config)
     settings = config.model.linear
     if settings.shortest > settings.longest:
       raise ValueError(

@@ -170,6 +170,7 @@ class TaskTest(parameterized.TestCase):
 
   @parameterized.parameters(
     ({'corpus.stream': True}, 'no sentences to be labelled'),
+    ({'corpus.unlabelled': 'lee'}, r"'lee': a linear.* alone\. Legal: ''"),
     ({'model.linear.shortest': 3}, 'shortest = 3 is more than .* value: 2'),
   )
   def test_a_config_that_cannot_run_is_refused(self, changes, message):
