@@ -7,7 +7,6 @@ from typing import Any
 from clu import metrics as clu_metrics
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rnnvae_jax.config import schema
 from rnnvae_jax.data import labels as labels_lib
@@ -17,8 +16,7 @@ from rnnvae_jax.models.cells import base as cells
 from rnnvae_jax.models.encoders import base as encoders
 from rnnvae_jax.objectives import losses, perturbation
 from rnnvae_jax.ops import noise
-from rnnvae_jax.tasks import _likelihood, _metrics, base
-from rnnvae_jax.tasks.classification import figures as figures_lib
+from rnnvae_jax.tasks import _classes, _likelihood, _metrics, base
 from rnnvae_jax.tasks.classification import settings
 
 
@@ -58,7 +56,7 @@ class Classification(_likelihood.Recurrent, base.Predicts):
     perturbation.PerturbationConfig,
     SelectConfig,
   )
-  FIGURES = figures_lib.FIGURES
+  FIGURES = _classes.FIGURES
   FIELDS = ('label',)
   metrics = Metrics
 
@@ -98,11 +96,7 @@ class Classification(_likelihood.Recurrent, base.Predicts):
 
   @classmethod
   def check(cls, config: Any) -> None:
-    if config.corpus.stream:
-      raise ValueError(
-        'config.corpus.stream = True: a stream has no sentences to be '
-        'labelled. Legal: False.'
-      )
+    _classes.check_sentences(config)
 
   @classmethod
   def build(
@@ -111,11 +105,7 @@ class Classification(_likelihood.Recurrent, base.Predicts):
     vocab: vocab_lib.Vocabulary,
     labels: Sequence[str] = (),
   ) -> 'Classification':
-    if len(labels) < 2:
-      raise ValueError(
-        f'A classifier needs at least 2 classes; the labels of '
-        f'{config.corpus.name!r} are {list(labels)}.'
-      )
+    _classes.check_labels(config, labels)
     model = config.model
     frozen = {
       'embedding': model.frozen_embeddings,
@@ -243,26 +233,14 @@ class Classification(_likelihood.Recurrent, base.Predicts):
   ):
     """nll float[B], nats of the label, and predicted int[B], the likeliest."""
     del key, samples  # Nothing is drawn.
-    log_probs = self._log_probs(params, batch, extras)
-    return {
-      'nll': _nll(log_probs, batch['label']),
-      'predicted': jnp.argmax(log_probs, axis=1),
-    }
+    return _classes.values(self._log_probs(params, batch, extras), batch)
 
   def summarise(self, values, split, config, final=False):
     del config, final
-    confusion = figures_lib.confusion_matrix(
-      split.fields['label'], values['predicted'], len(self.labels)
-    )
-    return {
-      'sentences': len(split),
-      'unknown_share': split.unknown_share,
-      'nll_per_sentence': float(np.mean(values['nll'])),
-      **figures_lib.class_figures(confusion, self.labels),
-    }
+    return _classes.summary(values, split, self.labels)
 
   def warnings(self, figures: Mapping[str, Any]) -> list[str]:
-    return figures_lib.warnings(figures)
+    return _classes.warnings(figures)
 
   def selection_value(self, figures: Mapping[str, Any], config: Any) -> float:
     name = config.train.select_by
