@@ -254,7 +254,7 @@ def feeding(config: Any, split: corpora.Split) -> Feeding:
     )
     return Feeding(buckets, stream, batches.gather_windows)
   buckets = train_buckets(config, split)
-  schedule = batches.Schedule(split.lengths, buckets, settings.batch_size, seed)
+  schedule = batches.Schedule(split.sizes, buckets, settings.batch_size, seed)
   return Feeding(buckets, schedule, batches.gather)
 
 
@@ -263,7 +263,7 @@ def train_buckets(
 ) -> tuple[batches.Bucket, ...]:
   """The shapes of a run's training batches on this platform."""
   return batches.buckets_for(
-    split.lengths,
+    split.sizes,
     config.train.batch_size,
     config.train.num_buckets,
     jax.default_backend(),
