@@ -278,4 +278,4 @@ def pairs_of(
 
 def source_vocabulary(vocab: vocab_lib.Vocabulary) -> vocab_lib.Vocabulary:
   """The vocabulary of source texts."""
-  return vocab if vocab.source is None else vocab.source
+  return getattr(vocab, 'source', None) or vocab

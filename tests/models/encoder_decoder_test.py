@@ -18,7 +18,15 @@ from rnnvae_jax.ops import sampling
 import tolerances
 
 EPS = np.finfo(np.float32).eps
-HIDDEN, ROWS, EMBEDDING, TIME, SOURCE_TIME, VOCAB, SOURCES = 4, 3, 6, 5, 7, 9, 11
+HIDDEN, ROWS, EMBEDDING, TIME, SOURCE_TIME, VOCAB, SOURCES = (
+  4,
+  3,
+  6,
+  5,
+  7,
+  9,
+  11,
+)
 LENGTHS, SOURCE_LENGTHS = np.array([5, 2, 3]), np.array([3, 7, 1])
 CELLS = {'gru': gru.GRU, 'lstm': lstm.LSTM}
 
@@ -254,9 +262,7 @@ class DecodingTest(parameterized.TestCase):
     source, source_mask, inputs, targets, mask = batch()
     forbidden = np.zeros(VOCAB, bool)
     forbidden[[vocab.PAD, vocab.BOS]] = True
-    nll, likeliest = model.apply(
-      params, *batch(), forbidden, method='read'
-    )
+    nll, likeliest = model.apply(params, *batch(), forbidden, method='read')
     encoded = model.apply(params, source, source_mask, method='encode')
     step = jax.jit(functools.partial(model.apply, method='step'))
     carry = encoded.carry
