@@ -9,6 +9,7 @@ task's name:
   CarriesState  reads a text as one stream, its state carried along
   Scores        gives a sentence a likelihood, exact or bounded
   Generates     writes text, token by token
+  WritesLabels  writes text of a label
   Translates    writes a text for a source text, token by token
   HasLatents    encodes text into latent vectors and decodes them
   Predicts      gives a sentence a label
@@ -340,6 +341,20 @@ class Generates(abc.ABC):
     self, params: Any, carry: Any, tokens: jax.Array, latents: Any = None
   ) -> tuple[Any, jax.Array]:
     """carry, tokens int[B] -> carry, logits float[B, V]."""
+
+
+class WritesLabels(Generates):
+  """Writes text of a label.
+
+  Attributes:
+    labels: names of the classes, in the order of their ids.
+  """
+
+  labels: tuple[str, ...]
+
+  @abc.abstractmethod
+  def given(self, label: str) -> Any:
+    """The same task, which writes texts of this label alone."""
 
 
 class Translates(abc.ABC):
