@@ -143,7 +143,7 @@ class BayesTest(parameterized.TestCase):
     self.assertBetween(total, 0.8, 1 + RTOL)
 
   def test_samples_are_of_the_label_that_is_asked_for(self):
-    workdir, run = trained()
+    workdir, _ = trained()
     for label, words in WORDS.items():
       writer = run_lib.load(workdir, **{'generate.label': label})
       texts = writer.sample(60, seed=1)
