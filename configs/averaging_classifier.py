@@ -21,7 +21,8 @@ def get_config(tail: str = ''):
 
   config.corpus.name = 'sentence_polarity'
   config.model.embedding_size = 300
-  config.model.hidden_size = 100
+  config.model.head_layers = 1
+  config.model.head_size = 100
   config.dropout.word = 0.3
   config.dropout.output = 0.5
 

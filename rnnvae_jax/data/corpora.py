@@ -11,7 +11,7 @@ import itertools
 
 import numpy as np
 
-from rnnvae_jax.data import corpus_checks, formats, parallel, texts
+from rnnvae_jax.data import corpus_checks, formats, parallel, protocols, texts
 from rnnvae_jax.data import labels as labels_lib
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.data.sources import base
@@ -238,6 +238,7 @@ def build(
   source_ending: str = 'source',
   target_ending: str = 'target',
   source_vocabulary: bool = False,
+  unlabelled: str = '',
 ) -> Corpus:
   """Reads, tokenises and encodes a corpus.
 
@@ -273,6 +274,8 @@ def build(
     source_ending: see `parallel.read`.
     target_ending: see `parallel.read`.
     source_vocabulary: whether sources have a vocabulary of their own.
+    unlabelled: another corpus, whose training text is added to that of this
+      one with the label id `labels.NONE`; '': none.
 
   Raises:
     FileNotFoundError, PermissionError: see `read`.
@@ -330,9 +333,12 @@ def build(
       s: texts.tokenise(f'{corpus_name}, {s}', r, rules, fields, blank_lines)
       for s, r in records.items()
     }
-  is_protocols_own = vocab is None and not (vocab_size or min_count)
+  extra = _unlabelled(unlabelled, data_dir, rules, split_texts['train'])
+  is_protocols_own = vocab is None and not (
+    vocab_size or min_count or extra.sentences
+  )
   if vocab is None:
-    train = split_texts['train'].sentences
+    train = split_texts['train'].sentences + extra.sentences
     limit = min_count or rules.min_count
     sources = pairs['train'].source.sentences if pairs else []
     shared = [] if source_vocabulary or autoencoder else sources
@@ -356,11 +362,18 @@ def build(
     labels = labels_lib.names_of(split_texts['train'].values(column))
   splits = {}
   for name, text in split_texts.items():
-    splits[name] = split = _encode(text, vocab, max_length, stream)
-    if fields:
-      ids = labels_lib.encode(
+    ids = (
+      labels_lib.encode(
         f'{corpus_name}, {name}', column, text.values(column), labels
       )
+      if fields
+      else []
+    )
+    if name == 'train' and extra.sentences:
+      text = text.joined(extra)
+      ids += [np.array([labels_lib.NONE])] * len(extra.sentences)
+    splits[name] = split = _encode(text, vocab, max_length, stream)
+    if fields:
       array = _aligned(ids, split.lengths) if 'tags' in fields else ids
       arrays = {fields[0]: np.concatenate(array, dtype=np.int32)}
       splits[name] = dataclasses.replace(split, fields=arrays)
@@ -391,6 +404,33 @@ def build(
     blank_lines,
     tuple(remarks),
   )
+
+
+def _unlabelled(
+  name: str,
+  data_dir: str | None,
+  rules: protocols.Protocol,
+  train: texts.Text,
+) -> texts.Text:
+  """The training text of a corpus, to be added to `train` without labels.
+
+  Args:
+    name: of the corpus; '': there is no such text.
+    data_dir: see `read`.
+    rules: the protocol.
+    train: the text that it will be added to, whose columns it has.
+
+  Raises:
+    FileNotFoundError, ImportError, PermissionError, ValueError: see `read`.
+  """
+  if not name:
+    return texts.Text([], 0, {})
+  records = read(name, data_dir)['train']
+  records = [{'text': record['text']} for record in records]
+  where = f'{name}, train'
+  text = texts.tokenise(where, records, rules, ('label',))
+  blank = ('',) * len(text.sentences)
+  return dataclasses.replace(text, columns=dict.fromkeys(train.columns, blank))
 
 
 def encode_lines(

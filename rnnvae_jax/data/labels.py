@@ -14,6 +14,7 @@ from rnnvae_jax.data.sources import base
 
 FIELDS = ('label', 'tags')  # Arrays that a batch may have besides tokens.
 PER_TOKEN = frozenset({'tags'})  # Fields with an entry for each token.
+NONE = -1  # The id of a training text without a label.
 
 
 @schema.fragment('corpus')
@@ -24,6 +25,11 @@ class LabelConfig:
     '',
     "What of a sentence is its label: 'topic', 'author', ...; '': the first "
     "that the corpus has, of a folder 'label'.",
+  )
+  unlabelled: str = schema.field(
+    '',
+    'Another corpus, folder or file, whose training text is read without '
+    'labels besides that with labels.',
   )
 
 

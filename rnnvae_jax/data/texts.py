@@ -34,6 +34,19 @@ class Text:
     """int32[N], EOS counted, before any cut."""
     return np.fromiter((len(s) + self.ends for s in self.sentences), np.int32)
 
+  def joined(self, other: 'Text') -> 'Text':
+    """This text and then another one, whose columns have the same names."""
+    columns = {
+      name: (*values, *other.columns[name])
+      for name, values in self.columns.items()
+    }
+    return dataclasses.replace(
+      self,
+      sentences=self.sentences + other.sentences,
+      num_empty=self.num_empty + other.num_empty,
+      columns=columns,
+    )
+
   def values(self, column: str) -> Sequence[Sequence[str]]:
     """The tags of each sentence, or a tuple of its label."""
     if column == 'tags':

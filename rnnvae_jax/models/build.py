@@ -3,14 +3,12 @@
 A task lists the fragments of the parts that it builds:
 
   EmbeddingConfig       word embeddings, precision and initial weights
-  EncoderConfig         EmbeddingConfig and recurrent layers
-  RecurrentConfig       EncoderConfig and an output layer over the vocabulary
+  LayersConfig          recurrent layers
+  RecurrentConfig       both, and an output layer over the vocabulary
   LanguageModelConfig   keys that only language models have
   LatentConfig          keys that only sentence VAEs have
   DropoutConfig         dropout of all parts
   cells.base.fragments  the keys of each cell
-
-Each of the first three includes the previous one, so a task lists one of them.
 """
 
 from collections.abc import Mapping
@@ -55,8 +53,8 @@ class EmbeddingConfig:
 
 
 @schema.fragment('model')
-class EncoderConfig(EmbeddingConfig):
-  """Keys of every model with recurrent layers."""
+class LayersConfig:
+  """Keys of recurrent layers."""
 
   cell: str = schema.field(
     'gru', 'Kind of the layers that read words.', choices=lambda: base.REGISTRY
@@ -75,7 +73,7 @@ class EncoderConfig(EmbeddingConfig):
 
 
 @schema.fragment('model')
-class RecurrentConfig(EncoderConfig):
+class RecurrentConfig(LayersConfig, EmbeddingConfig):
   """Keys that language models and sentence VAEs share."""
 
   inputless: bool = schema.field(
@@ -280,7 +278,7 @@ def recurrent(
   """Builds recurrent layers of the configured cell.
 
   Args:
-    config: a config with the keys of `EncoderConfig`, `DropoutConfig` and the
+    config: a config with the keys of `LayersConfig`, `DropoutConfig` and the
       cells.
     features: H, units of a layer.
     bidirectional: whether the layers read in both directions.

@@ -1,6 +1,7 @@
 """Cross-entropy training of a classifier of sentences."""
 
 from collections.abc import Callable, Mapping, Sequence
+import functools
 from typing import Any
 
 from clu import metrics as clu_metrics
@@ -11,11 +12,14 @@ import numpy as np
 from rnnvae_jax.config import schema
 from rnnvae_jax.data import labels as labels_lib
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.objectives import losses
+from rnnvae_jax.models import classifier
+from rnnvae_jax.models.cells import base as cells
+from rnnvae_jax.models.encoders import base as encoders
+from rnnvae_jax.objectives import losses, perturbation
 from rnnvae_jax.ops import noise
 from rnnvae_jax.tasks import _likelihood, _metrics, base
-from rnnvae_jax.tasks.classification import averaging
 from rnnvae_jax.tasks.classification import figures as figures_lib
+from rnnvae_jax.tasks.classification import settings
 
 
 @schema.fragment('train')
@@ -41,14 +45,17 @@ Metrics = clu_metrics.Collection.create(
 )
 
 
-class Classification(base.Trained, base.Predicts):
-  """A sentence's label from the sum or the mean of its word vectors."""
+class Classification(_likelihood.Recurrent, base.Predicts):
+  """The label of a text, by an encoder and a layer that chooses a class."""
 
   FRAGMENTS = (
-    averaging.AveragingConfig,
-    averaging.DropoutConfig,
+    settings.ClassifierConfig,
+    *encoders.fragments(),
+    *cells.fragments(),
+    settings.DropoutConfig,
     labels_lib.LabelConfig,
     losses.LabelSmoothingConfig,
+    perturbation.PerturbationConfig,
     SelectConfig,
   )
   FIGURES = figures_lib.FIGURES
@@ -57,10 +64,12 @@ class Classification(base.Trained, base.Predicts):
 
   def __init__(
     self,
-    model: averaging.Averaging,
+    model: classifier.Classifier,
     labels: Sequence[str],
     *,
-    frozen_embeddings: bool = False,
+    frozen_parts: tuple[str, ...] = (),
+    virtual_iterations: int = 1,
+    random_perturbation: bool = False,
     initialise: Callable | None = None,
   ):
     """Creates the task.
@@ -68,13 +77,20 @@ class Classification(base.Trained, base.Predicts):
     Args:
       model: its Flax module.
       labels: names of the classes, in the order of their ids.
-      frozen_embeddings: whether word vectors stay as they begin.
+      frozen_parts: parts of the model that stay as they begin: 'embedding',
+        'encoder'.
+      virtual_iterations: see `perturbation.virtual`.
+      random_perturbation: whether perturbations have random directions.
       initialise: (params, key) -> params, as they begin; None: as the modules
         say.
     """
     self.model = model
     self.labels = tuple(labels)
-    self.frozen_parts = ('embedding',) if frozen_embeddings else ()
+    self.backend = model.encoder.backend
+    self.backend_reason = model.encoder.backend_reason
+    self.frozen_parts = frozen_parts
+    self._virtual_iterations = virtual_iterations
+    self._random_perturbation = random_perturbation
     self._initialise = initialise
 
   @classmethod
@@ -98,20 +114,27 @@ class Classification(base.Trained, base.Predicts):
         f'{config.corpus.name!r} are {list(labels)}.'
       )
     model = config.model
+    frozen = {
+      'embedding': model.frozen_embeddings,
+      'encoder': model.frozen_encoder,
+    }
     return cls(
-      averaging.Averaging(
+      classifier.Classifier(
         vocab_size=len(vocab),
         embedding_size=model.embedding_size,
         num_classes=len(labels),
-        composition=model.composition,
+        encoder=encoders.get(model.encoder).from_config(config),
         counts_unknown=model.unknown_words == 'counted',
-        num_layers=model.num_layers,
-        hidden_size=model.hidden_size,
+        head_layers=model.head_layers,
+        head_size=model.head_size,
         activation=model.activation,
+        locked_dropout=config.dropout.locked,
         precision=model.precision,
       ),
       labels,
-      frozen_embeddings=model.frozen_embeddings,
+      frozen_parts=tuple(name for name, is_set in frozen.items() if is_set),
+      virtual_iterations=config.objective.virtual_iterations,
+      random_perturbation=config.objective.random_perturbation,
       initialise=_likelihood.initialiser(config),
     )
 
@@ -121,26 +144,77 @@ class Classification(base.Trained, base.Predicts):
     return _likelihood.init(self.model, arrays, self._initialise, key)
 
   def loss(self, params, batch, hyperparameters, key, extras):
-    log_probs = self._log_probs(
-      params,
-      batch,
-      rates=noise.rates(hyperparameters.dropout),
-      keys=noise.row_keys(key, batch['index']),
-    )
-    nll = _nll(log_probs, batch['label'])
-    smoothing = hyperparameters.objective.label_smoothing
+    objective = hyperparameters.objective
+    rates = noise.rates(hyperparameters.dropout)
+    params = noise.drop_weights(params, rates.weight, key, 'encoder')
+    keys = noise.row_keys(key, batch['index'])
+    labels = batch['label']
+    labelled = batch['weights'] * (labels != labels_lib.NONE)
+    x, mask = self._embed(params, batch, rates, keys)
+
+    def log_probs_of(params, x):
+      logits: Any = self.model.apply(
+        params, x, mask, rates, keys, method='classify'
+      )
+      return jax.nn.log_softmax(logits, axis=1)
+
+    log_probs = log_probs_of(params, x)
+    nll = _nll(log_probs, labels)
     minimised = nll
-    if smoothing is not None:
+    if objective.label_smoothing is not None:
       uniform = -jnp.mean(log_probs, axis=1)
+      smoothing = objective.label_smoothing
       minimised = (1.0 - smoothing) * nll + smoothing * uniform
-    weights = batch['weights']
-    right = jnp.argmax(log_probs, axis=1) == batch['label']
     sums = {
-      'nll': jnp.sum(weights * nll),
-      'right': jnp.sum(weights * right),
+      'nll': jnp.sum(labelled * nll),
+      'right': jnp.sum(labelled * (jnp.argmax(log_probs, axis=1) == labels)),
       **_likelihood.counts(batch),
+      'sentences': jnp.maximum(jnp.sum(labelled), 1.0),
     }
-    value = jnp.sum(weights * minimised) / sums['sentences']
+    value = jnp.sum(labelled * minimised) / sums['sentences']
+
+    # A perturbation is a constant, and so is all that it is computed from.
+    fixed = functools.partial(log_probs_of, jax.lax.stop_gradient(params))
+    movable = mask.at[:, 0].set(False) if self.model.encoder.READS_BOS else mask
+    draw = lambda site: noise.normal(keys, site, x.shape[1:])
+    norm = objective.perturbation_norm
+    if objective.adversarial_weight is not None:
+      if self._random_perturbation:
+        moved = perturbation.scaled(draw('adversarial'), movable, norm)
+      else:
+        moved = perturbation.adversarial(
+          lambda x: _nll(fixed(x), labels), x, movable, norm
+        )
+      nll = _nll(log_probs_of(params, x + moved), labels)
+      value += (
+        objective.adversarial_weight
+        * jnp.sum(labelled * nll)
+        / sums['sentences']
+      )
+    if objective.virtual_weight is not None:
+      target = jax.lax.stop_gradient(log_probs)
+      draws = draw('virtual')
+      if self._random_perturbation:
+        moved = perturbation.scaled(draws, movable, norm)
+      else:
+        moved = perturbation.virtual(
+          fixed,
+          target,
+          x,
+          movable,
+          draws,
+          norm,
+          objective.virtual_step,
+          self._virtual_iterations,
+        )
+      divergence = perturbation.divergence(
+        target, log_probs_of(params, x + moved)
+      )
+      value += (
+        objective.virtual_weight
+        * jnp.sum(batch['weights'] * divergence)
+        / jnp.maximum(jnp.sum(batch['weights']), 1.0)
+      )
     return value, (sums, extras)
 
   def evaluate(
@@ -185,13 +259,21 @@ class Classification(base.Trained, base.Predicts):
     del extras
     return self._log_probs(params, batch)
 
-  def _log_probs(self, params, batch, **options):
-    logits: Any = self.model.apply(
-      params, batch['inputs'], batch['mask'], **options
+  def _embed(self, params, batch, rates=None, keys=None):
+    words: Any = self.model.apply(
+      params, batch['inputs'], batch['mask'], rates, keys, method='embed'
     )
+    return words
+
+  def _log_probs(self, params, batch):
+    logits: Any = self.model.apply(params, batch['inputs'], batch['mask'])
     return jax.nn.log_softmax(logits, axis=1)
 
 
 def _nll(log_probs: jax.Array, labels: jax.Array) -> jax.Array:
-  """Nats of each row's label: float[B, C], int[B] -> float[B]."""
+  """Nats of each row's label: float[B, C], int[B] -> float[B].
+
+  A row without a label has some number.
+  """
+  labels = jnp.maximum(labels, 0)
   return -jnp.take_along_axis(log_probs, labels[:, None], axis=1)[:, 0]

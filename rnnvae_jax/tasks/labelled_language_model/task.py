@@ -119,6 +119,11 @@ class LabelledLanguageModel(
         'config.corpus.stream = True: a stream has no sentences to be '
         'labelled. Legal: False.'
       )
+    if config.corpus.unlabelled:
+      raise ValueError(
+        f'config.corpus.unlabelled = {config.corpus.unlabelled!r}: each '
+        "sentence is read together with its label. Legal: ''."
+      )
 
   @classmethod
   def build(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from rnnvae_jax.config import argument, build
-from rnnvae_jax.data import batches, corpora
+from rnnvae_jax.data import batches, corpora, labels
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.inference import evaluate
 from rnnvae_jax.inference import run as run_lib
@@ -85,7 +85,7 @@ def make_config(**overrides):
       **overrides,
     }
   )
-  build.validate(config, overrides)
+  build.validate(config, {*overrides} - {'model.hidden_size'})
   return config
 
 
@@ -114,7 +114,7 @@ class LossTest(parameterized.TestCase):
         'objective.label_smoothing': smoothing,
         'dropout.word': 0.0,
         'dropout.output': 0.0,
-        'model.num_layers': 0,
+        'model.head_layers': 0,
       }
     )
     corpus = preparation.build_corpus(config)
@@ -229,6 +229,114 @@ class LossTest(parameterized.TestCase):
       theirs['nll_per_sentence'],
       delta=tolerances.chain(3, 14) * ours['nll_per_sentence'],
     )
+
+
+class PerturbationTest(parameterized.TestCase):
+  """Losses at perturbed word vectors, of a batch with and without labels."""
+
+  def value(self, drop_label=(), **overrides):
+    """The loss and its gradient on one batch, rows `drop_label` unlabelled."""
+    overrides = {f'objective.{k}': v for k, v in overrides.items()}
+    config = make_config(
+      **{'dropout.word': 0.0, 'dropout.output': 0.0, **overrides}
+    )
+    corpus = preparation.build_corpus(config)
+    task, split = make_task(config, corpus), corpus.splits['train']
+    rows = np.int32([3, 11, batches.BLANK, 7, 0])
+    batch = batches.gather(
+      batches.put(split),
+      jnp.asarray(rows),
+      batches.Bucket(int(split.lengths.max()) + 2),
+    )
+    for row in drop_label:
+      batch['label'] = batch['label'].at[row].set(labels.NONE)
+    scalars = hyperparameters.build(build.keys_of(config), config)
+    params = jax.tree.map(lambda x: 3 * x, task.init(jax.random.key(0)))
+    key = jax.random.key(1)
+    loss = jax.value_and_grad(task.loss, has_aux=True)
+    (value, (sums, _)), grads = jax.jit(
+      lambda params: loss(params, batch, scalars, key, {})
+    )(params)
+    return float(value), sums, grads
+
+  def test_a_perturbation_of_norm_0_repeats_the_loss(self):
+    plain, _, plain_grads = self.value()
+    value, _, grads = self.value(adversarial_weight=1.0, perturbation_norm=0.0)
+    np.testing.assert_allclose(value, 2 * plain, rtol=4 * tolerances.EPS)
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(
+        a, 2 * b, rtol=0, atol=1e3 * tolerances.EPS * np.max(np.abs(b))
+      ),
+      grads,
+      plain_grads,
+    )
+    value, _, grads = self.value(virtual_weight=1.0, perturbation_norm=0.0)
+    np.testing.assert_allclose(value, plain, rtol=4 * tolerances.EPS)
+
+  def test_the_worst_direction_costs_more_than_a_random_one(self):
+    norm = {'perturbation_norm': 0.05}
+    plain, *_ = self.value()
+    for weight in ('adversarial_weight', 'virtual_weight'):
+      worst, *_ = self.value(**{weight: 1.0}, **norm)
+      other, *_ = self.value(**{weight: 1.0}, random_perturbation=True, **norm)
+      self.assertGreater(worst, other)
+      self.assertGreater(other, plain if weight == 'virtual_weight' else 0)
+
+  def test_texts_without_a_label_have_a_divergence_alone(self):
+    both, sums, _ = self.value(drop_label=(0, 3))
+    self.assertEqual(float(sums['sentences']), 2)
+    only, *_ = self.value(drop_label=(0, 3), adversarial_weight=0.0)
+    self.assertEqual(both, only)
+    nothing, sums, grads = self.value(drop_label=(0, 1, 3, 4))
+    self.assertEqual(nothing, 0.0)
+    for leaf in jax.tree.leaves(grads):
+      np.testing.assert_array_equal(leaf, 0)
+    virtual, _, grads = self.value(
+      drop_label=(0, 1, 3, 4), virtual_weight=1.0, perturbation_norm=1.0
+    )
+    self.assertGreater(virtual, 0.0)
+    self.assertTrue(np.any(grads['params']['output']['kernel']))
+
+
+class UnlabelledTest(absltest.TestCase):
+  def test_text_of_another_corpus_is_added_to_the_training_split(self):
+    extra = self.create_tempfile(
+      'extra.txt', 'the moon shines\nfrost and moon\n\nsun in a day\n' * 20
+    ).full_path
+    config = make_config(**{'corpus.unlabelled': extra})
+    plain, both = (preparation.build_corpus(c) for c in (make_config(), config))
+    self.assertEqual(both.labels, plain.labels)
+    train, before = both.splits['train'], plain.splits['train']
+    # A tenth of the file's lines would be its validation split.
+    self.assertLen(train, len(before) + 54)
+    ids = train.fields['label']
+    np.testing.assert_array_equal(ids[: len(before)], before.fields['label'])
+    np.testing.assert_array_equal(ids[len(before) :], labels.NONE)
+    self.assertIn('moon', both.vocab.tokens)
+    self.assertNotIn('moon', plain.vocab.tokens)
+    self.assertEqual(
+      both.vocab.decode(train.sentence(len(before))), ['the', 'moon', 'shines']
+    )
+    for name in ('valid', 'test'):
+      self.assertLen(both.splits[name], len(plain.splits[name]))
+
+  @pytest.mark.slow
+  def test_a_run_learns_from_both(self):
+    extra = self.create_tempfile(
+      'extra.txt', 'the sun in winter\nfrost and ice\n' * 20
+    ).full_path
+    config = make_config(
+      **{
+        'corpus.unlabelled': extra,
+        'objective.virtual_weight': 1.0,
+        'objective.perturbation_norm': 0.5,
+      }
+    )
+    workdir = self.create_tempdir().full_path
+    corpus, state = trained(config, workdir)
+    self.assertEqual(state.step, 24)
+    figures = evaluate.evaluate(config, workdir, corpus)['test']
+    self.assertEqual(figures['sentences'], len(corpus.splits['test']))
 
 
 class RunTest(parameterized.TestCase):
@@ -355,14 +463,84 @@ class RunTest(parameterized.TestCase):
   @parameterized.parameters(
     ({'corpus.stream': True}, 'no sentences to be labelled. Legal: False'),
     (
-      {'model.num_layers': 0, 'model.activation': 'tanh'},
-      'model.num_layers is set',
+      {'model.head_layers': 0, 'model.activation': 'tanh'},
+      'model.head_layers is set',
     ),
     ({'dropout.hidden': 0.1}, 'dropout.hidden = 0.1 would have no effect'),
+    ({'model.pooling': 'max'}, "model.encoder = 'recurrent'"),
+    ({'model.frozen_encoder': True}, "'convolution' or 'recurrent'"),
+    (
+      {'model.encoder': 'convolution', 'model.convolution.widths': (3, 3)},
+      'Legal: different numbers of words',
+    ),
+    (
+      {
+        'model.encoder': 'recurrent',
+        'model.gradient_steps': 5,
+        'model.bidirectional_encoder': True,
+      },
+      'gradient_steps = 5',
+    ),
   )
   def test_illegal_settings_are_refused(self, overrides, message):
     with self.assertRaisesRegex(ValueError, message):
       make_config(**overrides)
+
+
+class EncoderTest(parameterized.TestCase):
+  @parameterized.parameters('convolution', 'recurrent')
+  @pytest.mark.slow
+  def test_encoders_learn_the_classes(self, encoder):
+    config = make_config(
+      **{
+        'model.encoder': encoder,
+        'model.hidden_size': 14,
+        'train.num_steps': 240,
+        'train.eval_every': 60,
+        'dropout.word': 0.0,
+        'dropout.output': 0.0,
+      }
+    )
+    workdir = self.create_tempdir().full_path
+    corpus, _ = trained(config, workdir)
+    figures = evaluate.evaluate(config, workdir, corpus)['test']
+    # A class has 4 words of its own, each seen about 4 times.
+    self.assertGreater(figures['accuracy'], 0.9)
+
+  @pytest.mark.slow
+  def test_begins_with_the_weights_of_a_language_model(self):
+    lm = build.default('language_model')
+    argument.apply(lm, argument.parse(f'tiny,{text()}', tiny=False))
+    lm.corpus.labelled, lm.corpus.protocol = True, 'mikolov'
+    lm.train.num_steps, lm.train.eval_every = 6, 6
+    lm.evaluate.split = 'none'
+    source = self.create_tempdir().full_path
+    loop.train(lm, source)
+    config = make_config(
+      **{
+        'model.encoder': 'recurrent',
+        'model.hidden_size': 14,
+        'model.frozen_embeddings': True,
+        'model.frozen_encoder': True,
+        'train.init_from': source,
+      }
+    )
+    corpus, state = trained(config, self.create_tempdir().full_path)
+    saved = checkpoints.Checkpoints(
+      workdir_lib.checkpoint_dir(source), corpus.vocab.content_hash
+    )
+    weights, _ = saved.weights()
+    params = state.params['params']
+    for path in ('kernel', 'bias', 'cell/recurrent_kernel'):
+      leaf = params['encoder']['layer_0']
+      for part in path.split('/'):
+        leaf = leaf[part]
+      np.testing.assert_array_equal(
+        leaf, weights[f'params/recurrent/layer_0/{path}']
+      )
+    np.testing.assert_array_equal(
+      params['embedding']['embedding'], weights['params/embedding/embedding']
+    )
 
 
 class ConfigTest(parameterized.TestCase):

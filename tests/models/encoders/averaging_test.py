@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from rnnvae_jax.data import vocab
+from rnnvae_jax.models import classifier
+from rnnvae_jax.models.encoders import averaging
 from rnnvae_jax.ops import noise
-from rnnvae_jax.tasks.classification import averaging
 
 import tolerances
 
@@ -26,9 +27,10 @@ LONGEST = max(map(len, SENTENCES))
 TERMS = LONGEST + EMBEDDING + HIDDEN
 
 
-def make_model(**options):
-  sizes = {'num_layers': 2, 'hidden_size': HIDDEN, **options}
-  return averaging.Averaging(VOCAB, EMBEDDING, CLASSES, **sizes)
+def make_model(composition='mean', **options):
+  sizes = {'head_layers': 2, 'head_size': HIDDEN, **options}
+  encoder = averaging.Averaging(composition)
+  return classifier.Classifier(VOCAB, EMBEDDING, CLASSES, encoder, **sizes)
 
 
 def make_batch(sentences=SENTENCES, padding=2):
@@ -63,12 +65,12 @@ def scores_of_torch(torch, model, params, sentences):
     torch.tensor(words),
     tensors['embedding']['embedding'],
     torch.tensor(starts),
-    mode=model.composition,
+    mode=model.encoder.composition,
     # What is left out of sums and means.
     padding_idx=None if model.counts_unknown else vocab.UNK,
   )
   act = getattr(torch, model.activation)
-  for number in range(model.num_layers):
+  for number in range(model.head_layers):
     layer = tensors[f'layer_{number}']
     x = act(x @ layer['kernel'] + layer['bias'])
   return tensors, x @ tensors['output']['kernel'] + tensors['output']['bias']
@@ -86,7 +88,7 @@ class AveragingTest(parameterized.TestCase):
     model = make_model(
       composition=how,
       counts_unknown=counts,
-      num_layers=layers,
+      head_layers=layers,
       activation=act,
     )
     params = make_params(model)
@@ -165,8 +167,8 @@ class WordDropoutTest(parameterized.TestCase):
 
   def compositions(self, composition, values):
     """The composed value of each row of a sentence of words with values."""
-    model = averaging.Averaging(
-      4 + len(values), 1, 1, composition=composition, num_layers=0
+    model = classifier.Classifier(
+      4 + len(values), 1, 1, averaging.Averaging(composition)
     )
     table = jnp.float32([*[0.0] * 4, *values])[:, None]
     output = {'kernel': jnp.ones((1, 1)), 'bias': jnp.zeros(1)}

@@ -1,0 +1,151 @@
+"""A classifier: word vectors, an encoder, and layers that choose a class."""
+
+from collections.abc import Callable
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rnnvae_jax.data import vocab
+from rnnvae_jax.models import embeddings
+from rnnvae_jax.models.encoders import base
+from rnnvae_jax.ops import noise, products
+
+ACTIVATIONS: dict[str, Callable] = {
+  'relu': nn.relu,
+  'tanh': nn.tanh,
+  'gelu': nn.gelu,
+}
+
+
+class Classifier(nn.Module):
+  """Scores of the classes of a text.
+
+  Attributes:
+    vocab_size: V.
+    embedding_size: E.
+    num_classes: C.
+    encoder: turns word vectors into one vector.
+    counts_unknown: whether the vector of the unknown word is read.
+    head_layers: hidden layers between the encoder and the scores.
+    head_size: units of each of them.
+    activation: one of `ACTIVATIONS`, of the hidden layers.
+    locked_dropout: whether dropout of word vectors has one mask for all words
+      of a text.
+    precision: see `products.PRECISIONS`.
+  """
+
+  vocab_size: int
+  embedding_size: int
+  num_classes: int
+  encoder: base.Encoder
+  counts_unknown: bool = False
+  head_layers: int = 0
+  head_size: int = 300
+  activation: str = 'relu'
+  locked_dropout: bool = False
+  precision: str = 'float32'
+
+  def setup(self):
+    dense = functools.partial(
+      nn.Dense,
+      precision=products.lax_precision(self.precision),
+      dot_general=products.dense_product(self.precision),
+    )
+    self.embedding = embeddings.Embed(self.vocab_size, self.embedding_size)
+    self.layers = [
+      dense(self.head_size, name=f'layer_{number}')
+      for number in range(self.head_layers)
+    ]
+    self.output = dense(self.num_classes)
+
+  def __call__(
+    self,
+    inputs: jax.Array,
+    mask: jax.Array,
+    rates: noise.Rates | None = None,
+    keys: jax.Array | None = None,
+  ) -> jax.Array:
+    """Scores of the classes.
+
+    Args:
+      inputs: int[B, T], bos and the words.
+      mask: bool[B, T], True on real inputs.
+      rates: drop probabilities.
+      keys: key[B]; without them nothing is dropped, as in evaluation.
+
+    Returns:
+      float[B, C], log-probabilities up to a constant for each row.
+    """
+    return self.classify(*self.embed(inputs, mask, rates, keys), rates, keys)
+
+  def embed(
+    self,
+    inputs: jax.Array,
+    mask: jax.Array,
+    rates: noise.Rates | None = None,
+    keys: jax.Array | None = None,
+  ) -> tuple[jax.Array, jax.Array]:
+    """The word vectors that the encoder reads: float[B, T, E], bool[B, T]."""
+    rates = _rates(rates, keys)
+    words = inputs
+    if keys is not None and not self.encoder.DROPS_WORDS:
+      words = noise.drop_words(words, rates.word, keys, vocab.UNK, vocab.BOS)
+    if not self.encoder.READS_BOS:
+      words, mask = words[:, 1:], mask[:, 1:]
+    if not self.counts_unknown:
+      known = mask & (words != vocab.UNK)
+      if self.encoder.ORDERED:
+        words, mask = _without_gaps(words, known)
+      else:
+        mask = known
+    x = self.embedding(words)
+    x = noise.dropout(
+      x, rates.embedding, keys, 'embedding', self.locked_dropout
+    )
+    return x, mask
+
+  def classify(
+    self,
+    x: jax.Array,
+    mask: jax.Array,
+    rates: noise.Rates | None = None,
+    keys: jax.Array | None = None,
+  ) -> jax.Array:
+    """Scores of the classes from what `embed` returns: float[B, C]."""
+    rates = _rates(rates, keys)
+    x = self.encoder(x, mask, rates, keys)
+    for number, layer in enumerate(self.layers):
+      if number:
+        x = _dropout(x, rates.hidden, keys, f'hidden_{number}')
+      x = ACTIVATIONS[self.activation](layer(x))
+    return self.output(_dropout(x, rates.output, keys, 'output'))
+
+
+def _rates(rates, keys) -> noise.Rates:
+  return noise.Rates() if rates is None or keys is None else rates
+
+
+def _dropout(x, rate, keys, site):
+  """Dropout of float[B, F]."""
+  return noise.dropout(x[:, None], rate, keys, site, locked=True)[:, 0]
+
+
+def _without_gaps(words, kept):
+  """Moves the words that are kept to the beginning of their row.
+
+  Args:
+    words: int[B, T].
+    kept: bool[B, T].
+
+  Returns:
+    int[B, T], the words that are kept, in order, then PAD; and their mask.
+  """
+  rows, length = words.shape
+  places = jnp.where(kept, jnp.cumsum(kept, axis=1) - 1, length)
+  # Words whose place is beyond the end are written nowhere.
+  moved = jnp.full_like(words, vocab.PAD)
+  moved = moved.at[jnp.arange(rows)[:, None], places].set(words, mode='drop')
+  count = jnp.sum(kept, axis=1, keepdims=True)
+  return moved, jnp.arange(length)[None] < count
