@@ -164,12 +164,12 @@ def recognised(
 
 
 def _share(right: int, samples: int) -> dict[str, Any]:
-  low, high = intervals.wilson(right, samples)
+  share = intervals.wilson(right, samples)
   return {
     'samples': samples,
-    'share': right / samples,
-    'low': low,
-    'high': high,
+    'share': share.value,
+    'low': share.low,
+    'high': share.high,
   }
 
 
