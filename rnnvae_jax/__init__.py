@@ -15,16 +15,16 @@ __all__ = ['load', 'train']
 
 
 def load(workdir: str, **overrides: Any):
-  """A trained run; see `inference.run.load` and `inference.run.Run`.
+  """A trained run; see `inference.loading.load` and `inference.run.Run`.
 
   Args:
     workdir: the run's folder, or one that mode `export` wrote.
     **overrides: config keys by their dotted names, such as
       `**{'generate.temperature': 0.5}`.
   """
-  from rnnvae_jax.inference import run
+  from rnnvae_jax.inference import loading
 
-  return run.load(workdir, **overrides)
+  return loading.load(workdir, **overrides)
 
 
 def train(config: Any, workdir: str):
@@ -39,11 +39,11 @@ def train(config: Any, workdir: str):
     ValueError: the config cannot run, or the folder holds another run.
   """
   from rnnvae_jax.config import build, files
-  from rnnvae_jax.inference import run
+  from rnnvae_jax.inference import loading
   from rnnvae_jax.training import loop
 
   if isinstance(config, str):
     config = files.load(config)
   build.validate(config)
   loop.train(config, workdir)
-  return run.open_run(config, workdir)
+  return loading.open_run(config, workdir)

@@ -24,11 +24,10 @@ def run(context: base.Context) -> None:
 
   from absl import logging
 
-  from rnnvae_jax.inference import export
-  from rnnvae_jax.inference import run as run_lib
+  from rnnvae_jax.inference import export, loading
 
   folder = context.config.export.folder
   folder = folder or os.path.join(context.workdir, 'export')
-  opened = run_lib.open_run(context.config, context.workdir)
+  opened = loading.open_run(context.config, context.workdir)
   names = export.write(opened, context.workdir, folder)
   logging.info('Written to %s: %s.', folder, ', '.join(names))

@@ -9,7 +9,7 @@ from rich import console as rich_console
 from rich import table as rich_table
 
 from rnnvae_jax.analysis import agreement, plots
-from rnnvae_jax.inference import run as run_lib
+from rnnvae_jax.inference import loading
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import writers
 
@@ -26,7 +26,7 @@ def agree(config: Any, workdir: str) -> list[dict[str, float]]:
     ValueError: the run is no language model of words, or its vocabulary has too
       few of the test's words.
   """
-  run = run_lib.open_run(config, workdir)
+  run = loading.open_run(config, workdir)
   if isinstance(run.task, base.HasLatents) or run.vocab.kind != 'word':
     raise ValueError(
       'Subject-verb agreement is tested on language models of words; this '

@@ -14,8 +14,8 @@ from rich import table as rich_table
 
 from rnnvae_jax.data import corpora
 from rnnvae_jax.data import labels as labels_lib
+from rnnvae_jax.inference import loading, translation
 from rnnvae_jax.inference import run as run_lib
-from rnnvae_jax.inference import translation
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import (
   preparation,
@@ -65,7 +65,7 @@ def evaluate(
       "config.evaluate.split = 'none' leaves nothing to evaluate. Legal: "
       'train, valid, test, all.'
     )
-  run = run_lib.open_run(config, workdir)
+  run = loading.open_run(config, workdir)
   if corpus is None:
     corpus = preparation.build_corpus(config, run.vocab, run.labels)
   names = tuple(corpus.splits) if chosen == 'all' else (chosen,)

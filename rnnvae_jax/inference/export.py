@@ -5,23 +5,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rnnvae_jax.tasks import base
+from rnnvae_jax.training import exported, writers
 from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import workdir as workdir_lib
-from rnnvae_jax.training import writers
-
-WEIGHTS = 'weights.safetensors'
 
 
 def write(run: Any, workdir: str, folder: str) -> list[str]:
   """Writes what reading a run needs, and nothing else.
 
-  weights.safetensors has the parameters under their paths,
-  'params/params/decoder/...', and what the objective adapted under 'extras/';
-  its metadata names the checkpoint and the vocabulary's hash. config.json,
-  vocab.json and text.json are the run's own.
+  The weights are in a file of `training.exported`; config.json, vocab.json and
+  text.json are the run's own.
 
   Args:
     run: an `inference.run.Run`.
@@ -44,26 +39,11 @@ def write(run: Any, workdir: str, folder: str) -> list[str]:
   if isinstance(run.task, base.Fitted):
     run.task.save(folder)
   else:
-    from safetensors import numpy as safetensors
-
-    arrays = _named({'params': run.params, 'extras': run.extras})
-    partial = os.path.join(folder, f'{WEIGHTS}.partial')
-    safetensors.save_file(
-      {name: np.asarray(jax.device_get(x)) for name, x in arrays.items()},
-      partial,
-      {
-        'checkpoint': run.checkpoint,
-        'vocabulary_hash': run.vocab.content_hash,
-      },
-    )
-    os.replace(partial, os.path.join(folder, WEIGHTS))
+    weights = state_lib.Weights(0, run.params, run.extras)
+    exported.save(folder, weights, run.checkpoint, run.vocab.content_hash)
   # Last: it says that there is a run.
   workdir_lib.save_config(config, folder)
   return sorted(os.listdir(folder))
-
-
-def is_export(workdir: str) -> bool:
-  return os.path.exists(os.path.join(workdir, WEIGHTS))
 
 
 def read(
@@ -82,19 +62,9 @@ def read(
   Raises:
     ValueError: the file is damaged, or does not fit the config or vocabulary.
   """
-  import safetensors
-
-  path = os.path.join(workdir, WEIGHTS)
-  try:
-    with safetensors.safe_open(path, 'numpy') as file:
-      metadata = file.metadata() or {}
-      arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-  except (safetensors.SafetensorError, OSError) as error:
-    raise ValueError(f'{path} is damaged: {error}.') from error
-  if metadata.get('vocabulary_hash') != vocabulary_hash:
-    raise ValueError(f'{path} belongs to another vocabulary than vocab.json.')
-  wanted = {'params': abstract.params, 'extras': abstract.extras}
-  named = _named(wanted)
+  arrays, checkpoint = exported.load(workdir, vocabulary_hash)
+  path = os.path.join(workdir, exported.WEIGHTS)
+  named = exported.named(abstract)
   for name in sorted({*named} ^ {*arrays}):
     raise ValueError(f'{path} does not fit its config.json: {name}.')
   leaves = []
@@ -106,13 +76,6 @@ def read(
         f'{list(array.shape)}, the model has {leaf.dtype}{list(leaf.shape)}.'
       )
     leaves.append(jnp.asarray(array))
-  tree = jax.tree.unflatten(jax.tree.structure(wanted), leaves)
-  weights = state_lib.Weights(0, tree['params'], tree['extras'])
-  return weights, metadata.get('checkpoint', 'exported')
-
-
-def _named(tree: Any) -> dict[str, Any]:
-  return {
-    jax.tree_util.keystr(path, simple=True, separator='/'): leaf
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-  }
+  tree = {'params': abstract.params, 'extras': abstract.extras}
+  tree = jax.tree.unflatten(jax.tree.structure(tree), leaves)
+  return state_lib.Weights(0, tree['params'], tree['extras']), checkpoint

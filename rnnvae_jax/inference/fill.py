@@ -1,8 +1,75 @@
-"""Candidates for the blanks of a text: a beam search from left to right."""
+"""Fills the blanks of a text: a beam search from left to right."""
 
 from collections.abc import Callable, Sequence
+import re
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from rnnvae_jax.data import vocab as vocab_lib
+from rnnvae_jax.tasks import base
+
+BLANK = re.compile('_{3,}')  # What is filled.
+# Words that are tried in a blank, the likeliest ones after its left context.
+SHORTLIST = 64
+
+
+class Filled(NamedTuple):
+  """A text with its blanks filled.
+
+  Attributes:
+    text: all of it.
+    words: what was filled in, from left to right.
+    nats: of the whole text; see `inference.run.Score`.
+  """
+
+  text: str
+  words: tuple[str, ...]
+  nats: float
+
+
+def fill_in(run: Any, text: str, count: int, shortlist: int) -> list[Filled]:
+  """Fills the blanks of a text; see `inference.run.Run.fill_in`.
+
+  Args:
+    run: an `inference.run.Run` that scores and writes.
+    text: with blanks.
+    count: how many candidates are returned.
+    shortlist: how many candidates are scored.
+  """
+  pieces = BLANK.split(text)
+  if len(pieces) < 2:
+    raise ValueError(f'{text!r} has no blank: write ___ for a missing word.')
+  segments = [run.encoded(piece) for piece in pieces]
+  segments[0] = np.concatenate([[run.begin_mark], segments[0]])
+  if run.ends:
+    segments[-1] = np.append(segments[-1], vocab_lib.EOS)
+  latents = None
+  if isinstance(run.task, base.HasLatents):
+    unknown = np.array([vocab_lib.UNK])
+    read = [segments[0][1:]]
+    for segment in segments[1:]:
+      read += [unknown, segment]
+    latents = run._means([np.concatenate(read).astype(np.int32)])
+
+  def after(prefixes):
+    tiled = None
+    if latents is not None:
+      tiled = np.repeat(latents, len(prefixes), axis=0)
+    return run.programs.next_log_probs(run.params, prefixes, tiled)
+
+  legal = ~run.forbidden(forbid_unk=True)
+  legal[vocab_lib.EOS] = False
+  found = candidates(segments, after, legal, shortlist)
+  # The same noise for all of them, where there is any, compares them better.
+  nats = run._nats(
+    [ids[1:] for ids, _ in found], np.zeros(len(found), np.int32)
+  )
+  filled = []
+  for i in np.argsort(nats, kind='stable')[:count]:
+    words = tuple(run.protocol.join([run.vocab.tokens[w]]) for w in found[i][1])
+    filled.append(Filled(insert(pieces, words), words, float(nats[i])))
+  return filled
 
 
 def candidates(

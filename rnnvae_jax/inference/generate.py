@@ -8,7 +8,7 @@ from typing import Any
 from absl import logging
 import numpy as np
 
-from rnnvae_jax.inference import records
+from rnnvae_jax.inference import loading, records
 from rnnvae_jax.inference import run as run_lib
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import writers
@@ -22,7 +22,7 @@ def sample(config: Any, workdir: str) -> None:
   As text, a blank line separates samples of which one has a line end.
   """
   _check_search(config, 'temperature')
-  run = run_lib.open_run(config, workdir)
+  run = loading.open_run(config, workdir)
   texts = run.sample(config.generate.num_samples)
   records.write(
     config, ({'text': text} for text in texts), records.separated(texts)
@@ -32,7 +32,7 @@ def sample(config: Any, workdir: str) -> None:
 def reconstruct(config: Any, workdir: str) -> None:
   """Writes each input line, a tab, and what it becomes once decoded."""
   _check_search(config, 'reconstruct_temperature')
-  run = run_lib.open_run(config, workdir)
+  run = loading.open_run(config, workdir)
   lines = records.read_lines(config.generate.input)
   texts = _by_line(
     run,
@@ -59,7 +59,7 @@ def interpolate(config: Any, workdir: str) -> None:
   left out; without an input, samples of the prior are.
   """
   _check_search(config, 'reconstruct_temperature')
-  run = run_lib.open_run(config, workdir)
+  run = loading.open_run(config, workdir)
   generate = config.generate
   if generate.input:
     lines = records.read_lines(generate.input)
@@ -92,7 +92,7 @@ def score(config: Any, workdir: str) -> None:
   `evaluate.iw_samples` samples. A blank line has a row of its own, without
   nats. With `generate.per_token` there is a row for each token.
   """
-  run = run_lib.open_run(config, workdir)
+  run = loading.open_run(config, workdir)
   lines = records.read_lines(config.generate.input)
   per_token = config.generate.per_token
   scores = run.score(lines, per_token)
@@ -106,7 +106,7 @@ def score(config: Any, workdir: str) -> None:
 
 def next_words(config: Any, workdir: str) -> None:
   """Writes the likeliest tokens after `generate.prime`, or each input line."""
-  run = run_lib.open_run(config, workdir)
+  run = loading.open_run(config, workdir)
   generate = config.generate
   if generate.prime:
     prefixes = [generate.prime]
@@ -138,7 +138,7 @@ def next_words(config: Any, workdir: str) -> None:
 
 def fill_in(config: Any, workdir: str) -> None:
   """Writes candidates for the blanks, `___`, of each input line."""
-  run = run_lib.open_run(config, workdir)
+  run = loading.open_run(config, workdir)
   lines = records.read_lines(config.generate.input)
   count = config.generate.candidates
   found = [
@@ -168,7 +168,7 @@ def fill_in(config: Any, workdir: str) -> None:
 
 def predict(config: Any, workdir: str) -> None:
   """Writes the likeliest label of each input line, and its probability."""
-  run = run_lib.open_run(config, workdir)
+  run = loading.open_run(config, workdir)
   lines = records.read_lines(config.generate.input)
   labels = run.task.labels
   blank = np.full(len(labels), np.nan)
@@ -194,7 +194,7 @@ def predict(config: Any, workdir: str) -> None:
 
 def showcase(config: Any, workdir: str) -> None:
   """samples.txt: what a trained run writes, for a first look."""
-  run = run_lib.open_run(config, workdir)
+  run = loading.open_run(config, workdir)
   generate = config.generate
   count = generate.num_samples
   lines = [f'Samples at temperature {generate.temperature}', '']

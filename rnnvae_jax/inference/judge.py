@@ -14,7 +14,7 @@ from rnnvae_jax.analysis import intervals, overlap
 from rnnvae_jax.config import build as config_build
 from rnnvae_jax.data import corpora
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.inference import run as run_lib
+from rnnvae_jax.inference import loading
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import population, preparation, validation, writers
 
@@ -57,7 +57,7 @@ def judge(
   generate_config = config.generate
   generate_config.top_k, generate_config.top_p = 0, 1.0
   generate_config.prime = ''
-  run = run_lib.open_run(config, workdir)
+  run = loading.open_run(config, workdir)
   if config.corpus.stream and run.vocab.kind != 'word':
     raise ValueError(
       f'Judged are sentences; this run is of a stream of {run.vocab.kind}s, '
@@ -113,7 +113,7 @@ def judge(
 
 
 def recognised(
-  run: run_lib.Run, folder: str, num_samples: int
+  run: Any, folder: str, num_samples: int
 ) -> dict[str, dict[str, Any]]:
   """How many texts of a label a classifier takes for texts of that label.
 
@@ -122,7 +122,7 @@ def recognised(
   without words counts as not recognised.
 
   Args:
-    run: its task `WritesLabels`.
+    run: an `inference.run.Run`, whose task `WritesLabels`.
     folder: of the run of a classifier, which `Predicts` at least these labels.
     num_samples: texts of each label, drawn at temperature 1.
 
@@ -140,7 +140,7 @@ def recognised(
       f"{run.config.model.kind} have no labels. Legal: ''."
     )
   labels = run.task.labels
-  classifier = run_lib.load(folder)
+  classifier = loading.load(folder)
   known = getattr(classifier.task, 'labels', ())
   if not isinstance(classifier.task, base.Predicts) or {*labels} - {*known}:
     raise ValueError(

@@ -6,7 +6,7 @@ from typing import Any
 from absl import logging
 import numpy as np
 
-from rnnvae_jax.inference import records
+from rnnvae_jax.inference import loading, records
 from rnnvae_jax.inference import run as run_lib
 from rnnvae_jax.training import preparation, writers
 
@@ -27,7 +27,7 @@ def encode(config: Any, workdir: str) -> str:
   Returns:
     The folder.
   """
-  run = run_lib.open_run(config, workdir)
+  run = loading.open_run(config, workdir)
   lines, sentences, texts, labels = _texts(run)
   means, log_variances, _ = run.encode_ids(sentences)
   folder = config.encode.folder or os.path.join(workdir, 'latents')

@@ -1,69 +1,22 @@
 """The compiled functions of a trained task, made once and reused.
 
-Rows and lengths are padded to a few static sizes, so that a function is traced
-once for each of them, whatever texts it is given. A row's result does not
-depend on the other rows.
+Rows and lengths are padded to a few static sizes; see `padding`. A row's result
+does not depend on the other rows.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rnnvae_jax.data import batches
-from rnnvae_jax.data import vocab as vocab_lib
+from rnnvae_jax.inference import decoding as decoding_lib
+from rnnvae_jax.inference import padding
 from rnnvae_jax.ops import noise, sampling
 from rnnvae_jax.tasks import base
-
-# Numbers of rows that programs are compiled for.
-_ROWS = (1, 2, 4, 8, 16, 24, 32, 64, 128, 256)
-
-
-class Decoding(NamedTuple):
-  """How ids are chosen.
-
-  Attributes:
-    temperature: 0: the likeliest token.
-    top_k: only so many of the likeliest tokens are drawn from; 0: all.
-    top_p: only the likeliest tokens of this probability mass are drawn from.
-    beam_size: beams of a search at temperature 0; 1: greedy.
-    length_penalty: exponent of the length that a beam search divides by.
-    max_length: tokens written, eos counted.
-    forbid_unk: whether <unk> is never written.
-    seed: of what is drawn.
-  """
-
-  temperature: float = 0.0
-  top_k: int = 0
-  top_p: float = 1.0
-  beam_size: int = 1
-  length_penalty: float = 0.0
-  max_length: int = 60
-  forbid_unk: bool = True
-  seed: int = 0
-
-
-def static_rows(count: int) -> int:
-  """The smallest compiled number of rows that holds `count`, or the largest."""
-  return next((size for size in _ROWS if size >= count), _ROWS[-1])
-
-
-def static_length(length: int) -> int:
-  """The smallest of 0, 8, 12, 16, 24, 32, 48, ... that is not below `length`.
-
-  So at most half of a padded length is padding, and mostly a quarter.
-  """
-  if not length:
-    return 0
-  size = 8
-  while size < length:
-    if size * 3 // 2 >= length:
-      return size * 3 // 2
-    size *= 2
-  return size
 
 
 class Programs:
@@ -128,9 +81,9 @@ class Programs:
       return draw_prior(params, noise.row_keys(key, numbers), site)
 
     program = self._once(('draw_prior', site), lambda: jax.jit(draw))
-    return _joined(
+    return padding.joined(
       jax.device_get(program(params, rows, key))[:real]
-      for rows, real in _chunks(count)
+      for rows, real in padding.chunks(count)
     )
 
   def evaluate(
@@ -255,24 +208,24 @@ class Programs:
         log_probs = jax.nn.log_softmax(logits, axis=-1).astype(last.dtype)
         picked = jnp.take_along_axis(log_probs, following[:, None], axis=1)
         total += jnp.where(has_following, picked[:, 0], 0.0)
-        carry = _where(valid, new, carry)
-        return (carry, total, _where(valid, log_probs, last)), None
+        carry = padding.choose(valid, new, carry)
+        return (carry, total, padding.choose(valid, log_probs, last)), None
 
       inputs = tokens.T, mask.T, after.T, follows.T
       (_, total, last), _ = jax.lax.scan(one, start, inputs)
       return total, last
 
     program = self._once('next_log_probs', lambda: jax.jit(read))
-    length = static_length(max(map(len, prefixes)))
+    length = padding.static_length(max(map(len, prefixes)))
     totals, following = [], []
-    for rows, real in _chunks(len(prefixes)):
-      tokens, mask = _padded([prefixes[i] for i in rows], length)
+    for rows, real in padding.chunks(len(prefixes)):
+      tokens, mask = padding.padded([prefixes[i] for i in rows], length)
       total, last = jax.device_get(
-        program(params, tokens, mask, _picked(latents, rows))
+        program(params, tokens, mask, padding.picked(latents, rows))
       )
       totals.append(total[:real])
       following.append(last[:real])
-    return _joined(totals), _joined(following)
+    return padding.joined(totals), padding.joined(following)
 
   def decode(
     self,
@@ -280,7 +233,7 @@ class Programs:
     contexts: Sequence[np.ndarray],
     latents: np.ndarray | None,
     forbidden: np.ndarray,
-    decoding: Decoding,
+    decoding: decoding_lib.Decoding,
   ) -> list[np.ndarray]:
     """Ids that follow on each context, eos included unless they were cut.
 
@@ -301,7 +254,10 @@ class Programs:
       ('decode', beam_size, max_length),
       lambda: jax.jit(
         functools.partial(
-          _decode, self._task, beam_size=beam_size, max_length=max_length
+          decoding_lib.decode,
+          self._task,
+          beam_size=beam_size,
+          max_length=max_length,
         )
       ),
     )
@@ -310,15 +266,15 @@ class Programs:
       top_k=jnp.int32(decoding.top_k),
       top_p=jnp.float32(decoding.top_p),
     )
-    length = static_length(max(len(ids) - 1 for ids in contexts))
+    length = padding.static_length(max(len(ids) - 1 for ids in contexts))
     sentences = []
-    for rows, real in _chunks(len(contexts)):
-      tokens, mask = _padded([contexts[i][:-1] for i in rows], length)
+    for rows, real in padding.chunks(len(contexts)):
+      tokens, mask = padding.padded([contexts[i][:-1] for i in rows], length)
       ids, lengths = jax.device_get(
         program(
           params,
           rows,
-          _picked(latents, rows),
+          padding.picked(latents, rows),
           (tokens, mask, np.array([contexts[i][-1] for i in rows], np.int32)),
           jax.random.key(decoding.seed),
           settings,
@@ -344,7 +300,7 @@ class Programs:
     bos: int,
     key,
     *by_row: np.ndarray | None,
-    most_rows: int = _ROWS[-1],
+    most_rows: int = padding.ROWS[-1],
     numbers: np.ndarray | None = None,
     ragged: bool = False,
   ) -> Any:
@@ -376,13 +332,13 @@ class Programs:
     if numbers is None:
       numbers = np.arange(len(lengths))
     order = np.argsort(lengths, kind='stable')
-    most_rows = min(most_rows, _ROWS[-1])
+    most_rows = min(most_rows, padding.ROWS[-1])
     parts = []
     for start in range(0, len(order), most_rows):
       chosen = order[start : start + most_rows]
-      size = static_rows(len(chosen))
-      length = static_length(int(lengths[chosen].max()))
-      split = _device_split(
+      size = padding.static_rows(len(chosen))
+      length = padding.static_length(int(lengths[chosen].max()))
+      split = padding.device_split(
         [sentences[i] for i in chosen], numbers[chosen], size, bos
       )
       split = split._replace(
@@ -396,12 +352,11 @@ class Programs:
           split,
           rows,
           key,
-          tuple(_picked(array, chosen[rows]) for array in by_row),
+          tuple(padding.picked(array, chosen[rows]) for array in by_row),
           length=length,
         )
       )
-      real = functools.partial(_first, len(chosen))
-      parts.append(jax.tree.map(real, results))
+      parts.append(_first(len(chosen), results))
     back = np.argsort(order)
     if ragged:
       rows = [row for part in parts for row in part]
@@ -409,127 +364,6 @@ class Programs:
     return jax.tree.map(lambda *xs: np.concatenate(xs)[back], *parts)
 
 
-def _decode(
-  task,
-  params,
-  numbers,
-  latents,
-  context,
-  key,
-  settings,
-  length_penalty,
-  forbidden,
-  *,
-  beam_size,
-  max_length,
-):
-  """Reads contexts, then writes: see `Programs.decode`.
-
-  Args:
-    task: what is asked token by token.
-    params: of the task.
-    numbers: int32[B], of the rows, which their noise is keyed by.
-    latents: float[B, Z] or None.
-    context: int32[B, P] and bool[B, P], read first, and int32[B], the first
-      input of what is written.
-    key: key[], of the noise.
-    settings: how a token is chosen.
-    length_penalty: float[], of a beam search.
-    forbidden: bool[V].
-    beam_size: static; 1: no search.
-    max_length: static.
-  """
-  tokens, mask, first = context
-  rows = len(numbers)
-
-  def step(loop, token):
-    carry, latents = loop
-    carry, logits = task.step(params, carry, token, latents)
-    return (carry, latents), logits
-
-  def read(carry, now):
-    token, valid = now
-    new, _ = task.step(params, carry, token, latents)
-    return _where(valid, new, carry), None
-
-  carry = task.start(params, rows, latents)
-  carry, _ = jax.lax.scan(read, carry, (tokens.T, mask.T))
-  marks: Any = {'max_length': max_length, 'eos': vocab_lib.EOS}
-  if beam_size > 1:
-    marks['bos'] = first[:, None]
-    return sampling.beam_search(
-      step,
-      (carry, latents),
-      rows=rows,
-      beam_size=beam_size,
-      length_penalty=length_penalty,
-      forbidden=forbidden,
-      **marks,
-    )
-  marks['bos'] = first
-  keys = noise.site_keys(noise.row_keys(key, numbers), 'decode')
-  return sampling.decode(
-    step, (carry, latents), keys, settings, forbidden=forbidden, **marks
-  )
-
-
-def _where(valid, new, old):
-  """Each row's new value where it is valid, else its old one."""
-
-  def pick(new, old):
-    shape = len(valid), *[1] * (new.ndim - 1)
-    return jnp.where(valid.reshape(shape), new, old)
-
-  return jax.tree.map(pick, new, old)
-
-
-def _chunks(count: int) -> Iterator[tuple[np.ndarray, int]]:
-  """Row numbers in static sizes, and how many of each chunk are real.
-
-  Padding repeats the last row: it ends when that one does.
-  """
-  size = _ROWS[-1]
-  for start in range(0, count, size):
-    rows = np.arange(start, min(start + size, count))
-    padded = batches.pad_rows(rows, static_rows(len(rows)))[0]
-    yield np.where(padded == batches.BLANK, rows[-1], padded), len(rows)
-
-
-def _padded(
-  sequences: Sequence[np.ndarray], length: int
-) -> tuple[np.ndarray, np.ndarray]:
-  """int32[B, length] and which of them are real, bool[B, length]."""
-  tokens = np.zeros((len(sequences), length), np.int32)
-  mask = np.zeros(tokens.shape, bool)
-  for row, ids in enumerate(sequences):
-    tokens[row, : len(ids)] = ids
-    mask[row, : len(ids)] = True
-  return tokens, mask
-
-
-def _device_split(
-  sentences: Sequence[np.ndarray], numbers: np.ndarray, size: int, bos: int
-) -> batches.DeviceSplit:
-  """Sentences in the layout that batches are gathered from, `size` rows."""
-  lengths = np.zeros(size, np.int32)
-  lengths[: len(sentences)] = [len(ids) for ids in sentences]
-  ends = np.cumsum(lengths, dtype=np.int32)
-  padded: Any = np.zeros(size, np.int32)
-  padded[: len(numbers)] = numbers
-  tokens: Any = np.concatenate(sentences).astype(np.int32)
-  offsets: Any = ends - lengths
-  kept: Any = lengths
-  begin: Any = np.int32(bos)
-  return batches.DeviceSplit(tokens, offsets, kept, padded, begin, {})
-
-
-def _picked(array: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
-  return None if array is None else np.asarray(array, np.float32)[rows]
-
-
-def _first(count: int, array: np.ndarray) -> np.ndarray:
-  return array[:count]
-
-
-def _joined(parts) -> np.ndarray:
-  return np.concatenate(list(parts))
+def _first(count: int, arrays: Any) -> Any:
+  """The first rows of each array of a tree."""
+  return jax.tree.map(lambda array: array[:count], arrays)

@@ -13,6 +13,7 @@ from rich import table as rich_table
 from rnnvae_jax.analysis import activations
 from rnnvae_jax.data import formats
 from rnnvae_jax.data import vocab as vocab_lib
+from rnnvae_jax.inference import loading
 from rnnvae_jax.inference import run as run_lib
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import preparation, writers
@@ -32,7 +33,7 @@ def trace(config: Any, workdir: str) -> dict[str, Any]:
     ValueError: the run is no recurrent language model of a stream of characters
       or bytes.
   """
-  run = run_lib.open_run(config, workdir)
+  run = loading.open_run(config, workdir)
   cell = config.model.get('cell', 'none')
   is_recurrent = (
     isinstance(run.task, base.CarriesState) and cell != 'feed_forward'

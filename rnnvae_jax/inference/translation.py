@@ -12,8 +12,9 @@ import numpy as np
 from rnnvae_jax.analysis import overlap
 from rnnvae_jax.data import corpora, parallel
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.inference import programs as programs_lib
-from rnnvae_jax.inference import records
+from rnnvae_jax.inference import decoding as decoding_lib
+from rnnvae_jax.inference import padding, records
+from rnnvae_jax.inference import texts as texts_lib
 from rnnvae_jax.ops import noise, sampling
 
 _ROWS = 64  # Sources that are read at a time, at most.
@@ -60,7 +61,7 @@ class Translator:
     params: Any,
     sources: Sequence[np.ndarray],
     forbidden: np.ndarray,
-    decoding: programs_lib.Decoding,
+    decoding: decoding_lib.Decoding,
   ) -> list[np.ndarray]:
     """The likeliest sentence that a search finds for each source.
 
@@ -154,7 +155,7 @@ def _batches(
   order = np.argsort(longest, kind='stable')
   for start in range(0, len(order), _ROWS):
     numbers = order[start : start + _ROWS]
-    size = programs_lib.static_rows(len(numbers))
+    size = padding.static_rows(len(numbers))
     rows = np.concatenate([numbers, np.full(size - len(numbers), numbers[-1])])
     batch = dict(_padded([sources[i] for i in rows], 'source', 'source_mask'))
     if sentences:
@@ -168,7 +169,7 @@ def _batches(
 def _padded(
   sequences: Sequence[np.ndarray], name: str, mask_name: str
 ) -> dict[str, np.ndarray]:
-  length = programs_lib.static_length(max(map(len, sequences)))
+  length = padding.static_length(max(map(len, sequences)))
   tokens = np.zeros((len(sequences), length), np.int32)
   lengths = np.array([len(ids) for ids in sequences])
   mask = np.arange(length)[None, :] < lengths[:, None]
@@ -218,7 +219,7 @@ def write(
   forbidden[[vocab_lib.PAD, vocab_lib.BOS]] = True
   forbidden[vocab_lib.UNK] = values['forbid_unk']
   written = run.translator.write(
-    run.params, sources, forbidden, programs_lib.Decoding(**values)
+    run.params, sources, forbidden, decoding_lib.Decoding(**values)
   )
   cut = sum(ids[-1] != vocab_lib.EOS for ids in written)
   if cut:
@@ -233,24 +234,9 @@ def write(
 
 
 def source_ids(run: Any, texts: Sequence[str]) -> list[np.ndarray | None]:
-  """The ids of each source text, uncut; None for a blank one."""
-  return _encoded(run, texts, parallel.source_vocabulary(run.vocab))
-
-
-def _encoded(run, texts, vocab) -> list[np.ndarray | None]:
-  found: list[np.ndarray | None] = [None] * len(texts)
-  kept = [i for i, text in enumerate(texts) if text.strip()]
-  if not kept:
-    return found
-  split = corpora.encode_lines(
-    [texts[i] for i in kept],
-    run.protocol.name,
-    vocab,
-    unknown_token=run.config.corpus.unknown_token,
-  )
-  for number, i in enumerate(kept):
-    found[i] = split.sentence(number)
-  return found
+  """The ids of each source text, uncut; see `Texts.ids`."""
+  vocab = parallel.source_vocabulary(run.vocab)
+  return texts_lib.Texts(run.config, vocab).ids(texts)
 
 
 def score_pairs(
@@ -274,7 +260,7 @@ def score_pairs(
       )
     pairs.append((parts[0], parts[1]))
   sources = source_ids(run, [source for source, _ in pairs])
-  sentences = _encoded(run, [sentence for _, sentence in pairs], run.vocab)
+  sentences = run.ids([sentence for _, sentence in pairs])
   kept = [i for i, source in enumerate(sources) if source is not None]
   nats: list[float | None] = [None] * len(lines)
   values = run.translator.nats(
@@ -328,9 +314,9 @@ def figures(run: Any, split: corpora.Split) -> dict[str, Any]:
 
 def translate(config: Any, workdir: str) -> None:
   """Writes nats, the source and what the model writes, for each input line."""
-  from rnnvae_jax.inference import run as run_lib
+  from rnnvae_jax.inference import loading
 
-  run = run_lib.open_run(config, workdir)
+  run = loading.open_run(config, workdir)
   found = run.translate(records.read_lines(config.generate.input))
   records.write(config, (made._asdict() for made in found), _rows(found))
 

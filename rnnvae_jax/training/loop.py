@@ -138,7 +138,12 @@ def _train(
   )
   per_call, num_steps = config.train.steps_per_call, config.train.num_steps
   first, step = int(state.step), int(state.step)
-  _describe_plan(config, task, state, split, feeding, num_steps - first)
+  epoch = feeding.schedule.steps_per_epoch
+  work = estimate.work(
+    config, task, corpus.splits, len(split.tokens) / epoch, first
+  )
+  _describe_plan(config, task, state, split, epoch, work)
+  measured = estimate.Measured(work)
   # Inner loops draw their batches from all sentences, so all must be on the
   # device.
   share = math.inf if task.inner_steps else config.data.device_share
@@ -161,14 +166,21 @@ def _train(
       if time.time() > kept + _KEEP_EVERY:
         saved.save(state, step, 'latest')
         kept = time.time()
-      state, metrics, losses = train_step(state, *next(calls), hyperparameters)
+      batches = next(calls)
+      begun = time.perf_counter()
+      state, metrics, losses = train_step(state, *batches, hyperparameters)
       _check_finite(np.asarray(losses), step)
+      seconds = time.perf_counter() - begun
+      tokens = int(metrics.tokens.numerator)
       step += per_call
       values = {
         f'train/{name}': float(value)
         for name, value in metrics.compute().items()
       }
-      bar.update(step, int(metrics.tokens.numerator), values)
+      bar.update(step, tokens, values)
+      left = measured.add(seconds, tokens)
+      if left is not None and step < num_steps:
+        bar.log(_time_left(measured, left))
       writer.write(step, values)
       if step % config.train.eval_every == 0 or step == num_steps:
         with bar.pause():
@@ -211,7 +223,7 @@ def _note_environment(workdir: str, is_resumed: bool) -> None:
   writers.write_json(path, now)
 
 
-def _describe_plan(config, task, state, split, feeding, steps: int) -> None:
+def _describe_plan(config, task, state, split, epoch: int, work) -> None:
   """Logs the length of training in updates, epochs and estimated time."""
   if task.backend:
     logging.info(
@@ -220,20 +232,35 @@ def _describe_plan(config, task, state, split, feeding, steps: int) -> None:
       task.backend_reason,
       config.model.precision,
     )
-  epoch = feeding.schedule.steps_per_epoch
-  tokens = len(split.tokens) / epoch
-  seconds = estimate.training_seconds(
-    state.params, tokens * steps, config.model.get('precision', 'float32')
+  steps = config.train.num_steps - int(state.step)
+  low, high = estimate.before(
+    work,
+    state.params,
+    config.model.get('precision', 'float32'),
+    config.model.get('tied_embeddings', False),
   )
   logging.info(
     '%s updates, %.3g epochs of %s updates and %s tokens each, will take '
-    'about %s here.',
+    'between %s and %s here, with compilation and validations. A better '
+    'estimate follows on the first updates.',
     f'{steps:,}',
     steps / epoch,
     f'{epoch:,}',
     f'{len(split.tokens):,}',
-    estimate.spelt(seconds),
+    estimate.spelt(low.training),
+    estimate.spelt(high.training),
   )
+
+
+def _time_left(measured: estimate.Measured, left: estimate.Estimate) -> str:
+  """The line about the time left, once the step's speed is known."""
+  line = (
+    f'Compiled in {measured.compiling:.0f} s. About '
+    f'{estimate.spelt(left.training)} of training are left, with validations'
+  )
+  if not left.evaluation:
+    return f'{line}.'
+  return f'{line}; then about {estimate.spelt(left.evaluation)} of evaluation.'
 
 
 def record(

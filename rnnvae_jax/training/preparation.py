@@ -8,12 +8,13 @@ from absl import logging
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
 from rnnvae_jax.config import build as config_build
 from rnnvae_jax.data import batches, corpora, word_vectors
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.tasks import base
-from rnnvae_jax.training import checkpoints, writers
+from rnnvae_jax.training import checkpoints, exported, writers
 from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import workdir as workdir_lib
 
@@ -184,19 +185,10 @@ def with_weights(config: Any, state: state_lib.TrainState):
 
   Raises:
     FileNotFoundError: the other run has no checkpoint.
-    ValueError: none of its weights fits this model.
+    ValueError: none of its weights fits this model, or their file is damaged.
   """
   source = config.train.init_from
-  vocab = _vocabulary_of(source)
-  saved = checkpoints.Checkpoints(
-    workdir_lib.checkpoint_dir(source), vocab.content_hash
-  )
-  found = saved.weights()
-  if found is None:
-    raise FileNotFoundError(
-      f'config.train.init_from = {source!r}: the run has no checkpoint.'
-    )
-  weights, step = found
+  weights, checkpoint = _weights_of(source)
   copied, unused, missing = [], set(weights), []
 
   def replaced(path, leaf):
@@ -218,11 +210,38 @@ def with_weights(config: Any, state: state_lib.TrainState):
       'and the shape of a weight of this model.'
     )
   lines = [
-    f'Weights copied from {source}, step {step}: {", ".join(copied)}.',
+    f'Weights copied from {source}, {checkpoint}: {", ".join(copied)}.',
     f'Weights initialised at random: {", ".join(missing) or "none"}.',
     f'Weights of {source} not used: {", ".join(sorted(unused)) or "none"}.',
   ]
   return state.replace(params=params), lines
+
+
+def _weights_of(source: str) -> tuple[dict[str, np.ndarray], str]:
+  """Reads the parameters of a run or of an export, by path.
+
+  Returns:
+    The parameters, and the checkpoint that they are of.
+  """
+  vocab = _vocabulary_of(source)
+  saved = checkpoints.Checkpoints(
+    workdir_lib.checkpoint_dir(source), vocab.content_hash
+  )
+  found = saved.weights()
+  if found is not None:
+    return found[0], f'step {found[1]}'
+  if not exported.exists(source):
+    raise FileNotFoundError(
+      f'config.train.init_from = {source!r}: the run has no checkpoint.'
+    )
+  arrays, checkpoint = exported.load(source, vocab.content_hash)
+  prefix = 'params/'  # Others are what the objective adapted.
+  weights = {
+    name.removeprefix(prefix): array
+    for name, array in arrays.items()
+    if name.startswith(prefix)
+  }
+  return weights, checkpoint
 
 
 def _aliases(name: str) -> tuple[str, ...]:

@@ -61,7 +61,8 @@ class TrainConfig:
   )
   init_from: str = schema.field(
     '',
-    'Folder of a run whose weights are the initial weights, if they fit.',
+    'Folder of a run, or of an export, whose weights are the initial weights, '
+    'if they fit.',
   )
 
   def check(self) -> None:

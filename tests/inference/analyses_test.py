@@ -17,8 +17,7 @@ from rnnvae_jax.analysis import agreement as agreement_lib
 from rnnvae_jax.commands import base as commands
 from rnnvae_jax.commands import gradients
 from rnnvae_jax.config import build as config_build
-from rnnvae_jax.inference import agreement, trace
-from rnnvae_jax.inference import run as run_lib
+from rnnvae_jax.inference import agreement, loading, trace
 from rnnvae_jax.tasks.ngrams import counts as counts_lib
 from rnnvae_jax.training import loop
 
@@ -81,10 +80,10 @@ class AnalyseTest(absltest.TestCase):
       self.assertIn(r'if (\ufffd) \"b\"\nc', file.read())
     with self.assertRaisesRegex(ValueError, 'models of words'):
       agreement.agree(config, workdir)
-    opened = run_lib.open_run(config, workdir)
+    opened = loading.open_run(config, workdir)
     config.corpus.stream = False  # Lines by themselves.
     with (
-      mock.patch.object(run_lib, 'open_run', return_value=opened),
+      mock.patch.object(loading, 'open_run', return_value=opened),
       self.assertRaisesRegex(ValueError, 'of a stream of characters'),
     ):
       trace.trace(config, workdir)
@@ -122,7 +121,7 @@ class AnalyseTest(absltest.TestCase):
         file.write(text * 3)
     config, workdir = self.make_run('ptb_ngram', 'row=kneser_ney_2', folder)
     measured, _ = self.quietly(agreement.agree, config, workdir)
-    run = run_lib.open_run(config, workdir)
+    run = loading.open_run(config, workdir)
     counts = counts_lib.NGrams.load(os.path.join(workdir, 'ngrams.npz'))
     odds = []
     for singular in ('bank', 'plan', 'report'):

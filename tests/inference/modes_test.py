@@ -17,8 +17,8 @@ import pytest
 import rnnvae_jax
 from rnnvae_jax import main
 from rnnvae_jax.config import command_line
-from rnnvae_jax.inference import export, latents
-from rnnvae_jax.inference import run as run_lib
+from rnnvae_jax.inference import export, latents, loading
+from rnnvae_jax.training import exported
 from rnnvae_jax.training import workdir as workdir_lib
 
 # From ml_collections, which loads the config file.
@@ -90,7 +90,7 @@ class ModesTest(parameterized.TestCase):
       [row[1:3] for row in rows], [['5', '0'], ['0', '0'], ['6', '1']]
     )
     self.assertEqual(rows[1][0], '')
-    want = [s.nats for s in run_lib.load(trained()).score(LINES.splitlines())]
+    want = [s.nats for s in loading.load(trained()).score(LINES.splitlines())]
     np.testing.assert_allclose(
       [float(rows[i][0]) for i in (0, 2)], [want[0], want[2]], atol=1e-4
     )
@@ -138,7 +138,7 @@ class ModesTest(parameterized.TestCase):
   def test_reconstructions_keep_their_rows(self):
     rows = table(mode('reconstruct', trained()))
     self.assertEqual([row[0] for row in rows], LINES.splitlines())
-    want = run_lib.load(trained()).reconstruct([LINES.splitlines()[0]])
+    want = loading.load(trained()).reconstruct([LINES.splitlines()[0]])
     self.assertEqual(rows[0][1], want[0])
     self.assertEqual(rows[1], ['', ''])
 
@@ -197,7 +197,7 @@ class ModesTest(parameterized.TestCase):
     self.assertEqual(header[-1], 'text')
     for number, name in enumerate(header[1:-1], 1):  # The labels.
       self.assertEqual([row[number] for row in rows], arrays[name].tolist())
-    run = run_lib.load(workdir)
+    run = loading.load(workdir)
     some = arrays['texts'][:3].tolist()
     np.testing.assert_allclose(
       run.encode(some)[0], arrays['means'][:3], rtol=1e-4, atol=1e-5
@@ -231,27 +231,27 @@ class ExportTest(parameterized.TestCase):
     mode('export', workdir, f'export.folder={folder}')
     names = {'config.json', 'vocab.json', 'text.json'}
     is_counted = name == 'ptb_ngram'
-    names |= {'ngrams.npz' if is_counted else export.WEIGHTS}
+    names |= {'ngrams.npz' if is_counted else exported.WEIGHTS}
     self.assertEqual(set(os.listdir(folder)), names)
     for act in ('sample', 'score'):
       self.assertEqual(mode(act, folder), mode(act, workdir))
     if not is_counted:
-      step = run_lib.load(workdir).checkpoint
+      step = loading.load(workdir).checkpoint
       self.assertEqual(rnnvae_jax.load(folder).checkpoint, step)
 
   def test_weights_of_another_vocabulary_or_damaged_ones_are_errors(self):
     folder = self.create_tempdir().full_path
     mode('export', trained(), f'export.folder={folder}')
     config = workdir_lib.load_config(folder)
-    path = os.path.join(folder, export.WEIGHTS)
+    path = os.path.join(folder, exported.WEIGHTS)
     other = trained('gru_lm')
-    run = run_lib.load(trained())
+    run = loading.load(trained())
     with self.assertRaisesRegex(ValueError, 'another vocabulary'):
       export.read(folder, None, 'x' * 64)
     del run, other
     config.model.hidden_size += 1
     with self.assertRaisesRegex(ValueError, 'does not fit its config.json'):
-      run_lib.open_run(config, folder)
+      loading.open_run(config, folder)
     with open(path, 'r+b') as file:
       file.truncate(100)
     with self.assertRaisesRegex(ValueError, 'is damaged'):

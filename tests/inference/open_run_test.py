@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax.inference import run as run_lib
+from rnnvae_jax.inference import loading
 from rnnvae_jax.training import checkpoints, optimizers, preparation
 from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import workdir as workdir_lib
@@ -50,7 +50,7 @@ class OpenRunTest(absltest.TestCase):
       )
       state = state.replace(step=jnp.int32(step), opt_state=opt_state)
       saved.save(state, step, 'latest')
-      run = run_lib.open_run(self.config, self.workdir)
+      run = loading.open_run(self.config, self.workdir)
       self.assertEqual(run.checkpoint, f'latest, step {step}')
       jax.tree.map(np.testing.assert_array_equal, run.params, want)
 
@@ -58,7 +58,7 @@ class OpenRunTest(absltest.TestCase):
     self.config.train.eval_every = 40
     preparation.prepare(self.config, self.workdir)
     with self.assertRaisesRegex(FileNotFoundError, 'after 40 steps'):
-      run_lib.open_run(self.config, self.workdir)
+      loading.open_run(self.config, self.workdir)
 
 
 if __name__ == '__main__':

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.inference import run as run_lib
+from rnnvae_jax.inference import export, loading
 from rnnvae_jax.training import (
   checkpoints,
+  exported,
   loop,
   optimizers,
   preparation,
@@ -288,6 +289,32 @@ class InitFromTest(RunTest):
     same = state.replace(params=None), after.replace(params=None)
     self.assertEqual(*map(as_bytes, same))
 
+  def test_an_export_s_weights_are_those_of_its_run(self):
+    folder = self.path('export')
+    run = loading.load(self.source)
+    export.write(run, self.source, folder)
+    config = self.config(**{'train.init_from': folder})
+    self.assertNotIn('checkpoints', os.listdir(folder))
+    _, after, lines = self.first_state(config)
+    named = jax.tree_util.tree_leaves_with_path(after.params)
+    self.assertLen(named, len(self.weights))
+    for path, leaf in named:
+      name = jax.tree_util.keystr(path, simple=True, separator='/')
+      np.testing.assert_array_equal(leaf, self.weights[name])
+    copied = f'Weights copied from {folder}, {run.checkpoint}: '
+    self.assertStartsWith(lines[0], copied)
+    self.assertEqual(lines[1], 'Weights initialised at random: none.')
+    self.assertEqual(lines[2], f'Weights of {folder} not used: none.')
+
+  def test_a_damaged_export_is_an_error(self):
+    folder = self.path('export')
+    export.write(loading.load(self.source), self.source, folder)
+    with open(os.path.join(folder, exported.WEIGHTS), 'r+b') as file:
+      file.truncate(100)
+    config = self.config(**{'train.init_from': folder})
+    with self.assertRaisesRegex(ValueError, 'is damaged'):
+      self.first_state(config)
+
   def test_the_vocabulary_is_that_of_the_source(self):
     config = self.config(**{'train.init_from': self.source})
     corpus = preparation.build_corpus(config)
@@ -394,7 +421,7 @@ class BestCheckpointTest(RunTest):
     self.assertTrue(saved.holds_all('latest'))
     self.assertLen(saved.steps('latest'), 1)
     step = saved.steps('best')[-1]
-    run = run_lib.open_run(config, workdir)
+    run = loading.open_run(config, workdir)
     self.assertEqual(run.checkpoint, f'best, step {step}')
     if step == config.train.num_steps:  # The latest is of the same step.
       state, _ = latest(config, workdir)
@@ -423,7 +450,7 @@ class BestCheckpointTest(RunTest):
       kept = state if step == 10 else optimizers.weights(state)
       saved.save(kept, step, 'best')
       self.assertEqual(saved.holds_all('best'), step == 10)
-      run = run_lib.open_run(config, self.path('run'))
+      run = loading.open_run(config, self.path('run'))
       self.assertEqual(run.checkpoint, f'best, step {step}')
       opened.append(as_bytes((run.params, run.extras)))
     self.assertEqual(*opened)

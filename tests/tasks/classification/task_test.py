@@ -16,8 +16,7 @@ import pytest
 from rnnvae_jax.config import argument, build
 from rnnvae_jax.data import batches, corpora, labels
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.inference import evaluate
-from rnnvae_jax.inference import run as run_lib
+from rnnvae_jax.inference import evaluate, loading
 from rnnvae_jax.tasks import classification
 from rnnvae_jax.training import (
   checkpoints,
@@ -358,7 +357,7 @@ class RunTest(parameterized.TestCase):
     self.assertIsNone(figures['classes']['mild']['recall'])
     counts = [split.labels['label'].count(name) for name in LABELS]
     np.testing.assert_array_equal(figures['confusion'], np.diag(counts))
-    run = run_lib.open_run(config, workdir)
+    run = loading.open_run(config, workdir)
     self.assertEqual(run.labels, LABELS)
     self.assertEqual(run.task.labels, LABELS)
     shown = evaluate.table(results, run.task.FIGURES)

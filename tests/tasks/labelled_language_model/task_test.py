@@ -13,7 +13,7 @@ import pytest
 
 from rnnvae_jax.config import argument, build
 from rnnvae_jax.data import batches
-from rnnvae_jax.inference import judge
+from rnnvae_jax.inference import judge, loading
 from rnnvae_jax.inference import run as run_lib
 from rnnvae_jax.tasks import labelled_language_model, language_model
 from rnnvae_jax.training import loop, preparation
@@ -63,7 +63,7 @@ def make_config(kind='labelled_language_model', **overrides):
 def trained():
   workdir = tempfile.mkdtemp()
   loop.train(make_config(), workdir)
-  return workdir, run_lib.load(workdir)
+  return workdir, loading.load(workdir)
 
 
 class OneLabelTest(parameterized.TestCase):
@@ -115,7 +115,7 @@ class BayesTest(parameterized.TestCase):
       [
         [
           score.nats
-          for score in run_lib.load(workdir, **{'generate.label': label}).score(
+          for score in loading.load(workdir, **{'generate.label': label}).score(
             texts
           )
         ]
@@ -145,7 +145,7 @@ class BayesTest(parameterized.TestCase):
   def test_samples_are_of_the_label_that_is_asked_for(self):
     workdir, _ = trained()
     for label, words in WORDS.items():
-      writer = run_lib.load(workdir, **{'generate.label': label})
+      writer = loading.load(workdir, **{'generate.label': label})
       texts = writer.sample(60, seed=1)
       others = {
         w for other in WORDS.values() for w in other if other is not words

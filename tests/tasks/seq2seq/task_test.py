@@ -19,8 +19,7 @@ from rnnvae_jax.commands import base as commands
 from rnnvae_jax.config import argument, build
 from rnnvae_jax.data import batches
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.inference import evaluate, translation
-from rnnvae_jax.inference import run as run_lib
+from rnnvae_jax.inference import evaluate, loading, translation
 from rnnvae_jax.tasks import seq2seq
 from rnnvae_jax.training import loop, preparation
 
@@ -72,7 +71,7 @@ def trained():
   workdir = tempfile.mkdtemp()
   config = make_config(**{'model.bidirectional_encoder': True})
   loop.train(config, workdir)
-  return workdir, run_lib.load(workdir)
+  return workdir, loading.load(workdir)
 
 
 def test_split(run):
@@ -247,7 +246,7 @@ class RunTest(parameterized.TestCase):
     with open(lines, 'w') as file:
       file.write('a b\n\nc\n')
     written = os.path.join(folder, 'written')
-    config = run_lib.load(workdir).config
+    config = loading.load(workdir).config
     config.generate.input, config.generate.output = lines, written
     commands.REGISTRY['translate'].run(commands.Context(workdir, config))
     with open(written) as file:
@@ -301,7 +300,7 @@ class RunTest(parameterized.TestCase):
       }
     )
     loop.train(config, workdir)
-    run = run_lib.load(workdir)
+    run = loading.load(workdir)
     with contextlib.redirect_stdout(io.StringIO()):
       results = evaluate.evaluate(run.config, workdir)
     self.assertEqual(results['test']['corpus'], 'grammar')
