@@ -306,6 +306,8 @@ def with_word_vectors(
   def replaced(path, leaf):
     if getattr(path[-1], 'key', '') != 'embedding':
       return leaf
+    if leaf.shape != (len(corpus.vocab), vectors.values.shape[1]):
+      return leaf  # A table of labels.
     return leaf.at[vectors.rows].set(vectors.values)
 
   params = jax.tree_util.tree_map_with_path(replaced, state.params)

@@ -91,6 +91,11 @@ def check(config: Any) -> None:
       'embeddings, and so the vocabulary. Legal: config.corpus.'
       'source_vocabulary = False.'
     )
+  if model.pretrained_embeddings and corpus.source_vocabulary:
+    raise ValueError(
+      f'config.model.pretrained_embeddings = {model.pretrained_embeddings!r} '
+      'are of one vocabulary. Legal: config.corpus.source_vocabulary = False.'
+    )
   if model.shared_weights == 'all' and not (
     one_way and equal and not model.source_every_step
   ):
