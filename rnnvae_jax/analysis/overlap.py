@@ -17,12 +17,47 @@ def bleu(hypotheses: Sequence[Sentence], references: Sequence[Sentence]):
   Raises:
     ValueError: the numbers of hypotheses and references differ or are 0.
   """
+  _check_numbers(hypotheses, references)
+  return _corpus_bleu(hypotheses, [references])
+
+
+def _check_numbers(hypotheses, references) -> None:
   if len(hypotheses) != len(references) or not hypotheses:
     raise ValueError(
       'BLEU needs as many references as hypotheses, at least one, got '
       f'{len(references)} and {len(hypotheses)}.'
     )
-  return _corpus_bleu(hypotheses, [references])
+
+
+def text_bleu(
+  hypotheses: Sequence[str],
+  references: Sequence[str],
+  lowercase: bool = False,
+  by_character: bool = False,
+) -> tuple[float, str]:
+  """Corpus BLEU-4 of texts, 0 to 100, and sacrebleu's signature of it.
+
+  What `sacrebleu REFERENCES -i HYPOTHESES` gives for files of these lines.
+
+  Args:
+    hypotheses: texts, a sentence each.
+    references: as many.
+    lowercase: whether case is ignored.
+    by_character: whether characters are compared; else words and punctuation
+      marks, split as in WMT's `mteval-v13a`.
+
+  Raises:
+    ValueError: the numbers of hypotheses and references differ or are 0.
+  """
+  _check_numbers(hypotheses, references)
+  from sacrebleu import metrics
+
+  # `force` silences the warning about lines that end in a full stop.
+  metric = metrics.BLEU(
+    lowercase=lowercase, tokenize='char' if by_character else '13a', force=True
+  )
+  score = metric.corpus_score(list(hypotheses), [list(references)])
+  return float(score.score), str(metric.get_signature())
 
 
 def self_bleu(sentences: Sequence[Sentence]) -> float:

@@ -15,6 +15,11 @@ class JudgeConfig:
   critic_steps: int = schema.field(
     0, 'Updates of each critic; 0: no critics.', low=0
   )
+  classifier: str = schema.field(
+    '',
+    'Folder of the run of a classifier, which says of how many samples of each '
+    "label it is theirs; '': none. For models whose texts have labels.",
+  )
 
 
 HELP = 'BLEU, diversity, novelty of what the model writes -> judged.json'

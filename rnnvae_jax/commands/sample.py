@@ -1,6 +1,6 @@
 """Writes sentences with a trained run."""
 
-from rnnvae_jax.commands import _lines, base
+from rnnvae_jax.commands import _lines, _search, base
 from rnnvae_jax.config import schema
 from rnnvae_jax.tasks import base as tasks_base
 
@@ -15,18 +15,12 @@ _DRAWS = schema.Condition(
 
 @schema.fragment('generate', free=schema.Free.ALWAYS)
 class GenerateConfig:
-  """How text is written."""
+  """How text is drawn."""
 
   num_samples: int = schema.field(
     20, 'How many texts are written.', low=1, tiny=5
   )
   prime: str = schema.field('', 'Text that samples continue.')
-  max_length: int = schema.field(
-    0,
-    'Tokens of a sentence at most, end mark counted; 0: corpus.max_length.',
-    low=0,
-    tiny=13,
-  )
   seed: int = schema.field(0, 'Seed of the samples.', low=0, high=2**31 - 1)
   temperature: float = schema.field(
     1.0, 'Temperature of samples; 0: the most likely token.', low=0, high=1e3
@@ -45,16 +39,6 @@ class GenerateConfig:
     high=1,
     only_if=_DRAWS,
   )
-  beam_size: int = schema.field(
-    1, 'Beams of a search at temperature 0; 1: greedy.', low=1
-  )
-  length_penalty: float = schema.field(
-    0.0,
-    'Exponent of the length that a beam search divides by.',
-    low=0,
-    only_if=schema.none_of('generate.beam_size', 1),
-  )
-  forbid_unk: bool = schema.field(True, 'Whether <unk> is never written.')
 
 
 HELP = 'texts that the model writes'
@@ -62,6 +46,7 @@ NEEDS = 'run'
 CAPABILITY = tasks_base.Generates
 SETTINGS = (
   (tasks_base.Generates, GenerateConfig),
+  (tasks_base.Generates, _search.SearchConfig),
   (tasks_base.Generates, _lines.LinesConfig),
 )
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnvae_jax.data import corpora, labels, vocab
+from rnnvae_jax.data import corpora, labels, parallel, vocab
 
 _WASTE = 0.05  # Share of work on padding that is accepted for fewer shapes.
 # The most lengths that are chosen on an accelerator. Each is a branch of the
@@ -34,10 +34,12 @@ class Bucket(NamedTuple):
       each of which is a branch of the output layer. No batch has more tokens
       than the last value. (): unknown; the output layer then computes B T
       tokens.
+    source_length: S, the length that sources are padded to; 0 without sources.
   """
 
   length: int
   token_counts: tuple[int, ...] = ()
+  source_length: int = 0
 
 
 class Plan(NamedTuple):
@@ -59,6 +61,7 @@ class DeviceSplit(NamedTuple):
   bos: jax.Array  # int32[], the input before the first token.
   # By name, int32[sentences], or int32[total] if `labels.PER_TOKEN` has it.
   fields: dict[str, jax.Array] = {}  # noqa: RUF012
+  source: parallel.Sources | None = None
 
 
 def put(split: corpora.Split) -> DeviceSplit:
@@ -70,6 +73,7 @@ def put(split: corpora.Split) -> DeviceSplit:
     jnp.arange(len(split), dtype=jnp.int32),
     jnp.int32(split.bos),
     {name: jnp.asarray(array) for name, array in split.fields.items()},
+    jax.tree.map(jnp.asarray, split.source),
   )
 
 
@@ -140,7 +144,8 @@ def buckets_for(
   a batch of the length has.
 
   Args:
-    lengths: int[N], lengths of all sentences, eos counted.
+    lengths: int[N], lengths of all sentences, eos counted; or int[N, 2], of
+      sentences and their sources.
     batch_size: B, sentences of a batch.
     num_buckets: number of lengths; 0: chosen for the platform.
     platform: JAX's name of the platform.
@@ -150,19 +155,28 @@ def buckets_for(
     seed and epoch.
   """
   branches = 8
+  own = _own(lengths)
   if num_buckets:
-    padded = round_up(lengths, num_buckets)
+    padded = round_up(own, num_buckets)
   elif platform == 'cpu':
-    padded = round_up(lengths, 1)
+    padded = round_up(own, 1)
   else:
-    padded = round_up(lengths, _MOST_LENGTHS, _WASTE)
+    padded = round_up(own, _MOST_LENGTHS, _WASTE)
     branches = 1
   # Batches are cut from sorted sentences. Which sentences a batch has is
-  # random, but their lengths are not.
-  sizes = np.sort(lengths)
-  sizes = np.concatenate([sizes, np.zeros(-len(sizes) % batch_size, int)])
-  sizes = sizes.reshape(-1, batch_size)
+  # random, but their lengths are not, nor those of their sources.
+  order = _by_length(lengths)
+
+  def in_batches(values):
+    blanks = np.zeros(-len(values) % batch_size, int)
+    return np.concatenate([values, blanks]).reshape(-1, batch_size)
+
+  sizes = in_batches(own[order])
   bucket_of, tokens = np.searchsorted(padded, sizes.max(axis=1)), sizes.sum(1)
+  if lengths.ndim == 2:
+    sources = in_batches(lengths[order, 1]).max(axis=1)
+  else:
+    sources = np.zeros(len(sizes), int)
 
   def make(number, length):
     # Rounded to a grain first, because the time of the search is quadratic.
@@ -173,8 +187,9 @@ def buckets_for(
     counts = np.minimum(counts, batch_size * length)
     # A bucket without batches has no token counts.
     if not len(counts):
-      return Bucket(length)
-    return Bucket(length, round_up(counts, branches, _WASTE))
+      return Bucket(length, (), int(sources.max()))
+    longest = int(sources[bucket_of == number].max())
+    return Bucket(length, round_up(counts, branches, _WASTE), longest)
 
   return tuple(make(*pair) for pair in enumerate(padded))
 
@@ -188,7 +203,8 @@ def epoch_plan(
 ) -> Plan:
   """All batches of an epoch, a pure function of the arguments.
 
-  Sentences are shuffled, stably sorted by length and cut into batches. Nearly
+  Sentences are shuffled, stably sorted by length, those of one length by the
+  lengths of their sources, and cut into batches. Nearly
   all rows of a batch have the same length; the remainder of a length joins the
   next length, so that only one batch of the epoch has blank rows. Then the
   batches are shuffled in the same way for all seeds and epochs, so that all
@@ -197,7 +213,7 @@ def epoch_plan(
   """
   rng = np.random.default_rng([seed, epoch])
   order = rng.permutation(len(lengths))
-  order = order[np.argsort(lengths[order], kind='stable')]
+  order = order[_by_length(lengths[order])]
   plan = _cut(order, _bucket_of(lengths, buckets), batch_size)
   number = len(plan.rows)
   shuffle = np.random.default_rng(number).permutation(number)
@@ -208,13 +224,25 @@ def evaluation_plan(
   lengths: np.ndarray, buckets: Sequence[Bucket], batch_size: int
 ) -> Plan:
   """Every sentence once, in batches of similar length."""
-  order = np.argsort(lengths, kind='stable')
+  order = _by_length(lengths)
   return _cut(order, _bucket_of(lengths, buckets), batch_size)
+
+
+def _own(lengths):
+  """The sentences' own lengths: int[N] or int[N, 2] -> int[N]."""
+  return lengths if lengths.ndim == 1 else lengths[:, 0]
+
+
+def _by_length(lengths):
+  """The stable order of the sentences by length, then by source's length."""
+  if lengths.ndim == 1:
+    return np.argsort(lengths, kind='stable')
+  return np.lexsort((lengths[:, 1], lengths[:, 0]))
 
 
 def _bucket_of(lengths, buckets):
   """The index of the first bucket that is long enough for each sentence."""
-  return np.searchsorted([bucket.length for bucket in buckets], lengths)
+  return np.searchsorted([bucket.length for bucket in buckets], _own(lengths))
 
 
 def _cut(order, bucket_of, batch_size) -> Plan:
@@ -231,6 +259,7 @@ class Schedule:
   def __init__(self, lengths, buckets, batch_size: int, seed: int):
     self.steps_per_epoch = -(-len(lengths) // batch_size)
     self.longest = buckets[-1].length
+    self.longest_source = max(bucket.source_length for bucket in buckets)
     # A call may need two epochs; their plans are cached.
     self._epoch = functools.lru_cache(maxsize=2)(
       lambda epoch: epoch_plan(lengths, buckets, batch_size, seed, epoch)
@@ -394,7 +423,8 @@ def gather(
     bool[B, T], index int32[B] (indices in the whole split) and weights float[B]
     (1 for a sentence, 0 for a blank row); the split's fields, label int32[B] or
     tags int32[B, T] (of the targets), 0 where there is no sentence or token;
-    token_counts, the static tuple of the bucket.
+    of a split with sources, source int32[B, S] (words, eos) and source_mask
+    bool[B, S]; token_counts, the static tuple of the bucket.
   """
   time = jnp.arange(bucket.length)[None, :]
   lengths = jnp.where(rows == BLANK, 0, split.lengths[rows])
@@ -409,6 +439,8 @@ def gather(
     else jnp.where(rows == BLANK, 0, array[rows])
     for name, array in split.fields.items()
   }
+  if split.source is not None:
+    fields |= _gather_sources(split.source, rows, bucket.source_length)
   return fields | {
     'inputs': jnp.where(mask, inputs, vocab.PAD),
     'targets': targets,
@@ -417,6 +449,16 @@ def gather(
     'weights': (rows != BLANK).astype(jnp.float32),
     'token_counts': bucket.token_counts,
   }
+
+
+def _gather_sources(sources, rows, length) -> dict[str, jax.Array]:
+  """The sources of a batch, padded, and their mask."""
+  time = jnp.arange(length)[None, :]
+  lengths = jnp.where(rows == BLANK, 0, sources.lengths[rows])
+  mask = time < lengths[:, None]
+  positions = jnp.where(mask, sources.offsets[rows][:, None] + time, 0)
+  tokens = jnp.where(mask, sources.tokens[positions], vocab.PAD)
+  return {'source': tokens, 'source_mask': mask}
 
 
 def gather_windows(

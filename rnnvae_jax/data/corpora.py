@@ -11,7 +11,7 @@ import itertools
 
 import numpy as np
 
-from rnnvae_jax.data import corpus_checks, formats, protocols, texts
+from rnnvae_jax.data import corpus_checks, formats, parallel, protocols, texts
 from rnnvae_jax.data import labels as labels_lib
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.data.sources import base
@@ -42,6 +42,9 @@ class Split:
     truncated_tokens: number of tokens that were cut off.
     fields: by name in `labels.FIELDS`, ids in `Corpus.labels`: int32[N], or for
       fields in `labels.PER_TOKEN` int32[sum(lengths)], which are 0 at EOS.
+    source: the source of each sentence; None without pairs.
+    references: the text of each sentence as it was given; kept of pairs alone,
+      whose outputs are compared with it.
   """
 
   tokens: np.ndarray
@@ -53,9 +56,18 @@ class Split:
   bos: int = vocab_lib.BOS
   truncated_tokens: int = 0
   fields: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  source: parallel.Sources | None = None
+  references: tuple[str, ...] = ()
 
   def __len__(self) -> int:
     return len(self.lengths)
+
+  @property
+  def sizes(self) -> np.ndarray:
+    """What batches are cut by: lengths int32[N], of pairs int32[N, 2]."""
+    if self.source is None:
+      return self.lengths
+    return np.stack([self.lengths, self.source.lengths], axis=1)
 
   @property
   def ends(self) -> bool:
@@ -76,11 +88,15 @@ class Split:
   def content_hash(self) -> str:
     """SHA-256 of ids, lengths and fields; equal hashes mean equal data."""
     digest = hashlib.sha256()
-    for name, array in (
+    arrays = [
       ('tokens', self.tokens),
       ('lengths', self.lengths),
       *sorted(self.fields.items()),
-    ):
+    ]
+    if self.source is not None:
+      arrays.append(('source tokens', self.source.tokens))
+      arrays.append(('source lengths', self.source.lengths))
+    for name, array in arrays:
       digest.update(f'{name} {len(array)} '.encode())
       digest.update(np.ascontiguousarray(array, '<i4').tobytes())
     return digest.hexdigest()
@@ -218,6 +234,10 @@ def build(
   columns: bool = False,
   blank_lines: str = 'skip',
   unknown_token: str = '',
+  autoencoder: bool = False,
+  source_ending: str = 'source',
+  target_ending: str = 'target',
+  source_vocabulary: bool = False,
   unlabelled: str = '',
 ) -> Corpus:
   """Reads, tokenises and encodes a corpus.
@@ -240,7 +260,8 @@ def build(
       EOS.
     valid_share: see `formats.read`.
     test_share: see `formats.read`.
-    fields: at most one of `labels.FIELDS`, which is encoded besides the text.
+    fields: at most one of `labels.FIELDS`, which is encoded besides the text,
+      or 'source', for pairs.
     label_column: the key of a record that 'label' is read from: 'author', ...;
       '': the first of the corpus's own, of a folder 'label'.
     labels: names of the classes or tags, in the order of their ids; (): those
@@ -249,6 +270,10 @@ def build(
     blank_lines: 'skip', or 'sentence': a blank line is a sentence of EOS alone.
     unknown_token: the word of the raw text that becomes UNK; '': all of
       `protocols.UNKNOWN_MARKERS` that are not in a given vocabulary.
+    autoencoder: of pairs, whether each sentence is its own source.
+    source_ending: see `parallel.read`.
+    target_ending: see `parallel.read`.
+    source_vocabulary: whether sources have a vocabulary of their own.
     unlabelled: another corpus, whose training text is added to that of this
       one with the label id `labels.NONE`; '': none.
 
@@ -263,17 +288,22 @@ def build(
   max_length = 0 if stream else max_length
   corpus_checks.check(rules, max_length, vocab)
   labels_lib.check_fields(fields, stream)
+  is_paired = parallel.FIELD in fields
+  fields = labels_lib.ids_of(fields)
   by_characters = stream and rules.kind != 'word'
   corpus_checks.check_blank_lines(blank_lines, by_characters, labelled)
-  records = read(
-    corpus_name,
-    data_dir,
-    labelled,
-    valid_share,
-    test_share,
-    columns=columns,
-    as_given=by_characters,
-  )
+  if is_paired and not autoencoder and corpus_name not in base.REGISTRY:
+    records = parallel.read(corpus_name, source_ending, target_ending)
+  else:
+    records = read(
+      corpus_name,
+      data_dir,
+      labelled,
+      valid_share,
+      test_share,
+      columns=columns,
+      as_given=by_characters,
+    )
   remarks = texts.forgotten_labels(corpus_name, records['train'], labelled)
   if rules.kind == 'word':
     records, counts = texts.mark_unknown(records, unknown_token, vocab)
@@ -290,7 +320,13 @@ def build(
     column = 'tags'
   if fields:
     labels_lib.check_column(corpus_name, records, column)
-  if by_characters:
+  pairs: dict[str, parallel.Pairs] = {}
+  if is_paired:
+    pairs = parallel.pairs_of(
+      corpus_name, records, rules, autoencoder, blank_lines
+    )
+    split_texts = {s: both.text for s, both in pairs.items()}
+  elif by_characters:
     split_texts = {s: texts.one_text(r, rules) for s, r in records.items()}
   else:
     split_texts = {
@@ -304,8 +340,16 @@ def build(
   if vocab is None:
     train = split_texts['train'].sentences + extra.sentences
     limit = min_count or rules.min_count
-    vocab = vocab_lib.Vocabulary.build(rules.kind, train, limit, vocab_size)
+    sources = pairs['train'].source.sentences if pairs else []
+    shared = [] if source_vocabulary or autoencoder else sources
+    vocab = vocab_lib.Vocabulary.build(
+      rules.kind, [*train, *shared], limit, vocab_size
+    )
     corpus_checks.check_vocabulary(corpus_name, vocab, train, limit)
+    if source_vocabulary:
+      own = vocab_lib.Vocabulary.build(rules.kind, sources, limit, vocab_size)
+      corpus_checks.check_vocabulary(corpus_name, own, sources, limit)
+      vocab = dataclasses.replace(vocab, source=own)
   if corpus_name in base.REGISTRY:
     base.check_counts(
       base.get(corpus_name),
@@ -333,6 +377,24 @@ def build(
       array = _aligned(ids, split.lengths) if 'tags' in fields else ids
       arrays = {fields[0]: np.concatenate(array, dtype=np.int32)}
       splits[name] = dataclasses.replace(split, fields=arrays)
+    if is_paired:
+      of = _encode(
+        pairs[name].source,
+        parallel.source_vocabulary(vocab),
+        max_length,
+        stream,
+      )
+      splits[name] = dataclasses.replace(
+        split,
+        source=parallel.Sources(of.tokens, of.offsets, of.lengths),
+        references=pairs[name].raw,
+      )
+      if of.truncated_share > _MUCH_CUT and not autoencoder:
+        remarks.append(
+          f'{corpus_name}, {name}: {of.truncated_share:.1%} of the tokens of '
+          f'the sources are cut off, in {of.num_truncated:,} of them. Raise '
+          'max_length.'
+        )
   return Corpus(
     corpus_name,
     rules.name,

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnvae_jax.config import schema
-from rnnvae_jax.data import batches, corpora, labels
+from rnnvae_jax.data import batches, corpora, labels, parallel
 
 Call = tuple[batches.DeviceSplit, jax.Array, jax.Array]
 
@@ -60,6 +60,8 @@ def make(
   """
   size = split.tokens.nbytes + 3 * split.lengths.nbytes
   size += sum(array.nbytes for array in split.fields.values())
+  if split.source is not None:
+    size += split.source.tokens.nbytes + 2 * split.source.lengths.nbytes
   if size <= share * device_memory() or not schedule.may_stream:
     return _resident(split, schedule, per_call, first, num_steps)
   return _streamed(split, schedule, per_call, first, num_steps)
@@ -110,18 +112,15 @@ class _Calls:
     plan = self._schedule.steps(step, self._per_call)
     rows = plan.rows.ravel()
     real = rows != batches.BLANK
-    lengths = np.where(real, split.lengths[rows], 0).astype(np.int32)
-    ends = np.cumsum(lengths, dtype=np.int32)
-    offsets = ends - lengths
-    within = np.arange(ends[-1]) - np.repeat(offsets, lengths)
-    positions = np.repeat(split.offsets[rows], lengths) + within
-
-    def select_tokens(array):
-      # Padded to one size for all calls, so that they share one program.
-      selected = np.zeros(len(rows) * self._schedule.longest, np.int32)
-      selected[: ends[-1]] = array[positions]
-      return selected
-
+    offsets, lengths, select_tokens = _selection(
+      split, rows, real, self._schedule.longest
+    )
+    source = split.source
+    if source is not None:
+      starts, sizes, select = _selection(
+        source, rows, real, self._schedule.longest_source
+      )
+      source = parallel.Sources(select(source.tokens), starts, sizes)
     fields = {
       name: select_tokens(array) if name in labels.PER_TOKEN else array[rows]
       for name, array in split.fields.items()
@@ -134,7 +133,36 @@ class _Calls:
       rows,
       np.int32(split.bos),
       fields,
+      source,
     )
     return arrays, batches.Plan(
       local.reshape(plan.rows.shape).astype(np.int32), plan.bucket
     )
+
+
+def _selection(sequences, rows, real, longest):
+  """Where the tokens of some rows will lie once they are selected.
+
+  Args:
+    sequences: a split, or its sources.
+    rows: int[N], of the sentences, or BLANK.
+    real: bool[N], which rows are sentences.
+    longest: most tokens of a row.
+
+  Returns:
+    int32[N] offsets and lengths, and the function that selects the rows' parts
+    of an array of all tokens.
+  """
+  lengths = np.where(real, sequences.lengths[rows], 0).astype(np.int32)
+  ends = np.cumsum(lengths, dtype=np.int32)
+  offsets = ends - lengths
+  within = np.arange(ends[-1]) - np.repeat(offsets, lengths)
+  positions = np.repeat(sequences.offsets[rows], lengths) + within
+
+  def select(array):
+    # Padded to one size for all calls, so that they share one program.
+    selected = np.zeros(len(rows) * longest, np.int32)
+    selected[: ends[-1]] = array[positions]
+    return selected
+
+  return offsets, lengths, select

@@ -35,8 +35,8 @@ class LabelConfig:
 
 def check_fields(fields: Sequence[str], stream: bool) -> None:
   for name in fields:
-    if name not in FIELDS:
-      raise ValueError(errors.unknown('field', name, FIELDS))
+    if name not in (*FIELDS, 'source'):
+      raise ValueError(errors.unknown('field', name, (*FIELDS, 'source')))
   if len(fields) > 1:
     raise ValueError(
       f'fields = {tuple(fields)}: a corpus has one list of label names. Legal: '
@@ -47,6 +47,11 @@ def check_fields(fields: Sequence[str], stream: bool) -> None:
       f'fields = {tuple(fields)}: a stream has no sentences to be labelled. '
       'Legal: none.'
     )
+
+
+def ids_of(fields: Sequence[str]) -> tuple[str, ...]:
+  """The fields of ids of labels: all but 'source'; see `parallel`."""
+  return tuple(name for name in fields if name in FIELDS)
 
 
 def check_column(name: str, records: base.Records, column: str) -> None:

@@ -142,8 +142,12 @@ def mark_unknown(
     counts[match[0]] += 1
     return '<unk>'
 
+  def marked_in(record):
+    sides = [side for side in ('text', 'source') if side in record]
+    return record | {side: pattern.sub(mark, record[side]) for side in sides}
+
   marked = {
-    split: [r | {'text': pattern.sub(mark, r['text'])} for r in split_records]
+    split: list(map(marked_in, split_records))
     for split, split_records in records.items()
   }
   if unknown_token and not counts and vocab is None:

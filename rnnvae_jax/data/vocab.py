@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import os
+from typing import Any
 
 import numpy as np
 
@@ -25,10 +26,12 @@ class Vocabulary:
     kind: the kind of its tokens: 'word', 'character' or 'byte'. A byte is
       represented by the character with the same code point.
     tokens: the tokens as text, `SPECIALS` first.
+    source: the vocabulary of source texts; None: the same one.
   """
 
   kind: str
   tokens: tuple[str, ...]
+  source: 'Vocabulary | None' = None
 
   def __post_init__(self):
     if self.kind not in KINDS:
@@ -69,16 +72,21 @@ class Vocabulary:
   @functools.cached_property
   def content_hash(self) -> str:
     """SHA-256 of kind and tokens; equal hashes mean equal ids for any text."""
-    content = json.dumps([self.kind, self.tokens])
+    parts: list[Any] = [self.kind, self.tokens]
+    if self.source is not None:
+      parts.append(self.source.content_hash)
+    content = json.dumps(parts)
     return hashlib.sha256(content.encode()).hexdigest()
 
   def save(self, path: str | os.PathLike[str]) -> None:
     """Writes JSON; a kill leaves either the old or the new file."""
-    content = {
+    content: dict[str, Any] = {
       'content_hash': self.content_hash,
       'kind': self.kind,
       'tokens': self.tokens,
     }
+    if self.source is not None:
+      content['source_tokens'] = self.source.tokens
     partial = f'{os.fspath(path)}.partial'
     with open(partial, 'w', encoding='utf-8') as f:
       json.dump(content, f, ensure_ascii=False, indent=0)
@@ -98,7 +106,10 @@ class Vocabulary:
     try:
       content = json.loads(data)
       stored = content['content_hash']
-      vocab = cls(content['kind'], tuple(content['tokens']))
+      kind, source = content['kind'], None
+      if 'source_tokens' in content:
+        source = cls(kind, tuple(content['source_tokens']))
+      vocab = cls(kind, tuple(content['tokens']), source)
     except (ValueError, KeyError, TypeError) as error:
       raise ValueError(
         f'{os.fspath(path)} is not a saved vocabulary: {error!r}.'

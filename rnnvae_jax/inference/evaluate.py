@@ -14,7 +14,7 @@ from rich import table as rich_table
 
 from rnnvae_jax.data import corpora
 from rnnvae_jax.data import labels as labels_lib
-from rnnvae_jax.inference import loading
+from rnnvae_jax.inference import loading, translation
 from rnnvae_jax.inference import run as run_lib
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import (
@@ -140,6 +140,8 @@ def evaluate_split(
     summary_reset = task.summarise(values_reset, split, config)
     for figure in ('nll_per_sentence', 'perplexity'):
       summary[f'reset_{figure}'] = summary_reset[figure]
+  if isinstance(task, base.Translates):
+    summary |= translation.figures(run, split)
   if keep_in and isinstance(task, base.Scores):
     sentence_nats.write(keep_in, name, values[task.score], split)
   by_label = _figures_by_label(task, values, split, config)
@@ -190,6 +192,8 @@ def _some_of(split: corpora.Split, rows: np.ndarray) -> corpora.Split:
       name: tuple(labels[i] for i in rows)
       for name, labels in split.labels.items()
     },
+    source=split.source and split.source.of(rows),
+    references=tuple(split.references[i] for i in rows if split.references),
     fields={
       name: array[picked if name in labels_lib.PER_TOKEN else rows]
       for name, array in split.fields.items()

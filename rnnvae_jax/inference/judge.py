@@ -1,5 +1,6 @@
 """What a trained model writes, measured -> judged.json and a table."""
 
+import dataclasses
 import math
 import os
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from rich import console as rich_console
 from rich import table as rich_table
 
-from rnnvae_jax.analysis import overlap
+from rnnvae_jax.analysis import intervals, overlap
 from rnnvae_jax.config import build as config_build
 from rnnvae_jax.data import corpora
 from rnnvae_jax.data import vocab as vocab_lib
@@ -46,7 +47,9 @@ def judge(
     reads the test split, and real_reverse_perplexity, of one trained on as many
     sentences drawn from the training split. A critic's checkpoint is that of
     the best perplexity on the validation split, which also stands in for the
-    test split where there is none.
+    test split where there is none. With `judge.classifier` labels: by label,
+    and over all, the share of samples that were asked for and recognised; see
+    `recognised`.
   """
   settings, split_name = config.judge, config.evaluate.split
   num_samples, critic_steps = settings.num_samples, settings.critic_steps
@@ -98,11 +101,76 @@ def judge(
     judged['length_penalty'] = generate_config.length_penalty
   path = os.path.join(workdir, FILE)
   writers.write_json(path, judged)  # Critics take long, and may diverge.
+  if settings.classifier:
+    judged['labels'] = recognised(run, settings.classifier, num_samples)
+    judged['recognised'] = judged['labels']['all']['share']
+    writers.write_json(path, judged)
   if critic_steps:
     judged |= perplexities(config, corpus, samples)
     writers.write_json(path, judged)
   rich_console.Console().print(_table(judged))
   return judged
+
+
+def recognised(
+  run: Any, folder: str, num_samples: int
+) -> dict[str, dict[str, Any]]:
+  """How many texts of a label a classifier takes for texts of that label.
+
+  The classifier should have read neither the samples nor, if the share is to be
+  compared with its accuracy, the text that the model was trained on. A text
+  without words counts as not recognised.
+
+  Args:
+    run: an `inference.run.Run`, whose task `WritesLabels`.
+    folder: of the run of a classifier, which `Predicts` at least these labels.
+    num_samples: texts of each label, drawn at temperature 1.
+
+  Returns:
+    By label, and for 'all': samples; share; and low and high, the bounds of
+    Wilson's 95 % interval of the share.
+
+  Raises:
+    ValueError: the model's texts have no labels, or the run in the folder does
+      not predict them.
+  """
+  if not isinstance(run.task, base.WritesLabels):
+    raise ValueError(
+      f'config.judge.classifier = {folder!r}: texts of a '
+      f"{run.config.model.kind} have no labels. Legal: ''."
+    )
+  labels = run.task.labels
+  classifier = loading.load(folder)
+  known = getattr(classifier.task, 'labels', ())
+  if not isinstance(classifier.task, base.Predicts) or {*labels} - {*known}:
+    raise ValueError(
+      f'config.judge.classifier = {folder!r} predicts {list(known)}; the '
+      f'labels of this model are {list(labels)}.'
+    )
+  found: dict[str, dict[str, Any]] = {}
+  for number, label in enumerate(labels):
+    writer = dataclasses.replace(run, task=run.task.given(label))
+    texts = writer.sample(
+      num_samples, temperature=1.0, seed=run.config.generate.seed + number
+    )
+    texts = [text for text in texts if text.strip()]
+    right = 0
+    if texts:
+      best = np.argmax(classifier.predict(texts), axis=1)
+      right = int(np.sum(np.array(known)[best] == label))
+    found[label] = _share(right, num_samples)
+  right = sum(round(f['share'] * f['samples']) for f in found.values())
+  return found | {'all': _share(right, num_samples * len(labels))}
+
+
+def _share(right: int, samples: int) -> dict[str, Any]:
+  share = intervals.wilson(right, samples)
+  return {
+    'samples': samples,
+    'share': share.value,
+    'low': share.low,
+    'high': share.high,
+  }
 
 
 def perplexities(

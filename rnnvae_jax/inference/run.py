@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.inference import fill, writing
+from rnnvae_jax.inference import fill, translation, writing
 from rnnvae_jax.inference import programs as programs_lib
 from rnnvae_jax.inference import texts as texts_lib
 from rnnvae_jax.tasks import base
@@ -69,6 +69,12 @@ class Run(texts_lib.Texts):
   def programs(self) -> programs_lib.Programs:
     """The compiled functions of the task."""
     return programs_lib.Programs(self.task)
+
+  @functools.cached_property
+  def translator(self) -> translation.Translator:
+    """The compiled functions of a task that writes texts for source texts."""
+    self._require(base.Translates)
+    return translation.Translator(self.task)
 
   # -- latents ----------------------------------------------------------------
 
@@ -259,14 +265,30 @@ class Run(texts_lib.Texts):
     points = points.reshape(-1, left.shape[1]).astype(np.float32)
     return np.asarray(self.task.latents.family.onto_support(points))
 
+  # -- texts for source texts --------------------------------------------------
+
+  def translate(
+    self, texts: Sequence[str], **options: Any
+  ) -> list[translation.Translation]:
+    """What the model writes for each source text, with its nats.
+
+    Args:
+      texts: the sources, of any length; for a blank one nothing is written.
+      **options: `beam_size`, `length_penalty`, `max_length` and `forbid_unk`;
+        those not given are `config.generate`'s.
+    """
+    self._require(base.Translates)
+    return translation.of_texts(self, texts, **options)
+
   # -- likelihoods and labels -------------------------------------------------
 
   def score(self, texts: Sequence[str], per_token: bool = False) -> list[Score]:
     """The likelihood of each text by itself, uncut.
 
     Args:
-      texts: one sentence each. A blank one has no nats and no tokens, unless
-        the run was trained with `corpus.blank_lines = 'sentence'`.
+      texts: one sentence each; of a run that `Translates` the source, a tab
+        and the sentence. A blank one has no nats and no tokens, unless the run
+        was trained with `corpus.blank_lines = 'sentence'`.
       per_token: whether the nats of each token are given as well.
 
     Raises:
@@ -276,10 +298,14 @@ class Run(texts_lib.Texts):
     self._require(base.Scores)
     if per_token:
       self._require(base.Generates)
-    ids = self.ids(texts)
+    if isinstance(self.task, base.Translates):
+      given, ids = translation.score_pairs(self, texts)
+      nats = np.array([x for x in given if x is not None])
+    else:
+      ids = self.ids(texts)
+      nats = self._nats([x for x in ids if x is not None])
     kept = [i for i, sentence in enumerate(ids) if sentence is not None]
     sentences = [sentence for sentence in ids if sentence is not None]
-    nats = self._nats(sentences)
     by_token: list[tuple[tuple[str, float], ...]] = [()] * len(sentences)
     if per_token and sentences:
       latents = self._means(sentences)

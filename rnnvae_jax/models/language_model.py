@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnvae_jax.data import vocab
+from rnnvae_jax.models import attention as attention_lib
 from rnnvae_jax.models import embeddings, recurrent
 from rnnvae_jax.models.cells import base
 from rnnvae_jax.ops import cross_entropy, noise, products
@@ -51,6 +52,9 @@ class LanguageModel(nn.Module):
   reads each sentence forward, the other in reverse (a bidirectional language
   model, Peters et al., arXiv:1802.05365, section 3.1). The total is the sum of
   both models' nats; the likelihood is the forward model's.
+
+  With `attention` the output layer reads, in place of the last layer's outputs,
+  vectors of the same size that also depend on what each step attends to.
   """
 
   vocab_size: int
@@ -65,6 +69,7 @@ class LanguageModel(nn.Module):
   output_bias: bool = True
   precision: str = 'float32'  # See `products.PRECISIONS`.
   backward_stack: recurrent.Recurrent | base.Stack | None = None
+  attention: attention_lib.Attention | None = None
 
   def setup(self):
     self.embedding = embeddings.Embed(self.vocab_size, self.embedding_size)
@@ -112,6 +117,7 @@ class LanguageModel(nn.Module):
     carry: recurrent.Carry | None = None,
     teacher: cross_entropy.Teacher | None = None,
     through_teacher: bool = False,
+    memory: attention_lib.Memory | None = None,
   ) -> Reading:
     """Nats of `targets`, each token given the inputs up to it.
 
@@ -127,13 +133,22 @@ class LanguageModel(nn.Module):
       carry: the carry before the first token; None: that of `start`.
       teacher: the teacher of the augmented loss; see `ops.cross_entropy`.
       through_teacher: whether gradients flow to the teacher's table.
+      memory: what is attended to, from `remember`.
 
     Returns:
       The nats. Label smoothing and the augmented loss change `total` alone.
     """
     if carry is None:
       carry = self.start(inputs.shape[0], latents)
-    options = rates, keys, token_counts, smoothing, teacher, through_teacher
+    options = (
+      rates,
+      keys,
+      token_counts,
+      smoothing,
+      teacher,
+      through_teacher,
+      memory,
+    )
     batch = inputs, targets, mask
     reading = self._read(self.recurrent, batch, latents, carry, *options)
     if self.backward_stack is None:
@@ -164,6 +179,7 @@ class LanguageModel(nn.Module):
     smoothing,
     teacher,
     through_teacher,
+    memory,
   ) -> Reading:
     """Reads a batch with one stack; see `__call__`."""
     inputs, targets, mask = batch
@@ -173,10 +189,10 @@ class LanguageModel(nn.Module):
     carry, outputs = stack(
       x, mask, carry, rates, keys, **self._context(latents)
     )
-    dropped = outputs
+    dropped = self._attend(outputs, memory)
     if rates is not None and keys is not None:
       dropped = noise.dropout(
-        outputs, rates.output, keys, 'output', self.locked_dropout
+        dropped, rates.output, keys, 'output', self.locked_dropout
       )
     kernel = self._kernel()
     total, nll = cross_entropy.linear_cross_entropy(
@@ -210,17 +226,46 @@ class LanguageModel(nn.Module):
     carry: recurrent.Carry,
     tokens: jax.Array,
     latents: jax.Array | None = None,
+    memory: attention_lib.Memory | None = None,
   ) -> tuple[recurrent.Carry, jax.Array]:
     """One step of decoding: carry, int[B] -> carry, logits float[B, V]."""
     x = self._embed(tokens[:, None])
     mask = jnp.ones((tokens.shape[0], 1), bool)
     carry, hidden = self.recurrent(x, mask, carry, **self._context(latents))
-    return carry, cross_entropy.linear_logits(
-      self._project(hidden, latents)[:, 0],
-      self._kernel(),
-      self.bias,
-      self.precision,
-    )
+    hidden = self._attend(hidden, memory)
+    return carry, self._logits(hidden, latents)
+
+  def remember(
+    self, values: jax.Array, mask: jax.Array
+  ) -> attention_lib.Memory | None:
+    """What steps attend to: float[B, S, F], bool[B, S] -> memory or None."""
+    if self.attention is None:
+      return None
+    return self.attention.remember(values, mask)
+
+  def likeliest(
+    self,
+    hidden: jax.Array,
+    forbidden: jax.Array,
+    latents: jax.Array | None = None,
+  ) -> jax.Array:
+    """The likeliest token of each step, computed step by step.
+
+    Args:
+      hidden: float[B, T, H], `Reading.dropped`.
+      forbidden: bool[V], ids that are left out.
+      latents: float[B, Z], for a conditional model.
+
+    Returns:
+      int32[B, T].
+    """
+
+    def best(step):
+      logits = self._logits(step[:, None], latents)
+      logits = jnp.where(forbidden[None, :], -jnp.inf, logits)
+      return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+
+    return jax.lax.map(best, jnp.swapaxes(hidden, 0, 1)).T
 
   def _embed(self, tokens, rates=None, keys=None):
     x = self.embedding(tokens)
@@ -232,6 +277,18 @@ class LanguageModel(nn.Module):
         x, rates.embedding, keys, 'embedding', self.locked_dropout
       )
     return x
+
+  def _attend(self, outputs, memory):
+    return outputs if memory is None else self.attention(outputs, memory)
+
+  def _logits(self, hidden, latents):
+    """The logits of one step: float[B, 1, H] -> float[B, V]."""
+    return cross_entropy.linear_logits(
+      self._project(hidden, latents)[:, 0],
+      self._kernel(),
+      self.bias,
+      self.precision,
+    )
 
   def _context(self, latents):
     """The keyword argument with the context that the stack reads, if any."""

@@ -9,6 +9,8 @@ task's name:
   CarriesState  reads a text as one stream, its state carried along
   Scores        gives a sentence a likelihood, exact or bounded
   Generates     writes text, token by token
+  WritesLabels  writes text of a label
+  Translates    writes a text for a source text, token by token
   HasLatents    encodes text into latent vectors and decodes them
   Predicts      gives a sentence a label
 """
@@ -80,7 +82,7 @@ class Task(abc.ABC):
       `config.schema`.
     FIGURES: the figures that `evaluate` prints, in this order.
     FIELDS: arrays of a batch that the task reads in addition to `inputs`,
-      `targets`, `mask`, `index` and `weights`: some of 'label' and 'tags'.
+      `targets`, `mask`, `index` and `weights`: 'label', 'tags' or 'source'.
     TINY_CORPUS: the corpus of `:tiny` if no corpus is named.
   """
 
@@ -349,6 +351,42 @@ class Generates(abc.ABC):
   @abc.abstractmethod
   def step(
     self, params: Any, carry: Any, tokens: jax.Array, latents: Any = None
+  ) -> tuple[Any, jax.Array]:
+    """carry, tokens int[B] -> carry, logits float[B, V]."""
+
+
+class WritesLabels(Generates):
+  """Writes text of a label.
+
+  Attributes:
+    labels: names of the classes, in the order of their ids.
+  """
+
+  labels: tuple[str, ...]
+
+  @abc.abstractmethod
+  def given(self, label: str) -> Any:
+    """The same task, which writes texts of this label alone."""
+
+
+class Translates(abc.ABC):
+  """Writes a text for a source text, token by token.
+
+  Its batches have `source` int32[B, S] and `source_mask` bool[B, S]; if it
+  `Scores`, the likelihood of a sentence is given its source.
+  """
+
+  @abc.abstractmethod
+  def encode(self, params: Any, batch: Batch) -> Any:
+    """What is read of each source: a tree of arrays, rows first."""
+
+  @abc.abstractmethod
+  def begin(self, encoded: Any) -> Any:
+    """The carry before the first token."""
+
+  @abc.abstractmethod
+  def follow(
+    self, params: Any, carry: Any, tokens: jax.Array, encoded: Any
   ) -> tuple[Any, jax.Array]:
     """carry, tokens int[B] -> carry, logits float[B, V]."""
 

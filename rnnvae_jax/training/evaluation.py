@@ -30,9 +30,9 @@ def make_evaluator(
   """
   batch_size = min(batch_size, len(split))
   buckets = batches.buckets_for(
-    split.lengths, batch_size, num_buckets, jax.default_backend()
+    split.sizes, batch_size, num_buckets, jax.default_backend()
   )
-  plan = batches.evaluation_plan(split.lengths, buckets, batch_size)
+  plan = batches.evaluation_plan(split.sizes, buckets, batch_size)
   run = step.make_evaluation_step(task, buckets, samples)
   corpus = batches.put(split)
 

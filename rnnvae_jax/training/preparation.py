@@ -300,7 +300,7 @@ def feeding(config: Any, split: corpora.Split) -> Feeding:
     )
     return Feeding(buckets, stream, batches.gather_windows)
   buckets = train_buckets(config, split)
-  schedule = batches.Schedule(split.lengths, buckets, settings.batch_size, seed)
+  schedule = batches.Schedule(split.sizes, buckets, settings.batch_size, seed)
   return Feeding(buckets, schedule, batches.gather)
 
 
@@ -309,7 +309,7 @@ def train_buckets(
 ) -> tuple[batches.Bucket, ...]:
   """The shapes of a run's training batches on this platform."""
   return batches.buckets_for(
-    split.lengths,
+    split.sizes,
     config.train.batch_size,
     config.train.num_buckets,
     jax.default_backend(),
@@ -333,6 +333,8 @@ def with_word_vectors(
   def replaced(path, leaf):
     if getattr(path[-1], 'key', '') != 'embedding':
       return leaf
+    if leaf.shape != (len(corpus.vocab), vectors.values.shape[1]):
+      return leaf  # A table of labels.
     return leaf.at[vectors.rows].set(vectors.values)
 
   params = jax.tree_util.tree_map_with_path(replaced, state.params)

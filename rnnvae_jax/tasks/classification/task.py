@@ -7,6 +7,7 @@ from typing import Any
 from clu import metrics as clu_metrics
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnnvae_jax.config import schema
 from rnnvae_jax.data import labels as labels_lib
