@@ -8,7 +8,6 @@ from typing import Any
 
 from absl import logging
 from clu import parameter_overview
-import jax
 import numpy as np
 
 from rnnvae_jax.config import build as config_build
