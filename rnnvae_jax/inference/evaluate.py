@@ -14,7 +14,6 @@ from rich import table as rich_table
 
 from rnnvae_jax.data import corpora
 from rnnvae_jax.data import labels as labels_lib
-from rnnvae_jax.data.sources import base as sources
 from rnnvae_jax.inference import run as run_lib
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import (
@@ -77,7 +76,7 @@ def evaluate(
   is_own = os.path.realpath(own) == os.path.realpath(config.corpus.name)
   keys = {
     name: name if is_own else f'{name} of {config.corpus.name}'
-    for name in sources.SPLITS
+    for name in corpus.splits
   }
   for name in names:
     results[keys[name]] = evaluate_split(

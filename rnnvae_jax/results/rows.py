@@ -44,8 +44,7 @@ JUDGED_AS = (
 _BATCHING = ('gpu', 'tpu')
 # Entries of results.json that are no figures of the model.
 _NOT_OF_THE_MODEL = ('seconds', 'seed', 'sentences', 'tokens', 'truncated')
-_SPLITS = ('valid', 'test')
-# Of the validation split; the test split has as many as the config says.
+# Of the validation split; the others have as many as the config says.
 _VALID_SAMPLES = 20
 
 
@@ -235,7 +234,9 @@ def train_together(by_folder: Mapping[str, Any], deadline: float) -> None:
 def _evaluate(config, workdir: str, corpus: corpora.Corpus) -> dict[str, Any]:
   metrics: dict[str, float] = {}
   samples = config.evaluate.get('iw_samples')  # Of tasks with latents.
-  for split in filter(corpus.splits.get, _SPLITS):
+  for split in corpus.splits:
+    if split == 'train':
+      continue
     config.evaluate.split = split
     if samples is not None:
       few = min(samples, _VALID_SAMPLES)

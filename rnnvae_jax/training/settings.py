@@ -4,6 +4,7 @@ from typing import Any
 
 from rnnvae_jax.config import schema
 from rnnvae_jax.data import batches, corpus_config, feed
+from rnnvae_jax.data.sources import base as sources
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import optimizers
 
@@ -109,7 +110,7 @@ class EvaluateConfig:
   split: str = schema.field(
     'test',
     'The split to evaluate.',
-    choices=('train', 'valid', 'test', 'all', 'none'),
+    choices=lambda: (*sources.splits(), 'all', 'none'),
   )
   batch_size: int = schema.field(
     64, 'Sentences evaluated at a time.', low=1, tiny=128

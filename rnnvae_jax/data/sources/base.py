@@ -48,7 +48,7 @@ class Source(abc.ABC):
     name: name of the corpus and of its module.
     summary: a line on the corpus and the origin of its text.
     protocol: the default protocol.
-    splits: names of the splits.
+    splits: names of the splits: `SPLITS`, and further ones for evaluation.
     labels: keys of the records other than 'text'.
     evaluation_split: the split whose figures are reported.
     counts: the required counts, by protocol and maximal length; length 0 stands
@@ -133,6 +133,12 @@ def get(name: str) -> Source:
 def names() -> tuple[str, ...]:
   """Names of the named corpora, without importing them."""
   return tuple(REGISTRY)
+
+
+def splits() -> tuple[str, ...]:
+  """Names of the splits that named corpora, folders or files have."""
+  own = (split for name in names() for split in get(name).splits)
+  return tuple(dict.fromkeys((*SPLITS, *own)))
 
 
 def check_name(name_or_path: str) -> None:

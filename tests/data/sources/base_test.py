@@ -15,10 +15,13 @@ class RegistryTest(parameterized.TestCase):
   def test_lists_the_corpora_of_the_folder(self):
     want = (
       'grammar',
+      'imdb',
+      'imdb_unlabelled',
       'lee',
       'politicians',
       'ptb',
       'sentence_polarity',
+      'sentiment140',
       'tiny_shakespeare',
       'wikipedia_sample',
     )
@@ -31,7 +34,9 @@ class RegistryTest(parameterized.TestCase):
     self.assertEqual(source.name, name)
     self.assertIn(source.protocol, protocols.PROTOCOLS)
     self.assertIn(source.evaluation_split, source.splits)
-    self.assertContainsSubset(source.splits, base.SPLITS)
+    self.assertContainsSubset(source.splits, base.splits())
+    if 'test' in source.splits:
+      self.assertEqual(source.splits[:3], base.SPLITS)
     self.assertEqual(base.default_protocol(name), source.protocol)
 
   def test_each_has_its_protocol_and_a_folder_is_plain(self):
@@ -39,9 +44,12 @@ class RegistryTest(parameterized.TestCase):
       'wikipedia_sample': 'plain',
       'lee': 'plain',
       'grammar': 'mikolov',
+      'imdb': 'plain',
+      'imdb_unlabelled': 'plain',
       'ptb': 'tweet',
       'politicians': 'tweet',
       'sentence_polarity': 'mikolov',
+      'sentiment140': 'tweet',
       'tiny_shakespeare': 'characters',
     }
     got = {name: base.default_protocol(name) for name in base.names()}
@@ -101,7 +109,9 @@ SOURCE = _Toy(name='toy', summary='a toy', protocol='mikolov', labels=('kind',))
   def test_a_missing_path_is_no_unknown_name(self):
     with self.assertRaisesRegex(ValueError, "no folder or file 'no/such/fold"):
       base.check_name('no/such/folder')
-    with self.assertRaisesRegex(ValueError, 'No corpus is named.*grammar, lee'):
+    with self.assertRaisesRegex(
+      ValueError, 'No corpus is named.*grammar, imdb'
+    ):
       base.check_name('')
 
   def test_names_and_paths_are_accepted(self):
