@@ -7,8 +7,7 @@ import numpy as np
 
 from rnnvae_jax.config import build as config_build
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.inference import evaluate
-from rnnvae_jax.inference import run as run_lib
+from rnnvae_jax.inference import evaluate, loading
 from rnnvae_jax.tasks import _calibration
 from rnnvae_jax.tasks.generative_classification import task as task_lib
 from rnnvae_jax.tasks.ngrams import counts
@@ -100,7 +99,7 @@ class TaskTest(parameterized.TestCase):
       }
     )
     corpus = loop.train(config, self.workdir)
-    run = run_lib.open_run(config, self.workdir)
+    run = loading.open_run(config, self.workdir)
     texts = ['a b', 'c', 'd b c a']
     train = corpus.splits['train']
     models = [

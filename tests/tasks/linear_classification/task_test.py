@@ -7,8 +7,7 @@ from absl.testing import absltest, parameterized
 import numpy as np
 
 from rnnvae_jax.config import build as config_build
-from rnnvae_jax.inference import evaluate
-from rnnvae_jax.inference import run as run_lib
+from rnnvae_jax.inference import evaluate, loading
 from rnnvae_jax.training import loop, preparation
 
 import helpers
@@ -65,7 +64,7 @@ class TaskTest(parameterized.TestCase):
       }
     )
     loop.train(config, self.workdir)
-    run = run_lib.open_run(config, self.workdir)
+    run = loading.open_run(config, self.workdir)
     # Each of the five words has a count of its own, and 1 added: of 'good' and
     # 'film' 3 and 2 of 6 + 5 for pos, 2 and 3 of 6 + 5 for neg.
     log_probs = run.predict(['good good film', 'film', 'unheard of'])
@@ -118,7 +117,7 @@ class TaskTest(parameterized.TestCase):
     self.assertEqual([*telling], ['neg', 'pos'])
     self.assertEqual(telling['pos'][0][0], 'good')
     self.assertEqual(telling['neg'][0][0], 'bad')
-    run = run_lib.open_run(config, self.workdir)
+    run = loading.open_run(config, self.workdir)
     log_probs = run.predict(['good', 'new'])
     self.assertAlmostEqual(
       found['test']['nll_per_sentence'],
