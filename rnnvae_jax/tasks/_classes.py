@@ -49,12 +49,14 @@ def values(log_probs: jax.Array, batch: base.Batch) -> dict[str, jax.Array]:
     batch: with the field 'label'.
 
   Returns:
-    nll float[B], nats of the label, and predicted int[B], the likeliest class.
+    nll float[B], nats of the label; predicted int[B], the likeliest class; and
+    log_probs float[B, C].
   """
   label = batch['label'][:, None]
   return {
     'nll': -jnp.take_along_axis(log_probs, label, axis=1)[:, 0],
     'predicted': jnp.argmax(log_probs, axis=1),
+    'log_probs': log_probs,
   }
 
 
@@ -203,5 +205,13 @@ FIGURES = (
   base.Figure('error_percent', '', '{:.2f}', 'error, %'),
   base.Figure('macro_f1', 'macro F1', '{:.4f}', 'macro F1'),
   base.Figure('majority_share', 'share of the commonest label', '{:.2%}'),
+  base.Figure(
+    'calibration_error',
+    'expected calibration error',
+    '{:.4f}',
+    'calibration error',
+  ),
+  base.Figure('calibration_error_before', 'the same, temperature 1', '{:.4f}'),
+  base.Figure('temperature', 'temperature, fitted on valid', '{:.3f}'),
   base.Figure('confusion', _confusion_label, _confusion_text),
 )
