@@ -264,7 +264,6 @@ class LanguageModel(nn.Module):
     Returns:
       int32[B, T].
     """
-
     kernel, bias = self._kernel(), self.bias
 
     def best(step):
