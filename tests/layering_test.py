@@ -41,7 +41,8 @@ BELOW = {
   'analysis': ('models',),
   'inference': ('training', 'analysis'),
   'web': ('inference',),
-  'results': ('inference',),
+  # Its processes begin as that of the command line does.
+  'results': ('inference', 'startup'),
   'commands': ('results', 'web'),
   'startup': ('training',),
   'main': ('commands', 'config.command_line', 'startup'),

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+# Distinguished by readers who are colour-blind (Okabe & Ito 2008).
+COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
+
 
 def pyplot() -> Any:
   """Imports matplotlib's pyplot with the backend that draws to files.

@@ -41,6 +41,17 @@ class GenerateConfig:
   )
 
 
+@schema.fragment('generate', free=schema.Free.ALWAYS)
+class ClampConfig:
+  """A unit that text is steered with."""
+
+  clamp: str = schema.field(
+    '',
+    'UNIT=VALUE: samples of a recurrent language model are written with this '
+    "unit of the last layer's state (c of an LSTM) held at a value; '': none.",
+  )
+
+
 HELP = 'texts that the model writes'
 NEEDS = 'run'
 CAPABILITY = tasks_base.Generates
@@ -48,6 +59,7 @@ SETTINGS = (
   (tasks_base.Generates, GenerateConfig),
   (tasks_base.Generates, _search.SearchConfig),
   (tasks_base.Generates, _lines.LinesConfig),
+  (tasks_base.CarriesState, ClampConfig),
 )
 
 

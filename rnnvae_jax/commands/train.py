@@ -1,6 +1,5 @@
 """Trains a run or goes on training it, then evaluates it and writes samples."""
 
-import os
 from typing import Any
 
 from rnnvae_jax.commands import base
@@ -17,12 +16,7 @@ def run(context: base.Context) -> None:
     return
   from rnnvae_jax.results import seeds
 
-  results = []
-  for seed in range(context.seeds):
-    config = context.config.copy_and_resolve_references()
-    config.seed += seed
-    folder = os.path.join(context.workdir, f'seed_{config.seed}')
-    results.append(_train(config, folder))
+  results = seeds.train(_train, context.config, context.workdir, context.seeds)
   if results[0]:  # Nothing is evaluated with config.evaluate.split = 'none'.
     seeds.report(results, context.workdir, context.config.model.kind)
 

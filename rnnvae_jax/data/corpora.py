@@ -457,7 +457,9 @@ def encode_lines(
     stripped = [pattern.sub('<unk>', line.strip()) for line in lines]
   else:
     stripped = [line.removesuffix('\n').removesuffix('\r') for line in lines]
-  sentences = [rules.tokenise(line) for line in stripped if line.strip()]
+  sentences = [
+    rules.tokenise(rules.line(line)) for line in stripped if line.strip()
+  ]
   if not sentences:
     raise ValueError(f'None of the {len(lines)} lines holds a sentence.')
   ends = not stream or rules.kind == 'word'

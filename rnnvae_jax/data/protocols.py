@@ -11,11 +11,16 @@ tokens of a sentence and one end mark, which is counted. In `characters` and
               marks, and an emoji is one token
   characters  Unicode code points
   bytes       the bytes of the UTF-8 text
+  reviews     the bytes of a stream of texts, one a line: line breaks of HTML
+              become spaces, its entities the characters that they stand for,
+              and a space stands before and after each text (Radford et al.,
+              arXiv:1704.01444)
 """
 
 from collections.abc import Callable, Sequence
 import dataclasses
 import functools
+import html
 import re
 from typing import Any
 import unicodedata
@@ -35,6 +40,7 @@ class Protocol:
     split: line of raw text -> its sentences.
     tokenise: sentence -> its tokens.
     join: tokens -> readable text, for printing.
+    line: line of raw text -> the text of a stream that it becomes.
   """
 
   name: str
@@ -43,6 +49,7 @@ class Protocol:
   split: Callable[[str], list[str]]
   tokenise: Callable[[str], list[str]]
   join: Callable[[Sequence[str]], str]
+  line: Callable[[str], str] = str
 
 
 # -- plain English ------------------------------------------------------------
@@ -248,6 +255,15 @@ def _join_bytes(tokens: Sequence[str]) -> str:
   return ''.join(tokens).encode('latin-1').decode(errors='replace')
 
 
+_HTML_BREAK = re.compile(r'<\s*br\s*/?\s*>', re.IGNORECASE)
+
+
+def review_line(text: str) -> str:
+  """The text on one line without HTML, a space before and after it."""
+  words = html.unescape(_HTML_BREAK.sub(' ', text)).split()
+  return f' {" ".join(words)} ' if words else ''
+
+
 PROTOCOLS = {
   p.name: p
   for p in (
@@ -256,6 +272,9 @@ PROTOCOLS = {
     Protocol('plain', 'word', 2, split_sentences, tokenise_plain, join_plain),
     Protocol('characters', 'character', 1, _as_given, list, ''.join),
     Protocol('bytes', 'byte', 1, _as_given, _tokenise_bytes, _join_bytes),
+    Protocol(
+      'reviews', 'byte', 1, _as_given, _tokenise_bytes, _join_bytes, review_line
+    ),
   )
 }
 

@@ -74,7 +74,7 @@ def tokenise(
   tags: list[list[str]] = []
   num_empty = 0
   for record in records:
-    whole = record['text']
+    whole = rules.line(record['text'])
     parts = [whole] if 'label' in fields else rules.split(whole)
     found = [rules.tokenise(part) for part in parts]
     found = [tokens for tokens in found if tokens]
@@ -106,7 +106,7 @@ def tokenise(
 
 def one_text(records: Sequence[base.Record], rules: protocols.Protocol) -> Text:
   """Joins all lines, with line ends, into one sentence without EOS."""
-  text = '\n'.join(record['text'] for record in records)
+  text = '\n'.join(rules.line(record['text']) for record in records)
   return Text([rules.tokenise(text)], 0, {}, ends=False)
 
 

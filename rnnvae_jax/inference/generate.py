@@ -8,7 +8,7 @@ from typing import Any
 from absl import logging
 import numpy as np
 
-from rnnvae_jax.inference import loading, records
+from rnnvae_jax.inference import loading, records, steering
 from rnnvae_jax.inference import run as run_lib
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import writers
@@ -23,6 +23,8 @@ def sample(config: Any, workdir: str) -> None:
   """
   _check_search(config, 'temperature')
   run = loading.open_run(config, workdir)
+  if config.generate.get('clamp', ''):
+    run = steering.clamped(run, *steering.parse(config.generate.clamp))
   texts = run.sample(config.generate.num_samples)
   records.write(
     config, ({'text': text} for text in texts), records.separated(texts)

@@ -66,6 +66,7 @@ class Classifier(nn.Module):
     mask: jax.Array,
     rates: noise.Rates | None = None,
     keys: jax.Array | None = None,
+    scaling: embeddings.Scaling | None = None,
   ) -> jax.Array:
     """Scores of the classes.
 
@@ -74,11 +75,13 @@ class Classifier(nn.Module):
       mask: bool[B, T], True on real inputs.
       rates: drop probabilities.
       keys: key[B]; without them nothing is dropped, as in evaluation.
+      scaling: keeps the word vectors' mean and variance; None: they may change.
 
     Returns:
       float[B, C], log-probabilities up to a constant for each row.
     """
-    return self.classify(*self.embed(inputs, mask, rates, keys), rates, keys)
+    x, mask = self.embed(inputs, mask, rates, keys, scaling)
+    return self.classify(x, mask, rates, keys, scaling)
 
   def embed(
     self,
@@ -86,8 +89,12 @@ class Classifier(nn.Module):
     mask: jax.Array,
     rates: noise.Rates | None = None,
     keys: jax.Array | None = None,
+    scaling: embeddings.Scaling | None = None,
   ) -> tuple[jax.Array, jax.Array]:
-    """The word vectors that the encoder reads: float[B, T, E], bool[B, T]."""
+    """The words' vectors and which are read: float[B, T, E], bool[B, T].
+
+    With a scaling the vectors are standardised.
+    """
     rates = _rates(rates, keys)
     words = inputs
     if keys is not None and not self.encoder.DROPS_WORDS:
@@ -101,6 +108,8 @@ class Classifier(nn.Module):
       else:
         mask = known
     x = self.embedding(words)
+    if scaling is not None:
+      x = scaling.standardise(x, self.embedding.embedding)
     x = noise.dropout(
       x, rates.embedding, keys, 'embedding', self.locked_dropout
     )
@@ -112,9 +121,12 @@ class Classifier(nn.Module):
     mask: jax.Array,
     rates: noise.Rates | None = None,
     keys: jax.Array | None = None,
+    scaling: embeddings.Scaling | None = None,
   ) -> jax.Array:
     """Scores of the classes from what `embed` returns: float[B, C]."""
     rates = _rates(rates, keys)
+    if scaling is not None:
+      x = scaling.restore(x)
     x = self.encoder(x, mask, rates, keys)
     for number, layer in enumerate(self.layers):
       if number:

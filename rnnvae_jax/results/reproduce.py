@@ -50,38 +50,28 @@ def reproduce(
   figures = tables.read(defined, where, rows_lib.JUDGED_AS)
   _publish(figures, where, runs)
   deadline = time.time() + budget if budget else float('inf')
-  for row, configs in by_row.items():
-    if time.time() > deadline:
-      logging.info('The budget is spent; %s is left for the next time.', row)
-      break
-    _reproduce_row(defined, row, configs, deadline, where, runs)
+  for row, outcomes in rows_lib.run_all(by_row, deadline, defined.judged):
+    _add(defined, row, outcomes, list(by_row[row]), where, runs)
   return where
 
 
-def _reproduce_row(
+def _add(
   defined: tables.Table,
   row: str,
-  configs: dict,
-  deadline: float,
+  outcomes: Sequence[rows_lib.Outcome],
+  folders: Sequence[str],
   where: tables.Store,
   runs: str,
 ) -> None:
-  rows_lib.train_together(configs, deadline)
+  """Adds what a row's seeds have led to, and publishes the table."""
   results, diverged, curve = [], [], []
-  for seed, (folder, config) in enumerate(configs.items()):
-    if time.time() > deadline:
-      break
-    try:
-      result = rows_lib.run(config, folder, deadline, defined.judged)
-    except FloatingPointError as error:  # The other rows may do better.
-      logging.error('Row %s, seed %d: %s', row, seed, error)
+  for seed, (folder, outcome) in enumerate(zip(folders, outcomes, strict=True)):
+    if isinstance(outcome, FloatingPointError):
       diverged.append(seed)
-      continue
-    if result is None:
-      break
-    results.append(result)
-    if defined.plot[:1] == ('minutes',):
-      curve = records.curve(folder, defined.plot[1])
+    elif outcome is not None:
+      results.append(outcome)
+      if defined.plot[:1] == ('minutes',):
+        curve = records.curve(folder, defined.plot[1])
   figures = tables.read(defined, where, rows_lib.JUDGED_AS)
   if results:
     is_new = tables.add(figures, defined, row, results, diverged, curve)

@@ -2,12 +2,13 @@
 
 The record of a run, `reproduced.json` in its folder, says which commits and
 places it was made in, how long it took, and what was measured with which
-settings. A run that is finished is skipped, one that was stopped resumes. The
-seeds of a row train one after another or, where that is faster, as a
-population, each into its own folder.
+settings. A run that is finished is skipped, one that was stopped resumes. Each
+run has its own folder. On a CPU of several cores the runs of all rows train
+side by side, on one core each; on an accelerator the seeds of a row train as a
+population, and rows one after another.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 import contextlib
 import functools
 import os
@@ -22,7 +23,7 @@ import jax
 from rnnvae_jax.config import build as config_build
 from rnnvae_jax.data import corpora
 from rnnvae_jax.inference import evaluate, judge
-from rnnvae_jax.results import records, settings, tables
+from rnnvae_jax.results import parallel, records, settings, tables
 from rnnvae_jax.training import (
   checkpoints,
   environment,
@@ -39,6 +40,10 @@ JUDGED_AS = (
   ' BLEU is of greedy reconstructions from posterior means, self-BLEU of '
   f'{judge.SELF_BLEU} samples.'
 )
+
+# What a run leads to: its record, None if the deadline came first, or why it
+# diverged.
+Outcome = dict[str, Any] | FloatingPointError | None
 
 # Where N small products take less time as one; on a CPU they take more.
 _BATCHING = ('gpu', 'tpu')
@@ -74,6 +79,98 @@ def configs(
   return found
 
 
+def run_all(
+  by_row: Mapping[str, Mapping[str, Any]],
+  deadline: float,
+  judged: bool = False,
+) -> Iterator[tuple[str, list[Outcome]]]:
+  """Runs rows, side by side where that is faster.
+
+  Args:
+    by_row: by folder, the configs of each row's seeds.
+    deadline: seconds since 1970 after which no run is begun.
+    judged: whether what the runs write is judged, too.
+
+  Yields:
+    A row and what its seeds have led to, in their order, when all of it is
+    known. Rows without a seed that was begun are left out.
+
+  Raises:
+    ValueError: a config that cannot run, or the folder of another run.
+    ChildProcessError: a run failed for another reason than that it diverged;
+      raised after all others.
+  """
+  apart = parallel.choose(
+    [
+      (config, folder)
+      for configs in by_row.values()
+      for folder, config in configs.items()
+      if not _is_done(config, folder, judged)
+    ]
+  )
+  row_of = {folder: row for row in by_row for folder in by_row[row]}
+  waited_for: dict[str, set[str]] = {row: set() for row in by_row}
+  for _, folder in apart:
+    waited_for[row_of[folder]].add(folder)
+  known: dict[str, Outcome] = {}
+  broken = []
+  ends = parallel.run(outcome, apart, deadline, judged, until=deadline)
+  for folder, ended in ends:
+    known[folder] = ended.value
+    if ended.failure:
+      broken.append(folder)
+    row = row_of[folder]
+    waited_for[row].discard(folder)
+    if not waited_for[row] and all(
+      _is_done(config, other, judged)
+      for other, config in by_row[row].items()
+      if other not in known
+    ):
+      del waited_for[row]
+      yield row, _outcomes(by_row[row], deadline, judged, known)
+  for row in waited_for:
+    if time.time() > deadline and not by_row[row].keys() & known.keys():
+      logging.info('The budget is spent; %s is left for the next time.', row)
+      continue
+    train_together(by_row[row], deadline, known)
+    yield row, _outcomes(by_row[row], deadline, judged, known)
+  if broken:
+    raise parallel.failed(broken)
+
+
+def outcome(
+  config: Any, workdir: str, deadline: float, judged: bool
+) -> Outcome:
+  """What `run` returns, or its error if training diverged."""
+  if time.time() > deadline:
+    return None
+  try:
+    return run(config, workdir, deadline, judged)
+  except FloatingPointError as error:  # Other runs may do better.
+    logging.error('%s: %s', workdir, error)
+    return error
+
+
+def _outcomes(
+  by_folder: Mapping[str, Any],
+  deadline: float,
+  judged: bool,
+  known: Mapping[str, Outcome],
+) -> list[Outcome]:
+  """Those of a row's seeds; what is not known yet is run here."""
+  found: list[Outcome] = []
+  in_time = True
+  for folder, config in by_folder.items():
+    if folder in known:
+      found.append(known[folder])
+    elif in_time:
+      found.append(outcome(config, folder, deadline, judged))
+      in_time = found[-1] is not None
+    else:
+      found.append(None)
+  return found
+
+
 def run(
   config: Any,
   workdir: str,
@@ -101,9 +198,9 @@ def run(
   config_build.validate(config)
   described, judging = settings.described(config), settings.judging(config)
   record = read_record(config, workdir)
-  is_evaluated = 'metrics' in record and record.get('config') == described
-  if is_evaluated and (not judged or record.get('judged_by') == judging):
+  if _is_done(config, workdir, judged):
     return record
+  is_evaluated = _is_evaluated(config, record)
   if is_evaluated and not workdir_lib.is_trained(workdir):
     logging.warning('%s: no checkpoint is left to be judged.', workdir)
     return record
@@ -126,6 +223,20 @@ def run(
   finally:  # The time until an interruption counts, too.
     record['wall_seconds'] += time.time() - start
     _write_record(workdir, record)
+
+
+def _is_done(config: Any, workdir: str, judged: bool) -> bool:
+  """Whether the folder's record has all figures, with these settings."""
+  record = read_record(config, workdir)
+  return _is_evaluated(config, record) and (
+    not judged or record.get('judged_by') == settings.judging(config)
+  )
+
+
+def _is_evaluated(config: Any, record: Mapping[str, Any]) -> bool:
+  return 'metrics' in record and (
+    record.get('config') == settings.described(config)
+  )
 
 
 def begin_record(config: Any, workdir: str) -> dict[str, Any]:
@@ -172,7 +283,11 @@ def _write_record(workdir: str, record: Mapping[str, Any]) -> None:
   writers.write_json(os.path.join(workdir, RECORD), record)
 
 
-def train_together(by_folder: Mapping[str, Any], deadline: float) -> None:
+def train_together(
+  by_folder: Mapping[str, Any],
+  deadline: float,
+  known: Collection[str] = (),
+) -> None:
   """Trains the runs without a checkpoint as a population, where it is faster.
 
   Each folder is left as `train` would have left it, except that metrics are of
@@ -182,11 +297,13 @@ def train_together(by_folder: Mapping[str, Any], deadline: float) -> None:
   Args:
     by_folder: configs of a row's seeds.
     deadline: seconds since 1970 at which training stops.
+    known: folders of runs that have ended.
   """
   fresh = {
     folder: config
     for folder, config in by_folder.items()
-    if not os.path.exists(workdir_lib.checkpoint_dir(folder))
+    if folder not in known
+    and not os.path.exists(workdir_lib.checkpoint_dir(folder))
     # A finished run whose checkpoints were removed is not fresh.
     and 'metrics' not in read_record(config, folder)
   }

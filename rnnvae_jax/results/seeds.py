@@ -1,6 +1,6 @@
 """Several seeds of one config: means and standard deviations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import os
 from typing import Any
 
@@ -8,10 +8,49 @@ from rich import console as rich_console
 from rich import table as rich_table
 
 from rnnvae_jax.config import build as config_build
-from rnnvae_jax.results import tables
+from rnnvae_jax.results import parallel, tables
 from rnnvae_jax.training import writers
 
 FILE = 'seeds.json'
+
+
+def train(
+  train_one: Callable[[Any, str], dict[str, Any]],
+  config: Any,
+  workdir: str,
+  count: int,
+) -> list[dict[str, Any]]:
+  """Trains several seeds of a config, side by side where that is faster.
+
+  Args:
+    train_one: of a module; (config, folder) -> figures.
+    config: of the first seed; the others count on from its own.
+    workdir: the folder above the seeds' own.
+    count: of seeds.
+
+  Returns:
+    The figures of each seed.
+
+  Raises:
+    ChildProcessError: a seed failed that was trained in a process; the others
+      are trained.
+  """
+  runs = []
+  for seed in range(config.seed, config.seed + count):
+    of_seed = config.copy_and_resolve_references()
+    of_seed.seed = seed
+    runs.append((of_seed, os.path.join(workdir, f'seed_{seed}')))
+  figures, failed = {}, []
+  for folder, ended in parallel.run(train_one, parallel.choose(runs)):
+    figures[folder] = ended.value
+    if ended.failure:
+      failed.append(folder)
+  for of_seed, folder in runs:
+    if folder not in figures:
+      figures[folder] = train_one(of_seed, folder)
+  if failed:
+    raise parallel.failed(failed)
+  return [figures[folder] for _, folder in runs]
 
 
 def report(

@@ -199,6 +199,18 @@ class Trained(Task):
     """Initial state of what the objective adapts apart from the parameters."""
     return {}
 
+  def extras_from_text(
+    self, params: Any, split: corpora.Split
+  ) -> dict[str, jax.Array]:
+    """Values of `initial_extras` that depend on the text or the first weights.
+
+    Args:
+      params: the parameters before the first update, pretrained ones included.
+      split: the training split.
+    """
+    del params, split
+    return {}
+
   @abc.abstractmethod
   def loss(
     self,

@@ -8,7 +8,6 @@ from typing import Any
 
 from absl import logging
 from clu import parameter_overview
-import jax
 import numpy as np
 
 from rnnvae_jax.config import build as config_build
@@ -106,20 +105,17 @@ def _train(
     config, corpus.vocab, corpus.labels
   )
   tx = optimizers.build(config)
-  state = state_lib.create(task, tx, config.seed)
   saved = checkpoints.Checkpoints(
     workdir_lib.checkpoint_dir(workdir), corpus.vocab.content_hash
   )
-  restored = saved.restore(jax.eval_shape(lambda: state))
+  restored = saved.restore(state_lib.abstract(task, tx))
   if restored is not None:
     state, _ = restored
     logging.info('Going on from step %d of %s.', int(state.step), workdir)
   else:
-    state = preparation.with_word_vectors(config, state, corpus)
-    if config.train.init_from:
-      state, lines = preparation.with_weights(config, state)
-      for line in lines:
-        logging.info('%s', line)
+    state, lines = preparation.first_state(config, task, tx, corpus)
+    for line in lines:
+      logging.info('%s', line)
     logging.info('%s', parameter_overview.get_parameter_overview(state.params))
   _note_environment(workdir, restored is not None)
 

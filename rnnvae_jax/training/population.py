@@ -29,13 +29,14 @@ from rnnvae_jax.data import batches, corpora
 from rnnvae_jax.objectives import schedules
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import (
-  hyperparameters as hyperparameters_lib,
-)
-from rnnvae_jax.training import (
+  compiler,
   optimizers,
   preparation,
   step,
   validation,
+)
+from rnnvae_jax.training import (
+  hyperparameters as hyperparameters_lib,
 )
 from rnnvae_jax.training import state as state_lib
 
@@ -132,10 +133,7 @@ def train(
           number, trial = waiting.popleft()
           schedule = preparation.feeding(trial, split).schedule
           members[slot] = _Member(number, trial, schedule, now)
-          fresh = state_lib.create(task, tx, trial.seed)
-          fresh = preparation.with_word_vectors(trial, fresh, corpus)
-          if trial.train.init_from:
-            fresh, _ = preparation.with_weights(trial, fresh)
+          fresh, _ = preparation.first_state(trial, task, tx, corpus)
           scalars = scalars_of(trial)
           states = _put(states, slot, fresh, size)
           hyperparameters = _put(hyperparameters, slot, scalars, size)
@@ -254,7 +252,11 @@ def make_population_step(*args, **kwargs) -> Callable:
   update = step.make_update(*args, **kwargs)
   update_all = jax.vmap(update, in_axes=(None, 0, 0, (0, None)))
 
-  @functools.partial(jax.jit, donate_argnums=0)
+  @functools.partial(
+    jax.jit,
+    donate_argnums=0,
+    compiler_options=compiler.options(jax.default_backend()),
+  )
   def advance(states, corpus, rows, bucket, hyperparameters, active, count):
     def update_active(number, loop):
       states, losses = loop

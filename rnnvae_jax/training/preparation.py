@@ -176,6 +176,33 @@ def _vocabulary_of(source: str) -> vocab_lib.Vocabulary:
   return vocab_lib.Vocabulary.load(path)
 
 
+def first_state(
+  config: Any, task: base.Trained, tx: Any, corpus: corpora.Corpus
+) -> tuple[state_lib.TrainState, list[str]]:
+  """The state before the first update, with everything that is pretrained.
+
+  Args:
+    config: config of the run.
+    task: its task.
+    tx: its optimiser.
+    corpus: its corpus.
+
+  Returns:
+    The state, and lines for the log about weights of another run.
+
+  Raises:
+    FileNotFoundError, ImportError, ValueError: see `with_word_vectors` and
+      `with_weights`.
+  """
+  state = state_lib.create(task, tx, config.seed)
+  state = with_word_vectors(config, state, corpus)
+  lines: list[str] = []
+  if config.train.init_from:
+    state, lines = with_weights(config, state)
+  found = task.extras_from_text(state.params, corpus.splits['train'])
+  return state.replace(extras=state.extras | found), lines
+
+
 def with_weights(config: Any, state: state_lib.TrainState):
   """Replaces initial weights by those of `config.train.init_from` that fit.
 

@@ -5,6 +5,8 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 from unittest import mock
 
 from absl.testing import absltest, parameterized
@@ -12,11 +14,20 @@ import jax
 import numpy as np
 import pytest
 
-from rnnvae_jax.results import records, reproduce, rows, settings, tables
+from rnnvae_jax.results import (
+  parallel,
+  records,
+  reproduce,
+  rows,
+  settings,
+  tables,
+)
+from rnnvae_jax.training import processes
 
 pytestmark = pytest.mark.usefixtures('compile_once')
 
 TOY = pathlib.Path(__file__).with_name('toy_table.py')
+CHOOSE = parallel.choose
 TABLES = pathlib.Path('benchmarks/results/tables')
 
 
@@ -33,6 +44,9 @@ class ReproduceTest(parameterized.TestCase):
     os.mkdir('text')
     for split in ('train', 'valid', 'test'):
       pathlib.Path(f'text/{split}.txt').write_text('a b c .\nb c a d .\n' * 20)
+    # Processes would know nothing of what is mocked here.
+    patch = mock.patch.object(parallel, 'choose', return_value=[])
+    self.enterContext(patch)
 
   def reproduce(self, *names, **more):
     reproduce.reproduce('toy', 'runs', names, **more)
@@ -72,6 +86,43 @@ class ReproduceTest(parameterized.TestCase):
     self.assertIn(f'1.5 / {kl["mean"]:.2f} ± {kl["std"]:.2f}', text)
     self.assertIn('| `lm` | 12.5 / - |', text)  # Published, not measured.
     self.assertTrue((TABLES / 'toy.png').exists())
+
+  @pytest.mark.skipif(
+    len(processes.available_cores()) < 2, reason='needs two cores'
+  )
+  @pytest.mark.slow
+  def test_rows_side_by_side_are_those_trained_alone_on_one_core(self):
+    names = ('lm', 'vae_a_1')
+    with processes.bound_to(processes.available_cores()[0]):
+      for name in names:
+        command = (
+          f'{sys.executable} -m rnnvae_jax.main --mode=reproduce --table=toy '
+          f'--rows={name} --workdir=runs'
+        )
+        subprocess.run(command.split(), check=True)
+    alone = json.loads((TABLES / 'toy.json').read_text())['rows']
+    os.rename('runs', 'alone')
+    os.remove(TABLES / 'toy.json')
+    with mock.patch.object(parallel, 'choose', CHOOSE):
+      together = self.reproduce(*names)['rows']
+    for name in names:
+      for key in ('ours', 'device', 'settings', 'command'):
+        self.assertEqual(together[name][key], alone[name][key])
+      self.assertEndsWith(together[name]['device'], ', 1 core')
+      lines = []
+      for place in ('alone', 'runs'):
+        path = pathlib.Path(place, 'toy', name, 'seed_0', 'metrics.jsonl')
+        values = [json.loads(line) for line in path.read_text().splitlines()]
+        lines.append([{**value, 'time': 0} for value in values])
+      self.assertEqual(*lines)
+    # A finished row is not run again.
+    with (
+      mock.patch.object(parallel, 'choose', CHOOSE),
+      mock.patch.object(processes, 'schedule', return_value=[]) as schedule,
+    ):
+      again = self.reproduce(*names)['rows']
+    self.assertEmpty(schedule.call_args.args[0])
+    self.assertEqual(again, together)
 
   @pytest.mark.slow
   def test_seeds_may_train_as_a_population(self):

@@ -10,7 +10,7 @@ from absl.testing import absltest
 import pytest
 
 from rnnvae_jax.results import rows, settings, tables
-from rnnvae_jax.training import preparation
+from rnnvae_jax.training import preparation, processes
 from rnnvae_jax.training import workdir as workdir_lib
 
 pytestmark = pytest.mark.usefixtures('compile_once')
@@ -244,6 +244,41 @@ class RowsTest(absltest.TestCase):
     ):
       rows.train_together(dict.fromkeys(folders, config), float('inf'))
     train.assert_not_called()
+
+  def test_each_row_is_given_once_all_its_runs_have_ended(self):
+    error = FloatingPointError('The loss is nan.')
+    by_row = {'a': {'a0': 1, 'a1': 2}, 'b': {'b0': 3, 'b1': 4}, 'c': {'c0': 5}}
+    # b0 is finished, a1 has begun on several cores, b1 is done in a process.
+    ends = [
+      ('b1', processes.Ended(1, {'of': 'b1'}, '')),
+      ('c0', processes.Ended(2, None, 'exit status 1.')),
+      ('a0', processes.Ended(0, error, '')),
+    ]
+    given = []
+    with (
+      mock.patch.object(
+        rows, '_is_done', lambda config, folder, judged: folder == 'b0'
+      ),
+      mock.patch.object(rows.parallel, 'run', return_value=iter(ends)),
+      mock.patch.object(rows.parallel, 'choose') as choose,
+      mock.patch.object(rows, 'run', lambda config, folder, *_: {'of': folder}),
+      mock.patch.object(rows, 'train_together'),
+      self.assertRaisesRegex(ChildProcessError, '1 of the runs .*c0/log'),
+    ):
+      choose.return_value = [(1, 'a0'), (4, 'b1'), (5, 'c0')]
+      for row in rows.run_all(by_row, float('inf')):
+        given.append(row)
+    self.assertEqual(
+      given,
+      [
+        ('b', [{'of': 'b0'}, {'of': 'b1'}]),
+        ('c', [None]),
+        ('a', [error, {'of': 'a1'}]),
+      ],
+    )
+    (unfinished,) = choose.call_args.args
+    folders = [folder for _, folder in unfinished]
+    self.assertEqual(folders, ['a0', 'a1', 'b1', 'c0'])
 
 
 if __name__ == '__main__':

@@ -32,6 +32,12 @@ class ClassifierConfig(model_build.EmbeddingConfig):
   frozen_embeddings: bool = schema.field(
     False, 'The word vectors stay as they begin.'
   )
+  standardised_embeddings: bool = schema.field(
+    False,
+    'The mean and the variance of the word vectors over the training text stay '
+    'as they begin.',
+    only_if=schema.is_unset('model.frozen_embeddings'),
+  )
   frozen_encoder: bool = schema.field(
     False,
     'The weights of the encoder stay as they begin.',

@@ -12,13 +12,12 @@ import numpy as np
 from rnnvae_jax.config import schema
 from rnnvae_jax.data import labels as labels_lib
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.models import classifier
+from rnnvae_jax.models import classifier, embeddings
 from rnnvae_jax.models.cells import base as cells
 from rnnvae_jax.models.encoders import base as encoders
 from rnnvae_jax.objectives import losses, perturbation
 from rnnvae_jax.ops import noise
-from rnnvae_jax.tasks import _likelihood, _metrics, base
-from rnnvae_jax.tasks.classification import figures as figures_lib
+from rnnvae_jax.tasks import _classes, _likelihood, _metrics, base
 from rnnvae_jax.tasks.classification import settings
 
 
@@ -58,7 +57,7 @@ class Classification(_likelihood.Recurrent, base.Predicts):
     perturbation.PerturbationConfig,
     SelectConfig,
   )
-  FIGURES = figures_lib.FIGURES
+  FIGURES = _classes.FIGURES
   FIELDS = ('label',)
   metrics = Metrics
 
@@ -68,6 +67,7 @@ class Classification(_likelihood.Recurrent, base.Predicts):
     labels: Sequence[str],
     *,
     frozen_parts: tuple[str, ...] = (),
+    standardised: bool = False,
     virtual_iterations: int = 1,
     random_perturbation: bool = False,
     initialise: Callable | None = None,
@@ -79,6 +79,7 @@ class Classification(_likelihood.Recurrent, base.Predicts):
       labels: names of the classes, in the order of their ids.
       frozen_parts: parts of the model that stay as they begin: 'embedding',
         'encoder'.
+      standardised: whether word vectors keep their first mean and variance.
       virtual_iterations: see `perturbation.virtual`.
       random_perturbation: whether perturbations have random directions.
       initialise: (params, key) -> params, as they begin; None: as the modules
@@ -89,17 +90,14 @@ class Classification(_likelihood.Recurrent, base.Predicts):
     self.backend = model.encoder.backend
     self.backend_reason = model.encoder.backend_reason
     self.frozen_parts = frozen_parts
+    self._standardised = standardised
     self._virtual_iterations = virtual_iterations
     self._random_perturbation = random_perturbation
     self._initialise = initialise
 
   @classmethod
   def check(cls, config: Any) -> None:
-    if config.corpus.stream:
-      raise ValueError(
-        'config.corpus.stream = True: a stream has no sentences to be '
-        'labelled. Legal: False.'
-      )
+    _classes.check_sentences(config)
 
   @classmethod
   def build(
@@ -108,11 +106,7 @@ class Classification(_likelihood.Recurrent, base.Predicts):
     vocab: vocab_lib.Vocabulary,
     labels: Sequence[str] = (),
   ) -> 'Classification':
-    if len(labels) < 2:
-      raise ValueError(
-        f'A classifier needs at least 2 classes; the labels of '
-        f'{config.corpus.name!r} are {list(labels)}.'
-      )
+    _classes.check_labels(config, labels)
     model = config.model
     frozen = {
       'embedding': model.frozen_embeddings,
@@ -133,6 +127,7 @@ class Classification(_likelihood.Recurrent, base.Predicts):
       ),
       labels,
       frozen_parts=tuple(name for name, is_set in frozen.items() if is_set),
+      standardised=model.standardised_embeddings,
       virtual_iterations=config.objective.virtual_iterations,
       random_perturbation=config.objective.random_perturbation,
       initialise=_likelihood.initialiser(config),
@@ -143,41 +138,74 @@ class Classification(_likelihood.Recurrent, base.Predicts):
     arrays = batch['inputs'], batch['mask']
     return _likelihood.init(self.model, arrays, self._initialise, key)
 
+  def initial_extras(self) -> dict[str, Any]:
+    if not self._standardised:
+      return {}
+    size = jnp.zeros(self.model.embedding_size)
+    scaling = embeddings.Scaling(jnp.zeros(self.model.vocab_size), size, size)
+    return {'scaling': scaling}
+
+  def extras_from_text(self, params, split):
+    if not self._standardised:
+      return {}
+    words = split.tokens[split.tokens != vocab_lib.EOS]
+    counts = np.bincount(words, minlength=self.model.vocab_size)
+    frequencies = jnp.float32(counts / len(words))
+    table = params['params']['embedding']['embedding']
+    moments = embeddings.moments(table, frequencies)
+    return {'scaling': embeddings.Scaling(frequencies, *moments)}
+
   def loss(self, params, batch, hyperparameters, key, extras):
     objective = hyperparameters.objective
     rates = noise.rates(hyperparameters.dropout)
     params = noise.drop_weights(params, rates.weight, key, 'encoder')
     keys = noise.row_keys(key, batch['index'])
-    labels = batch['label']
-    labelled = batch['weights'] * (labels != labels_lib.NONE)
-    x, mask = self._embed(params, batch, rates, keys)
+    scaling = extras.get('scaling')
+    x, mask = self._apply('embed', params, batch, rates, keys, scaling)
 
     def log_probs_of(params, x):
       logits: Any = self.model.apply(
-        params, x, mask, rates, keys, method='classify'
+        params, x, mask, rates, keys, scaling, method='classify'
       )
       return jax.nn.log_softmax(logits, axis=1)
 
     log_probs = log_probs_of(params, x)
+    labels = batch['label']
     nll = _nll(log_probs, labels)
     minimised = nll
     if objective.label_smoothing is not None:
       uniform = -jnp.mean(log_probs, axis=1)
       smoothing = objective.label_smoothing
       minimised = (1.0 - smoothing) * nll + smoothing * uniform
+    keys = noise.site_keys(keys, 'perturbation')
+    adversarial, virtual = self._perturbed(
+      objective, labels, log_probs_of, params, x, mask, log_probs, keys
+    )
+    weights = batch['weights']
+    labelled = weights * (labels != labels_lib.NONE)
     sums = {
       'nll': jnp.sum(labelled * nll),
       'right': jnp.sum(labelled * (jnp.argmax(log_probs, axis=1) == labels)),
       **_likelihood.counts(batch),
       'sentences': jnp.maximum(jnp.sum(labelled), 1.0),
     }
-    value = jnp.sum(labelled * minimised) / sums['sentences']
+    value = jnp.sum(labelled * (minimised + adversarial)) / sums['sentences']
+    value += jnp.sum(weights * virtual) / jnp.maximum(jnp.sum(weights), 1.0)
+    return value, (sums, extras)
 
+  def _perturbed(
+    self, objective, labels, log_probs_of, params, x, mask, log_probs, keys
+  ):
+    """Weighted nats of labels and divergences at perturbed word vectors.
+
+    Each is float[B], or 0 if the objective has no such term.
+    """
+    adversarial = virtual = jnp.float32(0.0)
     # A perturbation is a constant, and so is all that it is computed from.
     fixed = functools.partial(log_probs_of, jax.lax.stop_gradient(params))
     movable = mask.at[:, 0].set(False) if self.model.encoder.READS_BOS else mask
-    draw = lambda site: noise.normal(keys, site, x.shape[1:])
     norm = objective.perturbation_norm
+    draw = lambda site: noise.normal(keys, site, x.shape[1:])
     if objective.adversarial_weight is not None:
       if self._random_perturbation:
         moved = perturbation.scaled(draw('adversarial'), movable, norm)
@@ -186,62 +214,34 @@ class Classification(_likelihood.Recurrent, base.Predicts):
           lambda x: _nll(fixed(x), labels), x, movable, norm
         )
       nll = _nll(log_probs_of(params, x + moved), labels)
-      value += (
-        objective.adversarial_weight
-        * jnp.sum(labelled * nll)
-        / sums['sentences']
-      )
+      adversarial = objective.adversarial_weight * nll
     if objective.virtual_weight is not None:
-      target = jax.lax.stop_gradient(log_probs)
-      draws = draw('virtual')
+      target, draws = jax.lax.stop_gradient(log_probs), draw('virtual')
       if self._random_perturbation:
         moved = perturbation.scaled(draws, movable, norm)
       else:
+        step, iterations = objective.virtual_step, self._virtual_iterations
         moved = perturbation.virtual(
-          fixed,
-          target,
-          x,
-          movable,
-          draws,
-          norm,
-          objective.virtual_step,
-          self._virtual_iterations,
+          fixed, target, x, movable, draws, norm, step, iterations
         )
-      divergence = perturbation.divergence(
+      virtual = objective.virtual_weight * perturbation.divergence(
         target, log_probs_of(params, x + moved)
       )
-      value += (
-        objective.virtual_weight
-        * jnp.sum(batch['weights'] * divergence)
-        / jnp.maximum(jnp.sum(batch['weights']), 1.0)
-      )
-    return value, (sums, extras)
+    return adversarial, virtual
 
   def evaluate(
     self, params, batch, key, extras, samples: base.Samples = base.ONE_SAMPLE
   ):
     """nll float[B], nats of the label, and predicted int[B], the likeliest."""
-    del key, extras, samples  # Nothing is drawn.
-    log_probs = self._log_probs(params, batch)
-    return {
-      'nll': _nll(log_probs, batch['label']),
-      'predicted': jnp.argmax(log_probs, axis=1),
-    }
+    del key, samples  # Nothing is drawn.
+    return _classes.values(self._log_probs(params, batch, extras), batch)
 
   def summarise(self, values, split, config, final=False):
     del config, final
-    confusion = figures_lib.confusion_matrix(
-      split.fields['label'], values['predicted'], len(self.labels)
-    )
-    return {
-      'sentences': len(split),
-      'unknown_share': split.unknown_share,
-      'nll_per_sentence': float(np.mean(values['nll'])),
-      **figures_lib.class_figures(confusion, self.labels),
-    }
+    return _classes.summary(values, split, self.labels)
 
   def warnings(self, figures: Mapping[str, Any]) -> list[str]:
-    return figures_lib.warnings(figures)
+    return _classes.warnings(figures)
 
   def selection_value(self, figures: Mapping[str, Any], config: Any) -> float:
     name = config.train.select_by
@@ -256,18 +256,17 @@ class Classification(_likelihood.Recurrent, base.Predicts):
     )
 
   def predict(self, params, batch, extras):
-    del extras
-    return self._log_probs(params, batch)
+    return self._log_probs(params, batch, extras)
 
-  def _embed(self, params, batch, rates=None, keys=None):
-    words: Any = self.model.apply(
-      params, batch['inputs'], batch['mask'], rates, keys, method='embed'
-    )
-    return words
-
-  def _log_probs(self, params, batch):
-    logits: Any = self.model.apply(params, batch['inputs'], batch['mask'])
+  def _log_probs(self, params, batch, extras):
+    scaling = extras.get('scaling')
+    logits = self._apply('__call__', params, batch, None, None, scaling)
     return jax.nn.log_softmax(logits, axis=1)
+
+  def _apply(self, method, params, batch, *options) -> Any:
+    return self.model.apply(
+      params, batch['inputs'], batch['mask'], *options, method=method
+    )
 
 
 def _nll(log_probs: jax.Array, labels: jax.Array) -> jax.Array:

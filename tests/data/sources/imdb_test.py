@@ -76,9 +76,12 @@ class ImdbTest(absltest.TestCase):
       self.assertEqual(split, want)
 
   def test_a_published_split_of_another_size_is_refused(self):
-    with mock.patch.object(imdb, '_SIZE', 6):
-      with self.assertRaisesRegex(ValueError, r'train: 3 .* expected, got'):
-        list(imdb.SOURCE.records(*self.tables()))
+    tables = self.tables()
+    with (
+      mock.patch.object(imdb, '_SIZE', 6),
+      self.assertRaisesRegex(ValueError, r'train: 3 .* expected, got'),
+    ):
+      list(imdb.SOURCE.records(*tables))
 
   def test_copies_of_evaluated_reviews_are_no_training_text(self):
     # With a comma and a mark of its own, the second one is a test review.

@@ -16,7 +16,7 @@ import pytest
 from rnnvae_jax.config import argument, build
 from rnnvae_jax.data import batches, corpora, labels
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.inference import evaluate, loading
+from rnnvae_jax.inference import evaluate, export, loading
 from rnnvae_jax.tasks import classification
 from rnnvae_jax.training import (
   checkpoints,
@@ -297,6 +297,57 @@ class PerturbationTest(parameterized.TestCase):
     self.assertTrue(np.any(grads['params']['output']['kernel']))
 
 
+class ScalingTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    config = make_config(**{'model.standardised_embeddings': True})
+    corpus = preparation.build_corpus(config)
+    self.task, self.split = make_task(config, corpus), corpus.splits['train']
+    self.state, _ = preparation.first_state(
+      config, self.task, optimizers.build(config), corpus
+    )
+    self.batch = batches.gather(
+      batches.put(self.split),
+      jnp.arange(7),
+      batches.Bucket(int(self.split.lengths.max())),
+    )
+
+  def test_at_first_it_changes_nothing(self):
+    plain = self.task.predict(self.state.params, self.batch, {})
+    scaled = self.task.predict(self.state.params, self.batch, self.state.extras)
+    allowed = tolerances.spread(
+      lambda params: self.task.predict(params, self.batch, {}),
+      self.state.params,
+      300,
+    )
+    tolerances.assert_close(scaled, plain, allowed)
+
+  def test_vectors_cannot_grow(self):
+    params, extras = self.state.params, self.state.extras
+    table = params['params']['embedding']['embedding']
+    grown = {
+      'params': params['params'] | {'embedding': {'embedding': 3 * table + 1}}
+    }
+    got = self.task.predict(grown, self.batch, extras)
+    want = self.task.predict(params, self.batch, extras)
+    # 1e-6 is added to variances of about .1, which is divided by 9 here.
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-3)
+    plain = self.task.predict(grown, self.batch, {})
+    self.assertGreater(np.max(np.abs(plain - want)), 0.01)
+
+  def test_moments_are_those_of_the_words_of_the_text(self):
+    scaling = self.state.extras['scaling']
+    words = self.split.tokens[self.split.tokens != vocab_lib.EOS]
+    table = self.state.params['params']['embedding']['embedding']
+    vectors = np.float64(table)[words]
+    np.testing.assert_allclose(
+      scaling.mean, vectors.mean(axis=0), rtol=0, atol=1e-6
+    )
+    np.testing.assert_allclose(
+      scaling.deviation, vectors.std(axis=0), rtol=1e-4
+    )
+
+
 class UnlabelledTest(absltest.TestCase):
   def test_text_of_another_corpus_is_added_to_the_training_split(self):
     extra = self.create_tempfile(
@@ -329,6 +380,7 @@ class UnlabelledTest(absltest.TestCase):
         'corpus.unlabelled': extra,
         'objective.virtual_weight': 1.0,
         'objective.perturbation_norm': 0.5,
+        'model.standardised_embeddings': True,
       }
     )
     workdir = self.create_tempdir().full_path
@@ -336,6 +388,13 @@ class UnlabelledTest(absltest.TestCase):
     self.assertEqual(state.step, 24)
     figures = evaluate.evaluate(config, workdir, corpus)['test']
     self.assertEqual(figures['sentences'], len(corpus.splits['test']))
+    run = loading.load(workdir)
+    texts = ['the sun in winter', 'frost']
+    folder = os.path.join(workdir, 'export')
+    export.write(run, workdir, folder)
+    np.testing.assert_array_equal(
+      loading.load(folder).predict(texts), run.predict(texts)
+    )
 
 
 class RunTest(parameterized.TestCase):

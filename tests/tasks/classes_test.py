@@ -3,7 +3,7 @@
 from absl.testing import absltest, parameterized
 import numpy as np
 
-from rnnvae_jax.tasks.classification import figures
+from rnnvae_jax.tasks import _classes
 
 NAMES = ('air', 'fire', 'sea', 'soil')
 # By rows: the label, what is predicted. No sentence is labelled 'soil', and of
@@ -39,14 +39,14 @@ def by_hand(labels, predicted):
 class FiguresTest(parameterized.TestCase):
   @parameterized.named_parameters((name, *case) for name, case in CASES.items())
   def test_are_those_of_counting_sentence_by_sentence(self, labels, predicted):
-    confusion = figures.confusion_matrix(
+    confusion = _classes.confusion_matrix(
       np.int32(labels), np.float64(predicted), len(NAMES)
     )
     for i in range(len(NAMES)):
       for j in range(len(NAMES)):
         pairs = list(zip(labels, predicted, strict=True))
         self.assertEqual(confusion[i, j], pairs.count((i, j)))
-    got = figures.class_figures(confusion, NAMES)
+    got = _classes.class_figures(confusion, NAMES)
     accuracy, macro, per_class = by_hand(labels, predicted)
     self.assertAlmostEqual(got['accuracy'], accuracy, places=12)
     self.assertAlmostEqual(got['macro_f1'], macro, places=12)
@@ -66,10 +66,10 @@ class FiguresTest(parameterized.TestCase):
     labels, predicted = map(np.int32, CASES['all'])
     order = np.array([2, 0, 3, 1])  # The new id of each old one.
     confusions = (
-      figures.confusion_matrix(labels, predicted, 4),
-      figures.confusion_matrix(order[labels], order[predicted], 4),
+      _classes.confusion_matrix(labels, predicted, 4),
+      _classes.confusion_matrix(order[labels], order[predicted], 4),
     )
-    ours, theirs = (figures.class_figures(c, NAMES) for c in confusions)
+    ours, theirs = (_classes.class_figures(c, NAMES) for c in confusions)
     for name in ('accuracy', 'macro_f1', 'majority_share'):
       self.assertAlmostEqual(ours[name], theirs[name], places=12)
     for old, new in enumerate(order):
@@ -78,14 +78,14 @@ class FiguresTest(parameterized.TestCase):
       )
 
   def test_one_label_for_all_sentences_is_warned_of(self):
-    confusion = figures.confusion_matrix(np.arange(4), np.full(4, 2), 4)
-    found = {'sentences': 4, **figures.class_figures(confusion, NAMES)}
+    confusion = _classes.confusion_matrix(np.arange(4), np.full(4, 2), 4)
+    found = {'sentences': 4, **_classes.class_figures(confusion, NAMES)}
     self.assertEqual(
-      figures.warnings(found), ["All 4 sentences are labelled 'sea'."]
+      _classes.warnings(found), ["All 4 sentences are labelled 'sea'."]
     )
     confusion[0, 0] += 1
-    found = {'sentences': 5, **figures.class_figures(confusion, NAMES)}
-    self.assertEmpty(figures.warnings(found))
+    found = {'sentences': 5, **_classes.class_figures(confusion, NAMES)}
+    self.assertEmpty(_classes.warnings(found))
 
 
 if __name__ == '__main__':
