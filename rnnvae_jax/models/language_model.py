@@ -233,7 +233,12 @@ class LanguageModel(nn.Module):
     mask = jnp.ones((tokens.shape[0], 1), bool)
     carry, hidden = self.recurrent(x, mask, carry, **self._context(latents))
     hidden = self._attend(hidden, memory)
-    return carry, self._logits(hidden, latents)
+    return carry, cross_entropy.linear_logits(
+      self._project(hidden, latents)[:, 0],
+      self._kernel(),
+      self.bias,
+      self.precision,
+    )
 
   def remember(
     self, values: jax.Array, mask: jax.Array
@@ -259,13 +264,15 @@ class LanguageModel(nn.Module):
     Returns:
       int32[B, T].
     """
+    kernel, bias = self._kernel(), self.bias
 
     def best(step):
-      logits = self._logits(step[:, None], latents)
+      logits = cross_entropy.linear_logits(step, kernel, bias, self.precision)
       logits = jnp.where(forbidden[None, :], -jnp.inf, logits)
       return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
-    return jax.lax.map(best, jnp.swapaxes(hidden, 0, 1)).T
+    steps = jnp.swapaxes(self._project(hidden, latents), 0, 1)
+    return jax.lax.map(best, steps).T
 
   def _embed(self, tokens, rates=None, keys=None):
     x = self.embedding(tokens)
@@ -280,15 +287,6 @@ class LanguageModel(nn.Module):
 
   def _attend(self, outputs, memory):
     return outputs if memory is None else self.attention(outputs, memory)
-
-  def _logits(self, hidden, latents):
-    """The logits of one step: float[B, 1, H] -> float[B, V]."""
-    return cross_entropy.linear_logits(
-      self._project(hidden, latents)[:, 0],
-      self._kernel(),
-      self.bias,
-      self.precision,
-    )
 
   def _context(self, latents):
     """The keyword argument with the context that the stack reads, if any."""
