@@ -134,7 +134,9 @@ def read(config: Any) -> Labelled:
       f'config.units.corpus = {name!r} has no split {missing[0]!r}. Wanted: '
       f'{", ".join(_SPLITS)}.'
     )
-  records = {split: records[split] for split in _SPLITS}
+  records = {
+    split: [r for r in records[split] if r['text'].strip()] for split in _SPLITS
+  }
   column = settings.label_column or sources.default_label(name)
   labels_lib.check_column(name, records, column)
   labels = sorted({record[column] for record in records['train']})
@@ -153,7 +155,7 @@ def read(config: Any) -> Labelled:
     labels.sort(key=lambda label: label == settings.positive)
   splits = {}
   for number, split in enumerate(_SPLITS):
-    kept = [r for r in records[split] if r['text'].strip()]
+    kept = records[split]
     labels_lib.encode(
       f'{name}, {split}', column, [(r[column],) for r in kept], labels
     )
