@@ -241,9 +241,6 @@ class LinearClassification(base.Fitted, base.Predicts):
         figures['strength'] = self._settings['strength']
     return figures
 
-  def summarise_label(self, values, split, config):
-    return self.summarise(values, split, config)
-
   def warnings(self, figures: Mapping[str, Any]) -> list[str]:
     return _classes.warnings(figures)
 
