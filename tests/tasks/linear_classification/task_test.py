@@ -73,6 +73,8 @@ class TaskTest(parameterized.TestCase):
     self.assertEqual(run.task.labels, ('neg', 'pos'))
     # In float32.
     np.testing.assert_allclose(log_probs, want, atol=1e-6)
+    with self.assertRaisesRegex(ValueError, 'text 1 of 2 is blank'):
+      run.predict(['good', ' '])
 
   @parameterized.product(
     estimator=('naive_bayes', 'logistic_regression', 'svm', 'nb_svm'),
