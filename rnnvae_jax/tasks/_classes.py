@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from rich import markup
 
 from rnnvae_jax.data import corpora
 from rnnvae_jax.tasks import base
@@ -79,7 +80,8 @@ def on_host(
     lengths = mask.sum(axis=1)
     real = np.flatnonzero(lengths)
     found = np.zeros((len(mask), num_classes), np.float32)
-    found[real] = log_probs(targets[mask], lengths[real])
+    if len(real):
+      found[real] = log_probs(targets[mask], lengths[real])
     return found
 
   rows = len(batch['index'])
@@ -191,7 +193,7 @@ def _confusion_text(rows: Sequence[Sequence[int]]) -> str:
 def telling_text(by_label: Mapping[str, Sequence[Sequence[Any]]]) -> str:
   """The most telling features of each label, a line each."""
   lines = (
-    f'{label}: ' + ', '.join(text for text, _ in found)
+    markup.escape(f'{label}: ' + ', '.join(text for text, _ in found))
     for label, found in list(by_label.items())[:_MOST_SHOWN]
   )
   return '\n'.join(lines)

@@ -19,7 +19,7 @@ _FILE = 'linear.npz'
 GRID = (0.01, 0.1, 1.0, 10.0)
 _MOST_TELLING = 10  # Features that are listed for each label.
 
-_IS_FITTED = schema.none_of('model.linear.estimator', 'naive_bayes')
+_IS_LEARNT = schema.none_of('model.linear.estimator', 'naive_bayes')
 _HAS_COUNTS = schema.one_of('model.linear.estimator', 'naive_bayes', 'nb_svm')
 _IS_NB_SVM = schema.one_of('model.linear.estimator', 'nb_svm')
 
@@ -76,7 +76,7 @@ class LinearConfig:
     f'0: of {", ".join(f"{value:g}" for value in GRID)} the one with the '
     'highest accuracy on the validation split.',
     low=0.0,
-    only_if=_IS_FITTED,
+    only_if=_IS_LEARNT,
   )
   calibrated: bool = schema.field(
     True,
@@ -240,9 +240,6 @@ class LinearClassification(base.Fitted, base.Predicts):
       if self._settings['strength']:
         figures['strength'] = self._settings['strength']
     return figures
-
-  def summarise_label(self, values, split, config):
-    return self.summarise(values, split, config)
 
   def warnings(self, figures: Mapping[str, Any]) -> list[str]:
     return _classes.warnings(figures)
