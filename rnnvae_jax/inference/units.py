@@ -340,17 +340,15 @@ def _features(
     )
     found['trained'][split] = reader.after(run.params, ids)
     found['untrained'][split] = reader.after(untrained, ids)
-  arrays = {
+  arrays: dict[str, Any] = {
     f'{model}_{split}': array
     for model, by_split in found.items()
     for split, array in by_split.items()
   }
-  positive = {
-    f'positive_{split}': texts.positive
-    for split, texts in corpus.splits.items()
-  }
+  for split, texts in corpus.splits.items():
+    arrays[f'positive_{split}'] = texts.positive
   with writers.replacing(path) as file:
-    np.savez(file, key=np.array(key), **arrays, **positive)
+    np.savez(file, key=np.array(key), **arrays)
   return found
 
 

@@ -144,13 +144,13 @@ class LinearClassification(base.Fitted, base.Predicts):
       settings.longest,
       settings.min_count,
     )
-    counts = found.count(train.tokens, train.lengths)
+    counts = found.matrix(train.tokens, train.lengths)
     kept: dict[str, Any] = {'weighting': settings.weighting}
     if settings.weighting == 'tf_idf':
       kept['frequency'] = features.inverse_frequency(counts)
     vectors = [
       features.weighted(x, settings.weighting, kept.get('frequency'))
-      for x in (counts, found.count(valid.tokens, valid.lengths))
+      for x in (counts, found.matrix(valid.tokens, valid.lengths))
     ]
     targets = train.fields['label'], valid.fields['label']
     linear, kept['strength'] = _fitted(
@@ -165,7 +165,7 @@ class LinearClassification(base.Fitted, base.Predicts):
   def save(self, workdir: str) -> None:
     """Saves the model; a kill leaves either the old or the new file."""
     path = os.path.join(workdir, _FILE)
-    arrays = {
+    arrays: dict[str, Any] = {
       f'keys_{length}': keys
       for length, keys in enumerate(self._features.keys, 1)
     }
@@ -260,7 +260,7 @@ class LinearClassification(base.Fitted, base.Predicts):
     """
     settings = self._settings
     x = features.weighted(
-      self._features.count(tokens, lengths),
+      self._features.matrix(tokens, lengths),
       settings['weighting'],
       settings.get('frequency'),
     )
