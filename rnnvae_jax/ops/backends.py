@@ -1,5 +1,9 @@
 """Which backend runs a recurrence on which platform, and why."""
 
+import warnings
+
+import jax
+
 from rnnvae_jax import errors
 from rnnvae_jax.ops import rules
 from rnnvae_jax.ops.cluster import calls
@@ -14,6 +18,8 @@ BACKENDS = (
   'cluster',
   'cudnn',
 )
+# Units from which `auto` takes `native`, which no measurement below supports.
+_NATIVE_SIZE = 128
 
 
 def choose(
@@ -77,9 +83,17 @@ def choose(
   }
   if backend not in obstacles:
     raise ValueError(errors.unknown('backend', backend, obstacles))
-  if backend == 'native' and not obstacles[backend]:
-    # Asked last, because the answer may take a compilation.
-    obstacles[backend] = library.obstacle()
+  # Asked only of a backend that is wanted: the answer may take a compilation.
+  is_wanted = backend == 'native' or (
+    backend == 'auto' and size >= _NATIVE_SIZE and jax.device_count() == 1
+  )
+  if is_wanted and not obstacles['native']:
+    obstacles['native'] = library.obstacle(cell.kernel)
+    if obstacles['native'] and backend == 'auto':
+      warnings.warn(
+        f"backend 'native' would be faster, but {obstacles['native']}.",
+        stacklevel=2,
+      )
   if obstacles[backend]:
     legal = ', '.join(name for name, why in obstacles.items() if not why)
     raise ValueError(
@@ -88,9 +102,10 @@ def choose(
     )
   if backend != 'auto':
     return backend
-  # Without what has not yet been measured on an idle machine, or on a GPU.
-  best = ('fused', 'scan')
-  return next(name for name in best if not obstacles[name])
+  if is_wanted and not obstacles['native']:
+    return 'native'
+  # Without what has not yet been measured on a GPU.
+  return 'scan' if obstacles['fused'] else 'fused'
 
 
 def reason(backend: str, cell: rules.Spec) -> str:
@@ -105,7 +120,7 @@ def reason(backend: str, cell: rules.Spec) -> str:
   return {
     'scan': f'nn.scan of cell {cell.name}, automatic gradient',
     'fused': f'hand-derived rule of cell {cell.name}, loops in XLA',
-    'native': f'hand-derived rule of cell {cell.name}, loops in C++',
+    'native': f'hand-derived rule of cell {cell.name}, the layer in C++',
     'pallas': f'hand-derived rule of cell {cell.name}, Pallas kernels',
     'cluster': f'hand-derived rule of cell {cell.name}, CUDA cluster kernels',
     'cudnn': f"cuDNN's layer for cell {cell.name}",

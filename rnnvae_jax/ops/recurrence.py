@@ -75,7 +75,7 @@ def run(
       'states).'
     )
   length = x.shape[0]
-  # A single step, as in decoding, is too little to pack the weights for.
+  # Packing the weights does not pay for a single step, as in decoding.
   if options.loops == 'native' and length > 1:
     from rnnvae_jax.ops import recurrence_native as native  # Only if needed.
 

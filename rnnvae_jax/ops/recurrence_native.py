@@ -35,7 +35,7 @@ def run(
   size = state[0].shape[-1]
   # Whole panels of units: units without weights stay 0, and so do their
   # gradients.
-  extra = -size % library.panel_columns()
+  extra = -size % library.panel_columns(cell.kernel)
   if extra:
     number = _GATES[cell.kernel]
     weights = {
@@ -48,7 +48,9 @@ def run(
     state = tuple(map(pad, state))
     state_mask = None if state_mask is None else pad(state_mask)
   kept = jnp.zeros(0) if state_mask is None else state_mask
-  after, outputs = _run(cell.kernel, reverse, weights, kept, x, mask, state, steps)
+  after, outputs = _run(
+    cell.kernel, reverse, weights, kept, x, mask, state, steps
+  )
   if extra:
     after, outputs = jax.tree.map(lambda a: a[..., :size], (after, outputs))
   return after, outputs
@@ -94,7 +96,7 @@ def _backward(kernel, reverse, saved, cotangents):
   size = state[0].shape[-1]
   columns = _GATES[kernel] * size
   bias = weights['bias']
-  padded = inputs + -inputs % library.panel_columns()
+  padded = inputs + -inputs % library.panel_columns(kernel)
   *d_state, d_x, d_kernel, d_recurrent, sums, _ = _call(
     f'rnnvae_{kernel}_backward',
     [*_shapes(state), *_shapes((x, weights['kernel']))]
@@ -137,7 +139,6 @@ def _common(weights, state_mask, x, mask, state, steps):
 
 def _call(name, results, *arrays, reverse):
   """Calls a handler of the library."""
-  library.load()
   call = jax.ffi.ffi_call(name, results, vmap_method='sequential')
   return call(*arrays, reverse=np.bool_(reverse))
 

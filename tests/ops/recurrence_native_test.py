@@ -122,7 +122,7 @@ class LibraryTest(absltest.TestCase):
       mock.patch.dict(os.environ, environment),
       self.assertRaises(OSError) as raised,
     ):
-      library.load.__wrapped__()
+      library.load.__wrapped__('lstm')
     self.assertEmpty(list((folder / 'rnnvae_jax').iterdir()))
     return str(raised.exception)
 
@@ -136,7 +136,7 @@ class LibraryTest(absltest.TestCase):
       mock.patch.dict(os.environ, environment),
       self.assertRaisesRegex(OSError, 'there is no C\\+\\+ compiler'),
     ):
-      library.load.__wrapped__()
+      library.load.__wrapped__('lstm')
 
 
 if __name__ == '__main__':
