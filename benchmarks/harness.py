@@ -24,9 +24,14 @@ import numpy as np
 import rich.console
 import rich.table
 
+from benchmarks import cpu_tables
 from rnnvae_jax.training import environment as environment_lib
 
-JSON = flags.DEFINE_string('json', '', 'File to write the figures to.')
+JSON = flags.DEFINE_string(
+  'json',
+  '',
+  'File to write the figures to; {cpu} in it stands for the model of the CPU.',
+)
 REPETITIONS = flags.DEFINE_integer(
   'repetitions',
   5,
@@ -228,4 +233,7 @@ def write(report: dict[str, Any]) -> None:
   """Writes the report to the file given by --json, if any."""
   if JSON.value:
     text = json.dumps(report, indent=2, allow_nan=False)
-    pathlib.Path(JSON.value).write_text(text + '\n', encoding='utf-8')
+    cpu = cpu_tables.slug(report['environment'])
+    path = pathlib.Path(JSON.value.replace('{cpu}', cpu))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text + '\n', encoding='utf-8')

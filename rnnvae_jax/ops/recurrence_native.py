@@ -76,10 +76,13 @@ def _forward(kernel, reverse, weights, state_mask, x, mask, state, steps):
   common = _common(weights, state_mask, x, mask, state, steps)
   *after, outputs, stored, _ = _call(
     f'rnnvae_{kernel}_forward',
-    [*_shapes(state), _float(length, rows, size)]
-    # All activations, and all states but h.
-    + [_words((_ACTIVE + len(state) - 1) * length * rows * size)]
-    + [_words((inputs + size) * columns + 2 * rows * size)],
+    [
+      *_shapes(state),
+      _float(length, rows, size),
+      # All activations, and all states but h.
+      _words((_ACTIVE + len(state) - 1) * length * rows * size),
+      _words((inputs + size) * columns + 2 * rows * size),
+    ],
     *common,
     weights['bias'],
     weights.get('recurrent_bias', jnp.zeros(0)),
@@ -99,15 +102,13 @@ def _backward(kernel, reverse, saved, cotangents):
   padded = inputs + -inputs % library.panel_columns(kernel)
   *d_state, d_x, d_kernel, d_recurrent, sums, _ = _call(
     f'rnnvae_{kernel}_backward',
-    [*_shapes(state), *_shapes((x, weights['kernel']))]
-    + [_float(size, columns), _float(*bias.shape[:-1], _ACTIVE * size)]
-    + [
+    [
+      *_shapes((*state, x, weights['kernel'], weights['recurrent_kernel'])),
+      _float(*bias.shape[:-1], _ACTIVE * size),
       _words(
-        (padded + size) * columns
-        + 2 * rows * columns
-        + (1 + len(state)) * rows * size
-        + _ACTIVE * length * rows * size
-      )
+        (padded + size + 2 * rows) * columns
+        + (1 + len(state) + _ACTIVE * length) * rows * size
+      ),
     ],
     *_common(weights, state_mask, x, mask, state, steps),
     outputs,

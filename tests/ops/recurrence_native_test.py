@@ -130,6 +130,21 @@ class LibraryTest(absltest.TestCase):
     said = self.built_by('echo "x.cc:1: error: no such header" >&2; exit 1')
     self.assertIn('failed: x.cc:1: error: no such header', said)
 
+  def test_without_a_home_it_says_so(self):
+    with (
+      mock.patch.object(compiled, 'cache', lambda: pathlib.Path('~', '.cache')),
+      self.assertRaisesRegex(OSError, 'no home folder'),
+    ):
+      library.load.__wrapped__('lstm')
+
+  def test_a_folder_that_cannot_be_written_is_an_obstacle(self):
+    file = pathlib.Path(self.create_tempfile().full_path)
+    with (
+      mock.patch.object(compiled, 'cache', lambda: file / 'rnnvae_jax'),
+      mock.patch.object(library, 'load', library.load.__wrapped__),
+    ):
+      self.assertIn(str(file), library.obstacle.__wrapped__('lstm'))
+
   def test_without_a_compiler_it_says_so(self):
     environment = {'CXX': '', 'PATH': '', 'XDG_CACHE_HOME': '/nowhere'}
     with (
