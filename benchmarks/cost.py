@@ -88,7 +88,6 @@ def _shape(*axes, dtype=jnp.float32):
 def _vae_step():
   """One update of the GRU sentence VAE of `recipe`, batch 32, 30 tokens."""
   config = ours.make_config()
-  config.model.backend = 'fused'  # Of which XLA counts the operations.
   task = ours.make_task(config, 9_877)
   tx = optimizers.build(config)
   integers = lambda *axes: _shape(*axes, dtype=jnp.int32)

@@ -1,9 +1,5 @@
 """Which backend runs a recurrence on which platform, and why."""
 
-import warnings
-
-import jax
-
 from rnnvae_jax import errors
 from rnnvae_jax.ops import rules
 from rnnvae_jax.ops.cluster import calls
@@ -18,8 +14,6 @@ BACKENDS = (
   'cluster',
   'cudnn',
 )
-# Units from which `auto` takes `native`, which no measurement below supports.
-_NATIVE_SIZE = 128
 
 
 def choose(
@@ -83,17 +77,9 @@ def choose(
   }
   if backend not in obstacles:
     raise ValueError(errors.unknown('backend', backend, obstacles))
-  # Asked only of a backend that is wanted: the answer may take a compilation.
-  is_wanted = backend == 'native' or (
-    backend == 'auto' and size >= _NATIVE_SIZE and jax.device_count() == 1
-  )
-  if is_wanted and not obstacles['native']:
+  if backend == 'native' and not obstacles['native']:
+    # Asked last, because the answer may take a compilation.
     obstacles['native'] = library.obstacle(cell.kernel)
-    if obstacles['native'] and backend == 'auto':
-      warnings.warn(
-        f"backend 'native' would be faster, but {obstacles['native']}.",
-        stacklevel=2,
-      )
   if obstacles[backend]:
     legal = ', '.join(name for name, why in obstacles.items() if not why)
     raise ValueError(
@@ -102,9 +88,7 @@ def choose(
     )
   if backend != 'auto':
     return backend
-  if is_wanted and not obstacles['native']:
-    return 'native'
-  # Without what has not yet been measured on a GPU.
+  # Without what has been tested on one kind of CPU alone, or never on a GPU.
   return 'scan' if obstacles['fused'] else 'fused'
 
 

@@ -33,8 +33,8 @@ class Options(NamedTuple):
   precision: str = 'float32'  # See `products.PRECISIONS`.
   # Largest number of time steps in a block; 0: all, in loops of static length.
   block: int = 4
-  # What runs the loops: 'xla', 'pallas' or 'cluster' (NVIDIA GPUs); or what runs
-  # the whole layer: 'native' (CPUs).
+  # What runs the loops: 'xla', 'pallas' or 'cluster' (NVIDIA GPUs); or the
+  # whole layer: 'native' (CPUs).
   loops: str = 'xla'
   interpret: bool = False  # Whether GPU kernels run on a CPU, for tests.
 

@@ -3,7 +3,6 @@
 from unittest import mock
 
 from absl.testing import absltest, parameterized
-import jax
 
 from rnnvae_jax.models.cells import gru, lstm
 from rnnvae_jax.ops import backends, rules
@@ -91,36 +90,12 @@ class ChooseTest(parameterized.TestCase):
       with self.assertRaisesRegex(ValueError, 'not support dropout on states'):
         choose(backend, cell)
 
-  @parameterized.parameters(
-    (GRU, 'float32', 'cpu', 128, 1, 'native'),
-    (PLAIN, 'tf32', 'cpu', 1024, 1, 'native'),
-    (GRU, 'float32', 'cpu', 127, 1, 'fused'),
-    (GRU, 'bfloat16', 'cpu', 128, 1, 'fused'),
-    (GRU, 'float32', 'gpu', 128, 1, 'fused'),
-    (GRU, 'float32', 'cpu', 128, 2, 'fused'),  # XLA cannot divide it.
-    (PEEPHOLES, 'float32', 'cpu', 128, 1, 'fused'),
-    (RULELESS, 'float32', 'cpu', 128, 1, 'scan'),
-  )
-  def test_auto_takes_the_layer_in_cpp_where_it_is_faster(
-    self, cell, precision, platform, size, devices, want
-  ):
-    with (
-      mock.patch.object(library, 'obstacle', lambda cell: ''),
-      mock.patch.object(jax, 'device_count', lambda: devices),
-    ):
-      got = backends.choose('auto', cell, precision, platform, size=size)
-    self.assertEqual(got, want)
-
-  def test_auto_says_once_why_it_does_not_and_goes_on(self):
+  def test_of_a_library_that_cannot_be_built_it_says_why(self):
     with (
       mock.patch.object(library, 'obstacle', lambda cell: f'no {cell}'),
-      mock.patch.object(jax, 'device_count', lambda: 1),
-      self.assertWarnsRegex(
-        UserWarning, "'native' would be faster, but no gru"
-      ),
+      self.assertRaisesRegex(ValueError, "'native' does not fit: no gru"),
     ):
-      got = backends.choose('auto', GRU, 'float32', 'cpu', size=128)
-    self.assertEqual(got, 'fused')
+      backends.choose('native', GRU, 'float32', 'cpu')
 
   def test_says_what_runs_and_that_a_rule_is_missing(self):
     self.assertEqual(

@@ -23,27 +23,32 @@ FEATURES, TIME, ROWS = 6, 7, 19  # Two tasks of 9 and 10 rows, two tiles each.
 CELLS = {'lstm': lstm.LSTM, 'gru': gru.GRU}
 
 
-def case(cell):
-  """params, x, mask, carry, dropout of states, weights of the results."""
+def case(cell, has_context=False):
+  """params, x, mask, carry, dropout of states, context, cotangents."""
   rng = np.random.default_rng(cell.features)
   draw = lambda *shape: jnp.array(rng.uniform(-1, 1, shape), jnp.float32)
   x = draw(ROWS, TIME, FEATURES)
   lengths = rng.integers(0, TIME, ROWS)
   mask = jnp.arange(TIME)[None] < lengths[:, None]  # No row is full.
   carry = tuple(draw(ROWS, cell.features) for _ in range(cell.num_states))
-  params = recurrent.Layer(cell).init(jax.random.key(0), x, mask, carry)
+  context = draw(ROWS, 5) if has_context else None
+  params = recurrent.Layer(cell).init(
+    jax.random.key(0), x, mask, carry, context=context
+  )
   params = jax.tree.map(lambda p: p + 0.1 * draw(*p.shape), params)
   state_mask = jnp.float32(2 * rng.integers(2, size=(ROWS, cell.features)))
   cotangents = draw(ROWS, TIME, cell.features), carry
-  return params, x, mask, carry, state_mask, cotangents
+  return params, x, mask, carry, state_mask, context, cotangents
 
 
-def results(layer, drops, params, x, mask, carry, state_mask, cotangents):
+def results(
+  layer, drops, params, x, mask, carry, state_mask, context, cotangents
+):
   """Gradients of weights, inputs and first states; outputs; last states."""
 
   def value(params, x, carry):
     dropped = state_mask if drops else None
-    after, outputs = layer.apply(params, x, mask, carry, dropped)
+    after, outputs = layer.apply(params, x, mask, carry, dropped, context)
     found = outputs * mask[:, :, None], after
     terms = jax.tree.map(lambda w, r: jnp.sum(w * r), cotangents, found)
     return sum(jax.tree.leaves(terms)), found
@@ -72,7 +77,8 @@ class NativeTest(parameterized.TestCase):
     self, name, units, reverse, block, drops
   ):
     cell = CELLS[name](units)
-    arguments = case(cell)
+    # With a context every row has a bias of its own.
+    arguments = case(cell, has_context=drops)
     options = recurrence.Options(loops='native', block=block)
     scan = recurrent.Layer(cell, reverse=reverse, backend='scan')
     native = recurrent.Layer(
