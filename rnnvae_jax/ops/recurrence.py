@@ -79,9 +79,15 @@ def run(
   if options.loops == 'native' and length > 1:
     from rnnvae_jax.ops import recurrence_native as native  # Only if needed.
 
-    steps = num_steps(mask)
     return native.run(
-      cell, weights, state_mask, x, mask, state, steps, options.reverse
+      cell,
+      weights,
+      state_mask,
+      x,
+      mask,
+      state,
+      num_steps(mask),
+      options.reverse,
     )
   # Not longer than T: a decoding step would compute a whole block otherwise.
   block = min(options.block or length, length) or 1
