@@ -7,6 +7,7 @@ compiles and warms caches, is timed separately.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+import functools
 import importlib
 import importlib.util
 import json
@@ -18,13 +19,19 @@ from typing import Any, NamedTuple
 
 from absl import flags
 import jax
+import jax.numpy as jnp
 import numpy as np
 import rich.console
 import rich.table
 
+from benchmarks import cpu_tables
 from rnnvae_jax.training import environment as environment_lib
 
-JSON = flags.DEFINE_string('json', '', 'File to write the figures to.')
+JSON = flags.DEFINE_string(
+  'json',
+  '',
+  'File to write the figures to; {cpu} in it stands for the model of the CPU.',
+)
 REPETITIONS = flags.DEFINE_integer(
   'repetitions',
   5,
@@ -40,6 +47,15 @@ PRECISION = flags.DEFINE_enum(
 PEERS = flags.DEFINE_list(
   'peers', ['all'], 'Peers that are timed; all, or none if empty.'
 )
+
+# The libraries that XLA leaves products to, by their marks in its programs.
+_LIBRARIES = {
+  '__ynn_': 'YNNPACK',
+  '__xnn_': 'XNNPACK',
+  '__onednn': 'oneDNN',
+  '__cublas': 'cuBLAS',
+  '__triton': 'Triton',
+}
 
 _WIDTH = 120  # Width of a table, so that narrow terminals cut no column.
 
@@ -150,6 +166,25 @@ def ratio(peer: Timing, ours: Timing) -> float:
   return float(np.median(peer.turns / ours.turns))
 
 
+def products_library(precision: str) -> str:
+  """The library that computes XLA's large matrix products here.
+
+  Args:
+    precision: of the operands: 'float32', 'tf32' or 'bfloat16'.
+  """
+  is_bfloat16 = precision == 'bfloat16'
+  operand = jax.ShapeDtypeStruct(
+    (512, 512), jnp.bfloat16 if is_bfloat16 else jnp.float32
+  )
+  product = jax.jit(
+    functools.partial(jnp.dot, preferred_element_type='float32')
+  )
+  text = product.lower(operand, operand).compile().as_text()
+  found = (name for mark, name in _LIBRARIES.items() if mark in text)
+  default = 'Eigen' if jax.default_backend() == 'cpu' else 'XLA'
+  return next(found, default)
+
+
 def environment(**measured: Any) -> dict[str, Any]:
   """The environment of a benchmark, with further measured values."""
   return {
@@ -157,6 +192,7 @@ def environment(**measured: Any) -> dict[str, Any]:
     'command': [pathlib.Path(sys.argv[0]).stem]
     + [arg for arg in sys.argv[1:] if not arg.startswith('--json')],
     **environment_lib.describe(),
+    'products': products_library(PRECISION.value),
     'load_average_before': _LOAD_BEFORE,
     'repetitions': REPETITIONS.value,
     **measured,
@@ -197,4 +233,7 @@ def write(report: dict[str, Any]) -> None:
   """Writes the report to the file given by --json, if any."""
   if JSON.value:
     text = json.dumps(report, indent=2, allow_nan=False)
-    pathlib.Path(JSON.value).write_text(text + '\n', encoding='utf-8')
+    cpu = cpu_tables.slug(report['environment'])
+    path = pathlib.Path(JSON.value.replace('{cpu}', cpu))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text + '\n', encoding='utf-8')

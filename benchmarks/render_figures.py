@@ -16,18 +16,22 @@ docs/figures.toml says what each name stands for: an expression and a format.
 An expression has numbers, + - * / **, the constants of the file, and
 
   entry(FILE, PATH)      of benchmarks/results/FILE.json; PATH is keys and /
+  lowest(FILE, PATH)     of all benchmarks/results/cpu/*/FILE.json that have it
+  highest(FILE, PATH)    likewise
   ours(ROW)              mean over seeds; ROW is TABLE/ROW/METRIC
   published(ROW)         the published figure of that row
   minutes(TABLE/ROW)     of training and evaluation
   log, exp, sqrt, abs, min, max
 
 A format is that of Python's `format`: the exact value is rounded once, to the
-nearest. This script needs the standard library alone.
+nearest. `<!-- table NAME -->` and `<!-- /table -->` enclose a table of
+`cpu_tables`. This script needs the standard library alone.
 """
 
 import argparse
 import ast
 from collections.abc import Iterator
+import contextlib
 import functools
 import json
 import math
@@ -38,14 +42,21 @@ import sys
 import tomllib
 from typing import Any
 
+from benchmarks import cpu_tables
+
 ROOT = pathlib.Path(__file__).parent.parent
 DEFINITIONS = 'docs/figures.toml'
 
 _MARK = re.compile(r'(<!-- figure ([\w.-]+) -->)(.*?)(<!-- /figure -->)', re.S)
-_OPENED = re.compile(r'<!-- /?figure\b')
+_TABLE = re.compile(
+  r'(<!-- table ([\w.-]+) -->\n)(.*?)(\n?<!-- /table -->)', re.S
+)
+_OPENED = re.compile(r'<!-- /?(?:figure|table)\b')
 # Text without figures to check: code blocks, inline code, links, marks.
 _NOT_PROSE = re.compile(
-  r'```.*?```|`[^`\n]*`|\]\([^)]*\)|<!-- figure .*?<!-- /figure -->', re.S
+  r'```.*?```|`[^`\n]*`|\]\([^)]*\)|<!-- figure .*?<!-- /figure -->'
+  r'|<!-- table .*?<!-- /table -->',
+  re.S,
 )
 _DECIMAL = re.compile(r'(?<![\w.])\d*\.\d+(?![\w.]*\w)')
 
@@ -71,6 +82,8 @@ class Figures:
     self._figures: dict[str, list[str]] = defined['figures']
     self._functions = {
       'entry': self._entry,
+      'lowest': lambda name, path: min(self._entries(name, path)),
+      'highest': lambda name, path: max(self._entries(name, path)),
       'ours': lambda path: self._row(path, 'ours', '/mean'),
       'published': lambda path: self._row(path, 'published'),
       'minutes': lambda path: self._row(f'{path}/wall_seconds', '') / 60,
@@ -116,6 +129,16 @@ class Figures:
     except (KeyError, TypeError, OSError, SyntaxError) as error:
       raise ValueError(f'{expression}: {error!r}') from error
 
+  def table(self, name: str) -> str:
+    """The lines of a table of `cpu_tables`.
+
+    Raises:
+      ValueError: there is no such table.
+    """
+    if name not in cpu_tables.TABLES:
+      raise ValueError(f'There is no table {name!r}.')
+    return cpu_tables.TABLES[name](self._results)
+
   def _value(self, node: ast.AST) -> Any:
     match node:
       case ast.Constant(value=int() | float() | str()):
@@ -133,8 +156,20 @@ class Figures:
         return self._functions[node.func.id](*map(self._value, node.args))
     raise ValueError(f'{ast.unparse(node)!r} is not allowed in a figure.')
 
+  def _entries(self, name: str, path: str) -> list[float]:
+    """The entry of each CPU whose report has it."""
+    found = []
+    for report in cpu_tables.reports(self._results, name).values():
+      with contextlib.suppress(KeyError):
+        found.append(self._at(report, name, path))
+    if not found:
+      raise KeyError(path)
+    return found
+
   def _entry(self, name: str, path: str) -> float:
-    value = self._read(name)
+    return self._at(self._read(name), name, path)
+
+  def _at(self, value: Any, name: str, path: str) -> float:
     for key in path.split('/'):
       value = value[key]
     if not isinstance(value, int | float):
@@ -158,12 +193,14 @@ def render(text: str, figures: Figures) -> str:
   Raises:
     ValueError: a figure is not defined, or a mark is not closed.
   """
-  closed = sum(map(len, (_OPENED.findall(m[0]) for m in _MARK.finditer(text))))
-  if closed != 2 * len(_MARK.findall(text)) or closed != len(
-    _OPENED.findall(text)
-  ):
+  marks = [m[0] for mark in (_MARK, _TABLE) for m in mark.finditer(text)]
+  closed = sum(len(_OPENED.findall(mark)) for mark in marks)
+  if closed != 2 * len(marks) or closed != len(_OPENED.findall(text)):
     raise ValueError('A mark <!-- figure NAME --> is not closed, or malformed.')
-  return _MARK.sub(lambda m: m[1] + figures.text(m[2]) + m[4], text)
+  text = _MARK.sub(lambda m: m[1] + figures.text(m[2]) + m[4], text)
+  return _TABLE.sub(
+    lambda m: f'{m[1]}{figures.table(m[2])}\n{m[4].strip()}', text
+  )
 
 
 def unmarked(text: str) -> list[tuple[int, str]]:

@@ -77,9 +77,9 @@ def choose(
   }
   if backend not in obstacles:
     raise ValueError(errors.unknown('backend', backend, obstacles))
-  if backend == 'native' and not obstacles[backend]:
+  if backend == 'native' and not obstacles['native']:
     # Asked last, because the answer may take a compilation.
-    obstacles[backend] = library.obstacle()
+    obstacles['native'] = library.obstacle(cell.kernel)
   if obstacles[backend]:
     legal = ', '.join(name for name, why in obstacles.items() if not why)
     raise ValueError(
@@ -88,9 +88,8 @@ def choose(
     )
   if backend != 'auto':
     return backend
-  # Without what has not yet been measured on an idle machine, or on a GPU.
-  best = ('fused', 'scan')
-  return next(name for name in best if not obstacles[name])
+  # Without what has been tested on one kind of CPU alone, or never on a GPU.
+  return 'scan' if obstacles['fused'] else 'fused'
 
 
 def reason(backend: str, cell: rules.Spec) -> str:
@@ -105,7 +104,7 @@ def reason(backend: str, cell: rules.Spec) -> str:
   return {
     'scan': f'nn.scan of cell {cell.name}, automatic gradient',
     'fused': f'hand-derived rule of cell {cell.name}, loops in XLA',
-    'native': f'hand-derived rule of cell {cell.name}, loops in C++',
+    'native': f'hand-derived rule of cell {cell.name}, the layer in C++',
     'pallas': f'hand-derived rule of cell {cell.name}, Pallas kernels',
     'cluster': f'hand-derived rule of cell {cell.name}, CUDA cluster kernels',
     'cudnn': f"cuDNN's layer for cell {cell.name}",

@@ -33,8 +33,8 @@ class Options(NamedTuple):
   precision: str = 'float32'  # See `products.PRECISIONS`.
   # Largest number of time steps in a block; 0: all, in loops of static length.
   block: int = 4
-  # What runs the loops: 'xla', 'native' (CPUs), 'pallas' or 'cluster' (NVIDIA
-  # GPUs).
+  # What runs the loops: 'xla', 'pallas' or 'cluster' (NVIDIA GPUs); or the
+  # whole layer: 'native' (CPUs).
   loops: str = 'xla'
   interpret: bool = False  # Whether GPU kernels run on a CPU, for tests.
 
@@ -75,6 +75,20 @@ def run(
       'states).'
     )
   length = x.shape[0]
+  # Packing the weights does not pay for a single step, as in decoding.
+  if options.loops == 'native' and length > 1:
+    from rnnvae_jax.ops import recurrence_native as native  # Only if needed.
+
+    return native.run(
+      cell,
+      weights,
+      state_mask,
+      x,
+      mask,
+      state,
+      num_steps(mask),
+      options.reverse,
+    )
   # Not longer than T: a decoding step would compute a whole block otherwise.
   block = min(options.block or length, length) or 1
   if length % block:
@@ -106,7 +120,6 @@ def _forward(cell, options, weights, state_mask, x, mask, state, steps):
   length, size, reverse = x.shape[0], options.block, options.reverse
   rounded = _rounded(weights, options) | {'state_mask': state_mask}
   loops = _loops(options)
-  rounded |= loops.prepare(rounded['recurrent_kernel'])
   # states[t] is the state before token t (after it, when reversed). Entries
   # that the loop does not reach keep the initial state.
   states = jax.tree.map(
@@ -154,7 +167,6 @@ def _backward(cell, options, saved, cotangents):
   }
   rounded['state_mask'] = state_mask
   loops = _loops(options)
-  rounded |= loops.prepare(rounded['recurrent_kernel_transposed'])
 
   def block(number, loop):
     d_state, d_x, d_weights = loop
@@ -202,13 +214,10 @@ class Loops(NamedTuple):
     backward: (cell, options, weights, coefficients, d_outputs[S, B, H],
       d_state, count) -> the gradients of the state before the block, and of
       all states, [S, B, H] each; 0 for steps after `count`.
-    prepare: recurrent kernel, transposed for `backward` -> further entries of
-      `weights`, computed once for all blocks.
   """
 
   forward: Callable
   backward: Callable
-  prepare: Callable = lambda kernel: {}
 
 
 def _loop_forward(cell, options, weights, gates, mask, state, count):
@@ -295,11 +304,6 @@ def _loops(options: Options) -> Loops:
     from rnnvae_jax.ops import recurrence_cluster as cluster
 
     return Loops(cluster.forward, cluster.backward)
-  if options.loops == 'native':
-    from rnnvae_jax.ops import recurrence_native as native
-
-    prepare = lambda kernel: {'packed': native.pack(kernel)}
-    return Loops(native.forward, native.backward, prepare)
   return Loops(_loop_forward, _loop_backward)
 
 

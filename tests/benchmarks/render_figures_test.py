@@ -7,7 +7,7 @@ from unittest import mock
 
 from absl.testing import absltest, parameterized
 
-from benchmarks import render_figures
+from benchmarks import cpu_tables, render_figures
 
 DEFINITIONS = """
 [constants]
@@ -22,6 +22,10 @@ behind = [
 minutes = ["minutes('toy/a')", ".0f"]
 ratio = ["entry('speed', 'peers/x B2 T3/ms') / entry('speed', 'ours')", ".2f"]
 share = ["-1 * -(2 ** 2) / max(8, 4)", ".0%"]
+slowest = ["lowest('step_256', 'ratio/torch_best')", ".2f"]
+fastest = ["highest('step_256', 'ratio/torch_best')", ".2f"]
+one = ["highest('step_256', 'ratio/flax_rnn')", ".2f"]
+nowhere = ["lowest('step_256', 'ratio/other')", ".2f"]
 absent = ["entry('speed', 'theirs')", ".2f"]
 text = ["entry('speed', 'name')", ".2f"]
 """
@@ -33,6 +37,19 @@ TABLE = {
       'wall_seconds': 1351,
     }
   }
+}
+# Of two CPUs, the first of which was measured before its model was recorded.
+STEPS = {
+  'unnamed-x': {
+    'ours': {'tokens_per_second': {'median': 2000.4}, 'share_of_limit': 0.5},
+    'ratio': {'torch_best': 1.5, 'flax_rnn': 3.0},
+    'environment': {'device': 'cpu: cpu'},
+  },
+  'maker-9': {
+    'ours': {'tokens_per_second': {'median': 1000}, 'share_of_limit': 0.754},
+    'ratio': {'torch_best': 1.25},
+    'environment': {'device': 'cpu: Maker (9)', 'products': 'Eigen'},
+  },
 }
 SPEED = {'name': 'x', 'ours': 124.0, 'peers': {'x B2 T3': {'ms': 212.65}}}
 
@@ -47,6 +64,10 @@ class FiguresTest(parameterized.TestCase):
     folder.mkdir(parents=True)
     (folder / 'toy.json').write_text(json.dumps(TABLE))
     (folder.parent / 'speed.json').write_text(json.dumps(SPEED))
+    for cpu, report in STEPS.items():
+      path = folder.parent / 'cpu' / cpu / 'step_256.json'
+      path.parent.mkdir(parents=True)
+      path.write_text(json.dumps(report))
     self.figures = render_figures.Figures(self.root)
 
   @parameterized.parameters(
@@ -56,6 +77,9 @@ class FiguresTest(parameterized.TestCase):
     ('minutes', '23'),
     ('ratio', '1.71'),  # 1.71492: never rounded up.
     ('share', '50%'),
+    ('slowest', '1.25'),
+    ('fastest', '1.50'),
+    ('one', '3.00'),  # Only one CPU has it.
   )
   def test_are_computed_from_the_files(self, name, text):
     self.assertEqual(self.figures.text(name), text)
@@ -63,6 +87,7 @@ class FiguresTest(parameterized.TestCase):
   @parameterized.parameters(
     ('unknown', "does not define the figure 'unknown'"),
     ('absent', 'theirs'),
+    ('nowhere', 'ratio/other'),
     ('text', 'no number'),
   )
   def test_that_cannot_be_computed_are_refused(self, name, message):
@@ -89,7 +114,32 @@ class FiguresTest(parameterized.TestCase):
     )
     self.assertEqual(render_figures.render(after, self.figures), after)
 
+  def test_a_table_has_a_row_for_each_cpu_slowest_first(self):
+    before = 'A\n<!-- table steps -->\nold\n<!-- /table -->\nB'
+    after = render_figures.render(before, self.figures)
+    lines = after.splitlines()
+    self.assertEqual(
+      lines[:2] + lines[-2:],
+      [*before.splitlines()[:2], *before.splitlines()[3:]],
+    )
+    self.assertEqual(
+      lines[4:-2],
+      [
+        '| 256, float32 | Maker (9) | Eigen | 1,000 | 75% |  | 1.25 |  |  |',
+        '| 256, float32 | unnamed x |  | 2,000 | 50% |  | 1.50 | 3.00 |  |',
+      ],
+    )
+    self.assertEqual(render_figures.render(after, self.figures), after)
+    with self.assertRaisesRegex(ValueError, "no table 'other'"):
+      render_figures.render(before.replace('steps', 'other'), self.figures)
+
+  def test_the_folder_of_a_cpu_is_its_model(self):
+    device = 'cpu: AMD EPYC (family 25, model 1)'
+    slug = cpu_tables.slug({'device': device})
+    self.assertEqual(slug, 'amd-epyc-family-25-model-1')
+
   @parameterized.parameters(
+    '<!-- table steps -->\nold',
     '<!-- figure ratio -->1.71',
     '1.71<!-- /figure -->',
     '<!-- figure ratio -->1<!-- figure ratio -->2<!-- /figure -->',

@@ -1,9 +1,12 @@
 """Which backend runs which cell where, and what is said when none does."""
 
+from unittest import mock
+
 from absl.testing import absltest, parameterized
 
 from rnnvae_jax.models.cells import gru, lstm
 from rnnvae_jax.ops import backends, rules
+from rnnvae_jax.ops.native import library
 
 PLAIN = lstm.LSTM(4).spec
 PEEPHOLES = lstm.LSTM(4, peepholes=True).spec
@@ -87,12 +90,19 @@ class ChooseTest(parameterized.TestCase):
       with self.assertRaisesRegex(ValueError, 'not support dropout on states'):
         choose(backend, cell)
 
+  def test_of_a_library_that_cannot_be_built_it_says_why(self):
+    with (
+      mock.patch.object(library, 'obstacle', lambda cell: f'no {cell}'),
+      self.assertRaisesRegex(ValueError, "'native' does not fit: no gru"),
+    ):
+      backends.choose('native', GRU, 'float32', 'cpu')
+
   def test_says_what_runs_and_that_a_rule_is_missing(self):
     self.assertEqual(
       backends.reason('scan', RULELESS),
       'cell minimal has no hand-derived rule: nn.scan',
     )
-    for backend in ('scan', 'fused', 'pallas', 'cluster', 'cudnn'):
+    for backend in set(backends.BACKENDS) - {'auto'}:
       sentence = backends.reason(backend, PLAIN)
       self.assertIn('lstm', sentence)
       self.assertNotIn('no hand-derived rule', sentence)

@@ -23,27 +23,32 @@ FEATURES, TIME, ROWS = 6, 7, 19  # Two tasks of 9 and 10 rows, two tiles each.
 CELLS = {'lstm': lstm.LSTM, 'gru': gru.GRU}
 
 
-def case(cell):
-  """params, x, mask, carry, dropout of states, weights of the results."""
+def case(cell, has_context=False):
+  """params, x, mask, carry, dropout of states, context, cotangents."""
   rng = np.random.default_rng(cell.features)
   draw = lambda *shape: jnp.array(rng.uniform(-1, 1, shape), jnp.float32)
   x = draw(ROWS, TIME, FEATURES)
   lengths = rng.integers(0, TIME, ROWS)
   mask = jnp.arange(TIME)[None] < lengths[:, None]  # No row is full.
   carry = tuple(draw(ROWS, cell.features) for _ in range(cell.num_states))
-  params = recurrent.Layer(cell).init(jax.random.key(0), x, mask, carry)
+  context = draw(ROWS, 5) if has_context else None
+  params = recurrent.Layer(cell).init(
+    jax.random.key(0), x, mask, carry, context=context
+  )
   params = jax.tree.map(lambda p: p + 0.1 * draw(*p.shape), params)
   state_mask = jnp.float32(2 * rng.integers(2, size=(ROWS, cell.features)))
   cotangents = draw(ROWS, TIME, cell.features), carry
-  return params, x, mask, carry, state_mask, cotangents
+  return params, x, mask, carry, state_mask, context, cotangents
 
 
-def results(layer, drops, params, x, mask, carry, state_mask, cotangents):
+def results(
+  layer, drops, params, x, mask, carry, state_mask, context, cotangents
+):
   """Gradients of weights, inputs and first states; outputs; last states."""
 
   def value(params, x, carry):
     dropped = state_mask if drops else None
-    after, outputs = layer.apply(params, x, mask, carry, dropped)
+    after, outputs = layer.apply(params, x, mask, carry, dropped, context)
     found = outputs * mask[:, :, None], after
     terms = jax.tree.map(lambda w, r: jnp.sum(w * r), cotangents, found)
     return sum(jax.tree.leaves(terms)), found
@@ -72,7 +77,8 @@ class NativeTest(parameterized.TestCase):
     self, name, units, reverse, block, drops
   ):
     cell = CELLS[name](units)
-    arguments = case(cell)
+    # With a context every row has a bias of its own.
+    arguments = case(cell, has_context=drops)
     options = recurrence.Options(loops='native', block=block)
     scan = recurrent.Layer(cell, reverse=reverse, backend='scan')
     native = recurrent.Layer(
@@ -122,7 +128,7 @@ class LibraryTest(absltest.TestCase):
       mock.patch.dict(os.environ, environment),
       self.assertRaises(OSError) as raised,
     ):
-      library.load.__wrapped__()
+      library.load.__wrapped__('lstm')
     self.assertEmpty(list((folder / 'rnnvae_jax').iterdir()))
     return str(raised.exception)
 
@@ -130,13 +136,28 @@ class LibraryTest(absltest.TestCase):
     said = self.built_by('echo "x.cc:1: error: no such header" >&2; exit 1')
     self.assertIn('failed: x.cc:1: error: no such header', said)
 
+  def test_without_a_home_it_says_so(self):
+    with (
+      mock.patch.object(compiled, 'cache', lambda: pathlib.Path('~', '.cache')),
+      self.assertRaisesRegex(OSError, 'no home folder'),
+    ):
+      library.load.__wrapped__('lstm')
+
+  def test_a_folder_that_cannot_be_written_is_an_obstacle(self):
+    file = pathlib.Path(self.create_tempfile().full_path)
+    with (
+      mock.patch.object(compiled, 'cache', lambda: file / 'rnnvae_jax'),
+      mock.patch.object(library, 'load', library.load.__wrapped__),
+    ):
+      self.assertIn(str(file), library.obstacle.__wrapped__('lstm'))
+
   def test_without_a_compiler_it_says_so(self):
     environment = {'CXX': '', 'PATH': '', 'XDG_CACHE_HOME': '/nowhere'}
     with (
       mock.patch.dict(os.environ, environment),
       self.assertRaisesRegex(OSError, 'there is no C\\+\\+ compiler'),
     ):
-      library.load.__wrapped__()
+      library.load.__wrapped__('lstm')
 
 
 if __name__ == '__main__':

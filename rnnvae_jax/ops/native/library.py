@@ -8,6 +8,7 @@ its CPU has. Without a compiler everything works, on the other backends.
 
 import ctypes
 import functools
+import os
 import pathlib
 import platform
 
@@ -16,44 +17,59 @@ import jax
 from rnnvae_jax.ops import compiled
 
 _FOLDER = pathlib.Path(__file__).parent
-_HANDLERS = ('lstm_forward', 'lstm_backward', 'gru_forward', 'gru_backward')
-_FLAGS = ('-O3', '-march=native', '-ffp-contract=fast', '-w')
-_TIMEOUT = 120  # Seconds for the compiler, which takes about five.
+_HANDLERS = ('forward', 'backward')
+_FLAGS = ('-O2', '-march=native', '-ffp-contract=fast', '-w')
+_TIMEOUT = 60  # Seconds for the compiler, which takes about four.
 
 
-def obstacle() -> str:
-  """Why the library cannot be used here; '' if it can."""
+@functools.cache
+def obstacle(cell: str) -> str:
+  """Why the library of a cell cannot be used here; '' if it can.
+
+  The answer may take a compilation.
+  """
   try:
-    load()
-  except OSError as error:
+    load(cell)
+  except (OSError, UnicodeError) as error:  # Whatever compilers print.
     return str(error)
   return ''
 
 
 @functools.cache
-def load() -> ctypes.CDLL:
-  """The library; its handlers are known to XLA as `rnnvae_NAME`.
+def load(cell: str) -> ctypes.CDLL:
+  """Loads the library of a cell; XLA knows its handlers as `rnnvae_CELL_NAME`.
+
+  Args:
+    cell: 'gru' or 'lstm'.
 
   Raises:
     OSError: there is no compiler, it failed, or its result cannot be loaded.
   """
-  library = ctypes.CDLL(str(_built()))
+  library = ctypes.CDLL(str(_built(cell)))
   for name in _HANDLERS:
     handler = jax.ffi.pycapsule(getattr(library, name))
-    jax.ffi.register_ffi_target(f'rnnvae_{name}', handler, platform='cpu')
+    target = f'rnnvae_{cell}_{name}'
+    jax.ffi.register_ffi_target(target, handler, platform='cpu')
   return library
 
 
-def panel_columns() -> int:
+def panel_columns(cell: str) -> int:
   """Columns of a panel of a packed matrix; see `products.h`."""
-  return load().panel_columns()
+  return load(cell).panel_columns()
 
 
-def _built() -> pathlib.Path:
+def _built(cell: str) -> pathlib.Path:
   """The compiled library, from the cache if these sources are there."""
+  if os.name == 'nt':
+    raise OSError('it is not built on Windows')
   sources = sorted(_FOLDER.glob('*.[ch]*'))
-  path = compiled.output('native', sources, compiled.compiler(), _FLAGS, _cpu())
-  return compiled.build(path, _FOLDER / 'recurrence.cc', _FLAGS, _TIMEOUT)
+  flags = (*_FLAGS, f'-DRNNVAE_CELL={cell.capitalize()}')
+  path = compiled.output(
+    f'native_{cell}', sources, compiled.compiler(), flags, _cpu()
+  )
+  if not path.is_absolute():
+    raise OSError('there is no home folder to keep it in')
+  return compiled.build(path, _FOLDER / 'recurrence.cc', flags, _TIMEOUT)
 
 
 def _cpu() -> str:

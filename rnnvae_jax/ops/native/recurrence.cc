@@ -1,17 +1,18 @@
-// The sequential loops of a recurrent layer on a CPU; see recurrence_native.py.
+// A recurrent layer on a CPU, forward and backward; see recurrence_native.py.
 //
-// A task computes all time steps of some rows of the batch. Rows never exchange
-// data, so tasks never wait for each other. The recurrent weights are packed once
-// an update and stay in the caches during a loop.
+// Units are divided among threads, which meet after each time step. Weights are
+// packed once an update. Products that do not depend on a state before, those of
+// the inputs and of the weights' gradients, run over all real time steps at once.
+//
+// What only these functions read is kept in lines: the kPanel numbers of a panel
+// of units for one row of one time step. Lines of the rows follow each other, so
+// that a panel of an array is a panel of a packed matrix as well.
 
-#include <atomic>
-#include <condition_variable>
-#include <functional>
-#include <memory>
-#include <mutex>
 #include <vector>
 
+#include "cells.h"
 #include "products.h"
+#include "steps.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace rnnvae {
@@ -19,360 +20,472 @@ namespace {
 
 namespace ffi = xla::ffi;
 
-// Fewer rows than this make a task of their own only if there are no more.
-constexpr int64_t kTaskRows = 8;
-
-template <typename T>
-inline T Tanh(T x) {
-  // The rational approximation that Eigen and XLA use; its error is a few units
-  // in the last place. Beyond the limits tanh rounds to 1.
-  const T limit = T{} + 7.90531110763549805f;
-  x = x > limit ? limit : x;
-  x = x < -limit ? -limit : x;
-  const T square = x * x;
-  T above = square * -2.76076847742355e-16f + 2.00018790482477e-13f;
-  above = square * above + -8.60467152213735e-11f;
-  above = square * above + 5.12229709037114e-08f;
-  above = square * above + 1.48572235717979e-05f;
-  above = square * above + 6.37261928875436e-04f;
-  above = square * above + 4.89352455891786e-03f;
-  T below = square * 1.19825839466702e-06f + 1.18534705686654e-04f;
-  below = square * below + 2.26843463243900e-03f;
-  below = square * below + 4.89352518554385e-03f;
-  return x * above / below;
-}
-
-template <typename T>
-inline T Sigmoid(T x) {
-  return 0.5f + 0.5f * Tanh<T>(0.5f * x);
-}
-
-// Calls `body` for each unit of a row, a vector of units at a time.
-template <typename Body>
-inline void ForUnits(int64_t size, Body body) {
-  int64_t unit = 0;
-  for (; unit + kWidth <= size; unit += kWidth) body(Vector{}, unit);
-  for (; unit < size; ++unit) body(float{}, unit);
-}
-
-// A row's pointers at one time step, in the order of the cell's rule.
-struct ForwardRow {
-  const float* gates;  // [G H], the input's part.
-  const float* sums;   // [G H], the sums that `Start` began.
-  float* states[2];    // [H], the running states.
-  float* active;       // [A H]
-};
-
-// h and c; gates i, f, g, o; all four are activations.
-struct Lstm {
-  static constexpr int kGates = 4, kStates = 2, kActive = 4, kFactors = 7;
-
-  static void Start(const float* gates, const float*, int64_t size,
-                    float* sums) {
-    std::memcpy(sums, gates, 4 * size * sizeof(float));
-  }
-
-  template <typename T>
-  static void Forward(T, const ForwardRow& row, int64_t size, int64_t unit) {
-    const auto sum = [&](int gate) {
-      return Load<T>(row.sums + gate * size + unit);
-    };
-    const T i = Sigmoid<T>(sum(0)), f = Sigmoid<T>(sum(1));
-    const T g = Tanh<T>(sum(2)), o = Sigmoid<T>(sum(3));
-    const T c = f * Load<T>(row.states[1] + unit) + i * g;
-    Store<T>(row.states[1] + unit, c);
-    Store<T>(row.states[0] + unit, o * Tanh<T>(c));
-    const T active[] = {i, f, g, o};
-    for (int n = 0; n < 4; ++n) Store<T>(row.active + n * size + unit, active[n]);
-  }
-
-  // Factors: from_c of i, f and g, h_to_c, keep, to_o, and 1 - mask.
-  template <typename T>
-  static void Backward(T, const float* const* factors, float* d_product,
-                       float* const* d_states, int64_t size, int64_t unit) {
-    const auto factor = [&](int n) { return Load<T>(factors[n] + unit); };
-    const T d_h = Load<T>(d_states[0] + unit);
-    const T d_c = Load<T>(d_states[1] + unit) + d_h * factor(3);
-    for (int n = 0; n < 3; ++n) {
-      Store<T>(d_product + n * size + unit, d_c * factor(n));
-    }
-    Store<T>(d_product + 3 * size + unit, d_h * factor(5));
-    Store<T>(d_states[1] + unit, d_c * factor(4));
-    Store<T>(d_states[0] + unit, d_h * factors[6][0]);
-  }
-};
-
-// h; gates r, z, n, reset after the product; activations r, z, n, m.
-struct Gru {
-  static constexpr int kGates = 3, kStates = 1, kActive = 4, kFactors = 4;
-
-  static void Start(const float* gates, const float* bias, int64_t size,
-                    float* sums) {
-    std::memcpy(sums, gates, 2 * size * sizeof(float));
-    std::memcpy(sums + 2 * size, bias, size * sizeof(float));
-  }
-
-  template <typename T>
-  static void Forward(T, const ForwardRow& row, int64_t size, int64_t unit) {
-    const auto sum = [&](int gate) {
-      return Load<T>(row.sums + gate * size + unit);
-    };
-    const T r = Sigmoid<T>(sum(0)), z = Sigmoid<T>(sum(1)), m = sum(2);
-    const T n = Tanh<T>(Load<T>(row.gates + 2 * size + unit) + r * m);
-    const T h = Load<T>(row.states[0] + unit);
-    Store<T>(row.states[0] + unit, n + z * (h - n));
-    const T active[] = {r, z, n, m};
-    for (int k = 0; k < 4; ++k) Store<T>(row.active + k * size + unit, active[k]);
-  }
-
-  // Factors: keep, and those of the products of r, z and n.
-  template <typename T>
-  static void Backward(T, const float* const* factors, float* d_product,
-                       float* const* d_states, int64_t size, int64_t unit) {
-    const T d_h = Load<T>(d_states[0] + unit);
-    for (int n = 0; n < 3; ++n) {
-      Store<T>(d_product + n * size + unit,
-               d_h * Load<T>(factors[n + 1] + unit));
-    }
-    Store<T>(d_states[0] + unit, d_h * Load<T>(factors[0] + unit));
-  }
-};
-
-// Runs `body(first row, number of rows)` over all rows as parallel tasks.
-//
-// The calling thread takes tasks as well. So it never waits for a task that no
-// thread has begun, and calls that run at the same time cannot block each other.
-void ForRows(ffi::ThreadPool pool, int64_t rows,
-             const std::function<void(int64_t, int64_t)>& body) {
-  const int64_t tasks = std::max<int64_t>(
-      1, std::min<int64_t>(pool.num_threads(), rows / kTaskRows));
-  struct Shared {
-    std::atomic<int64_t> next{0};
-    int64_t done = 0;
-    std::mutex mutex;
-    std::condition_variable all_done;
-  };
-  auto shared = std::make_shared<Shared>();
-  // A thread that comes too late finds no task left and must not touch `body`.
-  const auto work = [shared, tasks, rows, &body]() {
-    for (int64_t task; (task = shared->next.fetch_add(1)) < tasks;) {
-      const int64_t first = rows * task / tasks;
-      body(first, rows * (task + 1) / tasks - first);
-      std::lock_guard<std::mutex> lock(shared->mutex);
-      if (++shared->done == tasks) shared->all_done.notify_all();
-    }
-  };
-  for (int64_t task = 1; task < tasks; ++task) {
-    pool.Schedule(std::function<void()>(work));
-  }
-  work();
-  std::unique_lock<std::mutex> lock(shared->mutex);
-  shared->all_done.wait(lock, [&] { return shared->done == tasks; });
-}
-
-const float* Floats(ffi::AnyBuffer buffer) {
-  return static_cast<const float*>(buffer.untyped_data());
-}
-
-// A caller's thread keeps this memory from call to call.
-float* Scratch(int number, int64_t size) {
-  thread_local std::vector<float> memory[2];
-  if (static_cast<int64_t>(memory[number].size()) < size) {
-    memory[number].resize(size);
-  }
-  return memory[number].data();
-}
+// Operations of a part of a step; threads that meet more often only wait.
+constexpr int64_t kPartOperations = 500'000;
 
 using Args = ffi::RemainingArgs;
 using Results = ffi::RemainingRets;
 
 ffi::AnyBuffer Arg(Args args, int n) { return *args.get<ffi::AnyBuffer>(n); }
 
-float* Result(Results results, int n) {
-  return static_cast<float*>(
-      (*results.get<ffi::AnyBuffer>(n))->untyped_data());
+const float* Floats(ffi::AnyBuffer buffer) {
+  return static_cast<const float*>(buffer.untyped_data());
 }
 
-// The arrays of a cell's states, and of its states at all steps.
-template <int kStates>
-struct States {
-  const float* begin[kStates];  // [B, H], before the loop.
-  float* now[kStates];          // [B, H], changed by each step.
-  float* all[kStates];          // [S, B, H]
+ffi::AnyBuffer ResultBuffer(Results results, int n) {
+  return **results.get<ffi::AnyBuffer>(n);
+}
 
-  States(Args args, int first, Results results) {
-    for (int s = 0; s < kStates; ++s) {
-      begin[s] = Floats(Arg(args, first + s));
-      now[s] = Result(results, s);
-      all[s] = Result(results, kStates + s);
-    }
-  }
+float* Result(Results results, int n) {
+  return static_cast<float*>(ResultBuffer(results, n).untyped_data());
+}
 
-  // Begins with the rows [first, first + number).
-  void Start(int64_t first, int64_t number, int64_t size) const {
-    for (int s = 0; s < kStates; ++s) {
-      std::memcpy(now[s] + first * size, begin[s] + first * size,
-                  number * size * sizeof(float));
-    }
-  }
+// Lines float[kPanel] by panel and row.
+struct Lines {
+  float* data;
+  int64_t rows;
 
-  // Writes the states of a row to its place in `all`.
-  void Keep(int64_t row, int64_t place, int64_t size) const {
-    for (int s = 0; s < kStates; ++s) {
-      std::memcpy(all[s] + place * size, now[s] + row * size,
-                  size * sizeof(float));
-    }
-  }
-
-  // Fills places that no step reaches with the states before the loop.
-  void Begin(int64_t place, int64_t first, int64_t number,
-             int64_t size) const {
-    for (int s = 0; s < kStates; ++s) {
-      std::memcpy(all[s] + place * size, begin[s] + first * size,
-                  number * size * sizeof(float));
-    }
-  }
-
-  // Fills places that no step reaches with zeros.
-  void Clear(int64_t place, int64_t number, int64_t size) const {
-    for (int s = 0; s < kStates; ++s) {
-      std::memset(all[s] + place * size, 0, number * size * sizeof(float));
-    }
+  float* at(int64_t panel, int64_t row) const {
+    return data + (panel * rows + row) * kPanel;
   }
 };
 
-// Arguments: count int32[], mask bool[S, B], packed float[N, H, kPanel],
-// gates float[S, B, G H], state mask float[B, H] or float[0], recurrent bias
-// float[H] or float[0], states float[B, H] each.
-// Results: states float[B, H] each, all states float[S, B, H] each,
-// activations float[S, B, A H].
+// What both directions of a layer read: count int32[], mask bool[S, B], x
+// float[S, B, F], kernel float[F, G H], recurrent kernel float[H, G H], state mask
+// float[B, H] or float[0], states before the first step float[B, H] each. H is a
+// multiple of kPanel.
+template <typename Cell>
+struct Layer {
+  static constexpr int kNumArgs = 6 + Cell::kStates;
+
+  int64_t count;
+  const bool* mask;
+  const float *x, *kernel, *recurrent, *state_mask;
+  const float* begin[Cell::kStates];
+  int64_t steps, rows, inputs, size;
+  int64_t panels;   // Of H units.
+  int64_t columns;  // G H.
+  int64_t real;     // Rows of all steps that are computed.
+  bool is_masked, reverse;
+
+  Layer(Args args, bool reverse)
+      : count(*static_cast<const int32_t*>(Arg(args, 0).untyped_data())),
+        mask(static_cast<const bool*>(Arg(args, 1).untyped_data())),
+        x(Floats(Arg(args, 2))),
+        kernel(Floats(Arg(args, 3))),
+        recurrent(Floats(Arg(args, 4))),
+        state_mask(Floats(Arg(args, 5))),
+        is_masked(Arg(args, 5).element_count() > 0),
+        reverse(reverse) {
+    for (int s = 0; s < Cell::kStates; ++s) {
+      begin[s] = Floats(Arg(args, 6 + s));
+    }
+    const auto shape = Arg(args, 2).dimensions();
+    steps = shape[0], rows = shape[1], inputs = shape[2];
+    size = Arg(args, 6).dimensions()[1];
+    panels = size / kPanel;
+    columns = Cell::kGates * size;
+    real = count * rows;
+  }
+
+  // The time of the `number`th step.
+  int64_t time(int64_t number) const {
+    return reverse ? count - 1 - number : number;
+  }
+
+  // The states before a step: h by rows, the others in lines.
+  const float* h_before(const float* outputs, int64_t number,
+                        int64_t row) const {
+    return number ? outputs + (time(number - 1) * rows + row) * size
+                  : begin[0] + row * size;
+  }
+
+  void before(const float* outputs, const Lines& stored, int64_t number,
+              int64_t panel, int64_t row, const float** found) const {
+    found[0] = h_before(outputs, number, row) + panel * kPanel;
+    for (int s = 1; s < Cell::kStates; ++s) {
+      const int64_t slot = (kActive + s - 1) * panels + panel;
+      found[s] = number ? stored.at(slot, time(number - 1) * rows + row)
+                        : begin[s] + row * size + panel * kPanel;
+    }
+  }
+
+  // `body(step, part)` for all steps, of as many parts as pay.
+  void Run(ffi::ThreadPool pool, int64_t number,
+           const std::function<void(int64_t, int64_t, int64_t)>& body) const {
+    int64_t parts = 2 * rows * size * columns / kPartOperations;
+    parts = std::min({parts, panels, pool.num_threads()});
+    parts = std::max<int64_t>(1, parts);
+    const auto schedule = [&](std::function<void()> work) {
+      pool.Schedule(std::move(work));
+    };
+    InSteps(number, parts, schedule, [&](int64_t step, int64_t part) {
+      body(step, part, parts);
+    });
+  }
+};
+
+// `body(row, its place in the column, stride of columns)` for each row.
+template <typename Body>
+void ForRows(const Left& left, int64_t column, Body body) {
+  for (int64_t tile = 0; tile < left.tiles.count; ++tile) {
+    const int64_t first = left.tiles.first(tile), size = left.tiles.size(tile);
+    float* to = left.at(tile, column);
+    for (int64_t r = 0; r < size; ++r) body(first + r, to + r, size);
+  }
+}
+
+void Clear(float* line) { std::memset(line, 0, kPanel * sizeof(float)); }
+
+void Copy(const float* from, float* to) {
+  std::memcpy(to, from, kPanel * sizeof(float));
+}
+
+// Zeros in a part of the rows after the real ones.
+void ClearTail(float* array, int64_t first, int64_t last, int64_t size,
+               int64_t part, int64_t parts) {
+  const int64_t number = (last - first) * size;
+  float* tail = array + first * size;
+  std::memset(tail + number * part / parts, 0,
+              (number * (part + 1) / parts - number * part / parts) *
+                  sizeof(float));
+}
+
+// Arguments: those of `Layer`, bias float[G H] or float[B, G H], recurrent bias
+// float[H] or float[0].
+// Results: states after the last step float[B, H] each, outputs float[S, B, H],
+// what is stored for the gradient, scratch memory.
 template <typename Cell>
 ffi::Error Forward(ffi::ThreadPool pool, Args args, Results results,
                    bool reverse) {
-  const int64_t count =
-      *static_cast<const int32_t*>(Arg(args, 0).untyped_data());
-  const bool* mask = static_cast<const bool*>(Arg(args, 1).untyped_data());
-  const float* packed = Floats(Arg(args, 2));
-  const int64_t stride = Arg(args, 2).dimensions()[0] * kPanel;
-  const float* gates = Floats(Arg(args, 3));
-  const int64_t steps = Arg(args, 3).dimensions()[0];
-  const int64_t rows = Arg(args, 3).dimensions()[1];
-  const bool is_masked = Arg(args, 4).element_count() > 0;
-  const float* state_mask = Floats(Arg(args, 4));
-  const float* bias = Floats(Arg(args, 5));
-  const int64_t size = Arg(args, 6).dimensions()[1];
-  const States<Cell::kStates> states(args, 6, results);
-  float* active = Result(results, 2 * Cell::kStates);
-  const int64_t num_gates = Cell::kGates * size;
-  const int64_t num_active = Cell::kActive * size;
-  ForRows(pool, rows, [&](int64_t first, int64_t number) {
-    float* left = Scratch(0, number * size);
-    float* sums = Scratch(1, number * stride);
-    states.Start(first, number, size);
-    for (int64_t step = 0; step < count; ++step) {
-      const int64_t time = reverse ? count - 1 - step : step;
-      const int64_t place = time * rows + first;
-      const float* h = states.now[0] + first * size;
-      for (int64_t r = 0; r < number; ++r) {
-        Cell::Start(gates + (place + r) * num_gates, bias, size,
-                    sums + r * stride);
-      }
-      if (is_masked) {
-        const float* kept = state_mask + first * size;
-        for (int64_t n = 0; n < number * size; ++n) left[n] = h[n] * kept[n];
-      }
-      Multiply(is_masked ? left : h, number, size, packed, stride / kPanel,
-               sums);
-      for (int64_t r = 0; r < number; ++r) {
-        float* row_active = active + (place + r) * num_active;
-        if (mask[place + r]) {
-          ForwardRow row = {gates + (place + r) * num_gates, sums + r * stride,
-                            {}, row_active};
-          for (int s = 0; s < Cell::kStates; ++s) {
-            row.states[s] = states.now[s] + (first + r) * size;
-          }
-          ForUnits(size, [&](auto type, int64_t unit) {
-            Cell::Forward(type, row, size, unit);
-          });
-        } else {
-          std::memset(row_active, 0, num_active * sizeof(float));
-        }
-        states.Keep(first + r, place + r, size);
-      }
+  const Layer<Cell> layer(args, reverse);
+  const int64_t rows = layer.rows, size = layer.size, panels = layer.panels;
+  const int64_t columns = layer.columns, inputs = layer.inputs;
+  constexpr int kGates = Cell::kGates, kStates = Cell::kStates;
+  const float* bias = Floats(Arg(args, layer.kNumArgs));
+  const bool is_shared = Arg(args, layer.kNumArgs).dimensions().size() == 1;
+  const float* recurrent_bias = Floats(Arg(args, layer.kNumArgs + 1));
+  float* outputs = Result(results, kStates);
+  const Lines stored = {Result(results, kStates + 1), layer.real};
+  float* scratch = Result(results, kStates + 2);
+  float* packed = scratch;                      // Panels in the order of gates,
+  float* recurrent = packed + inputs * columns;  // here of units, then gates.
+  float* memory = recurrent + size * columns;
+  const Left left[2] = {Left(rows, size, memory),
+                        Left(rows, size, memory + rows * size)};
+
+  // Writes a line of h as the next product reads it.
+  const auto put = [&](const float* line, int64_t row, int64_t panel,
+                       float* to, int64_t stride) {
+    const float* kept = layer.state_mask + row * size + panel * kPanel;
+    for (int64_t u = 0; u < kPanel; ++u) {
+      to[u * stride] = layer.is_masked ? line[u] * kept[u] : line[u];
     }
-    for (int64_t time = count; time < steps; ++time) {
-      const int64_t place = time * rows + first;
-      states.Begin(place, first, number, size);
-      std::memset(active + place * num_active, 0,
-                  number * num_active * sizeof(float));
+  };
+
+  const auto prepare = [&](int64_t first, int64_t last) {
+    for (int64_t p = first; p < last; ++p) {
+      for (int64_t g = 0; g < kGates; ++g) {
+        const int64_t column = g * size + p * kPanel;
+        PackPanel(layer.kernel + column, columns, inputs,
+                  packed + (g * panels + p) * inputs * kPanel);
+        PackPanel(layer.recurrent + column, columns, size,
+                  recurrent + (p * kGates + g) * size * kPanel);
+      }
+      ForRows(left[1], p * kPanel, [&](int64_t r, float* to, int64_t stride) {
+        put(layer.begin[0] + r * size + p * kPanel, r, p, to, stride);
+      });
+    }
+  };
+
+  const auto input_product = [&](int64_t first, int64_t last) {
+    const auto start = [&](int64_t p, int64_t row, float* line) {
+      Copy(bias + p * kPanel + (is_shared ? 0 : row % rows * columns), line);
+    };
+    Product(
+        first, last, inputs,
+        [&](int64_t row, int64_t k) { return layer.x[row * inputs + k]; },
+        [&](int64_t p) { return packed + p * inputs * kPanel; }, start,
+        Out{stored.data, columns, layer.real * kPanel, kPanel});
+  };
+
+  const auto one_step = [&](int64_t number, int64_t first, int64_t last) {
+    const int64_t place = layer.time(number) * rows;
+    const Left& now = left[(number + 1) % 2];
+    const Left& next = left[number % 2];
+    for (int64_t p = first; p < last; ++p) {
+      for (int64_t g = 0; g < kGates; ++g) {
+        const int64_t slot = Cell::kRecurrent[g];
+        float* sums = stored.at(slot * panels + p, place);
+        if (slot >= kGates) {  // It has no input product to begin with.
+          for (int64_t r = 0; r < rows; ++r) {
+            Copy(recurrent_bias + p * kPanel, sums + r * kPanel);
+          }
+        }
+        MultiplyPanel(now, recurrent + (p * kGates + g) * size * kPanel, sums,
+                      kPanel);
+      }
+      ForRows(next, p * kPanel, [&](int64_t r, float* to, int64_t stride) {
+        float* line = outputs + (place + r) * size + p * kPanel;
+        const float* before[kStates];
+        layer.before(outputs, stored, number, p, r, before);
+        float* lines[Cell::kStored];
+        for (int n = 0; n < Cell::kStored; ++n) {
+          lines[n] = stored.at(n * panels + p, place + r);
+        }
+        if (layer.mask[place + r]) {
+          for (int v = 0; v < kVectors; ++v) {
+            Store(line + v * kWidth, Cell::Forward(lines, before));
+            for (float*& one : lines) one += kWidth;
+            for (const float*& one : before) one += kWidth;
+          }
+        } else {
+          Copy(before[0], line);
+          for (int s = 1; s < kStates; ++s) {
+            Copy(before[s], lines[kActive + s - 1]);
+          }
+        }
+        put(line, r, p, to, stride);
+      });
+    }
+  };
+
+  layer.Run(pool, layer.count + 2,
+            [&](int64_t step, int64_t part, int64_t parts) {
+    const auto run = [&](int64_t number, const auto& body) {
+      body(number * part / parts, number * (part + 1) / parts);
+    };
+    if (step == 0) {
+      run(panels, prepare);
+      ClearTail(outputs, layer.real, layer.steps * rows, size, part, parts);
+    } else if (step == 1) {
+      run(layer.real, input_product);
+    } else {
+      run(panels, [&](int64_t first, int64_t last) {
+        one_step(step - 2, first, last);
+      });
     }
   });
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t p = 0; p < panels; ++p) {
+      const float* after[kStates];
+      layer.before(outputs, stored, layer.count, p, r, after);
+      for (int s = 0; s < kStates; ++s) {
+        Copy(after[s], Result(results, s) + r * size + p * kPanel);
+      }
+    }
+  }
   return ffi::Error::Success();
 }
 
-// Arguments: count int32[], packed float[N, G H, kPanel], d_outputs
-// float[S, B, H], state mask float[B, H] or float[0], gradients of the states
-// float[B, H] each, factors float[S, B, H] each, or float[S, B, 1].
-// Results: gradients of the states before the steps float[B, H] each, and of all
-// states float[S, B, H] each.
+// Arguments: those of `Layer`, outputs and what was stored by `Forward`, gradients
+// of the states after the last step float[B, H] each, and of the outputs
+// float[S, B, H].
+// Results: gradients of the states before the first step float[B, H] each, of x, of
+// both kernels, sums over time of the gradients of the activations float[4 H] or
+// float[B, 4 H], scratch memory.
 template <typename Cell>
 ffi::Error Backward(ffi::ThreadPool pool, Args args, Results results,
                     bool reverse) {
-  const int64_t count =
-      *static_cast<const int32_t*>(Arg(args, 0).untyped_data());
-  const float* packed = Floats(Arg(args, 1));
-  const int64_t stride = Arg(args, 1).dimensions()[0] * kPanel;
-  const float* d_outputs = Floats(Arg(args, 2));
-  const int64_t steps = Arg(args, 2).dimensions()[0];
-  const int64_t rows = Arg(args, 2).dimensions()[1];
-  const int64_t size = Arg(args, 2).dimensions()[2];
-  const bool is_masked = Arg(args, 3).element_count() > 0;
-  const float* state_mask = Floats(Arg(args, 3));
-  const States<Cell::kStates> d_states(args, 4, results);
-  const float* factors[Cell::kFactors];
-  int64_t widths[Cell::kFactors];
-  for (int n = 0; n < Cell::kFactors; ++n) {
-    const ffi::AnyBuffer factor = Arg(args, 4 + Cell::kStates + n);
-    factors[n] = Floats(factor);
-    widths[n] = factor.dimensions()[2];
+  const Layer<Cell> layer(args, reverse);
+  const int64_t rows = layer.rows, size = layer.size, panels = layer.panels;
+  const int64_t columns = layer.columns, inputs = layer.inputs;
+  const int64_t real = layer.real;
+  constexpr int kGates = Cell::kGates, kStates = Cell::kStates;
+  const int first_arg = layer.kNumArgs;
+  const float* outputs = Floats(Arg(args, first_arg));
+  const Lines stored = {const_cast<float*>(Floats(Arg(args, first_arg + 1))),
+                        real};
+  const float* d_outputs = Floats(Arg(args, first_arg + 2 + kStates));
+  float* d_x = Result(results, kStates);
+  float* d_kernel = Result(results, kStates + 1);
+  float* d_recurrent = Result(results, kStates + 2);
+  float* sums = Result(results, kStates + 3);
+  const bool is_shared =
+      ResultBuffer(results, kStates + 3).dimensions().size() == 1;
+  const int64_t input_panels = (inputs + kPanel - 1) / kPanel;
+  float* memory = Result(results, kStates + 4);
+  const auto take = [&](int64_t number) {
+    float* taken = memory;
+    memory += number;
+    return taken;
+  };
+  float* packed = take(input_panels * kPanel * columns);  // Both transposed.
+  float* recurrent = take(size * columns);
+  const Left left[2] = {Left(rows, columns, take(rows * columns)),
+                        Left(rows, columns, take(rows * columns))};
+  const Lines product = {take(rows * size), rows};
+  const Lines d_states = {take(kStates * rows * size), rows};
+  const Lines d_active = {take(kActive * real * size), real};
+
+  std::vector<const float*> h_before(real);
+  for (int64_t n = 0; n < layer.count; ++n) {
+    for (int64_t r = 0; r < rows; ++r) {
+      h_before[layer.time(n) * rows + r] = layer.h_before(outputs, n, r);
+    }
   }
-  const int64_t depth = Cell::kGates * size;
-  ForRows(pool, rows, [&](int64_t first, int64_t number) {
-    float* left = Scratch(0, number * depth);
-    float* sums = Scratch(1, number * stride);
-    d_states.Start(first, number, size);
-    for (int64_t step = 0; step < count; ++step) {
-      const int64_t time = reverse ? step : count - 1 - step;
-      const int64_t place = time * rows + first;
-      for (int64_t r = 0; r < number; ++r) {
-        float* row[Cell::kStates];
-        for (int s = 0; s < Cell::kStates; ++s) {
-          row[s] = d_states.now[s] + (first + r) * size;
+
+  const auto prepare = [&](int64_t first, int64_t last) {
+    for (int64_t p = first; p < last; ++p) {
+      PackTransposed(layer.recurrent + p * kPanel * columns, columns, columns,
+                     kPanel, recurrent + p * columns * kPanel);
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int s = 0; s < kStates; ++s) {
+          Copy(Floats(Arg(args, first_arg + 2 + s)) + r * size + p * kPanel,
+               d_states.at(s * panels + p, r));
         }
-        const float* d_output = d_outputs + (place + r) * size;
-        for (int64_t u = 0; u < size; ++u) row[0][u] += d_output[u];
-        d_states.Keep(first + r, place + r, size);
-        const float* row_factors[Cell::kFactors];
-        for (int n = 0; n < Cell::kFactors; ++n) {
-          row_factors[n] = factors[n] + (place + r) * widths[n];
-        }
-        ForUnits(size, [&](auto type, int64_t unit) {
-          Cell::Backward(type, row_factors, left + r * depth, row, size, unit);
-        });
+        Clear(product.at(p, r));
       }
-      std::memset(sums, 0, number * stride * sizeof(float));
-      Multiply(left, number, depth, packed, stride / kPanel, sums);
-      for (int64_t r = 0; r < number; ++r) {
-        float* d_h = d_states.now[0] + (first + r) * size;
-        const float* sum = sums + r * stride;
-        const float* kept = state_mask + (first + r) * size;
-        for (int64_t u = 0; u < size; ++u) {
-          d_h[u] += is_masked ? sum[u] * kept[u] : sum[u];
+    }
+  };
+
+  const auto prepare_inputs = [&](int64_t first, int64_t last) {
+    for (int64_t p = first; p < last; ++p) {
+      PackTransposed(layer.kernel + p * kPanel * columns, columns, columns,
+                     inputs - p * kPanel, packed + p * columns * kPanel);
+    }
+  };
+
+  // Adds what comes through the recurrent product, for a panel of units.
+  const auto add_product = [&](int64_t panel, const Left& from) {
+    float* added = product.at(panel, 0);
+    std::memset(added, 0, rows * kPanel * sizeof(float));
+    MultiplyPanel(from, recurrent + panel * columns * kPanel, added, kPanel);
+    for (int64_t r = 0; r < rows; ++r) {
+      const float* kept = layer.state_mask + r * size + panel * kPanel;
+      float* d_h = d_states.at(panel, r);
+      for (int64_t u = 0; u < kPanel; ++u) {
+        const float term = added[r * kPanel + u];
+        d_h[u] += layer.is_masked ? term * kept[u] : term;
+      }
+    }
+  };
+
+  const auto one_step = [&](int64_t number, int64_t first, int64_t last) {
+    const int64_t place = layer.time(number) * rows;
+    const Left& from = left[(number + 1) % 2];
+    const Left& to = left[number % 2];
+    for (int64_t p = first; p < last; ++p) {
+      if (number < layer.count - 1) add_product(p, from);
+      ForRows(to, p * kPanel, [&](int64_t r, float* first, int64_t stride) {
+        const float* before[kStates];
+        layer.before(outputs, stored, number, p, r, before);
+        const float* lines[Cell::kStored];
+        for (int n = 0; n < Cell::kStored; ++n) {
+          lines[n] = stored.at(n * panels + p, place + r);
+        }
+        float *d_lines[kActive], *d_now[kStates];
+        for (int n = 0; n < kActive; ++n) {
+          d_lines[n] = d_active.at(n * panels + p, place + r);
+        }
+        for (int s = 0; s < kStates; ++s) {
+          d_now[s] = d_states.at(s * panels + p, r);
+        }
+        const float* d_output = d_outputs + (place + r) * size + p * kPanel;
+        for (int v = 0; v < kVectors; ++v) {
+          const Vector d_h = Load(d_now[0]) + Load(d_output + v * kWidth);
+          if (layer.mask[place + r]) {
+            Cell::Backward(lines, before, d_h, d_now, d_lines);
+          } else {
+            Store(d_now[0], d_h);
+            for (float* line : d_lines) Store(line, Vector{});
+          }
+          for (const float*& one : lines) one += kWidth;
+          for (const float*& one : before) one += kWidth;
+          for (float*& one : d_lines) one += kWidth;
+          for (float*& one : d_now) one += kWidth;
+        }
+        for (int64_t g = 0; g < kGates; ++g) {
+          const float* line =
+              d_active.at(Cell::kRecurrent[g] * panels + p, place + r);
+          float* column = first + g * size * stride;
+          for (int64_t u = 0; u < kPanel; ++u) {
+            column[u * stride] = line[u];
+          }
+        }
+      });
+    }
+  };
+
+  const auto finish = [&](int64_t first, int64_t last) {
+    for (int64_t p = first; p < last; ++p) {
+      if (layer.count) add_product(p, left[0]);
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int s = 0; s < kStates; ++s) {
+          Copy(d_states.at(s * panels + p, r),
+               Result(results, s) + r * size + p * kPanel);
         }
       }
     }
-    for (int64_t time = count; time < steps; ++time) {
-      d_states.Clear(time * rows + first, number, size);
+  };
+
+  const auto zero = [](int64_t, int64_t, float* line) { Clear(line); };
+
+  const auto input_gradient = [&](int64_t first, int64_t last) {
+    const auto gradient = [&](int64_t row, int64_t k) {
+      return d_active.at(k / kPanel, row)[k % kPanel];
+    };
+    Product(
+        first, last, columns, gradient,
+        [&](int64_t p) { return packed + p * columns * kPanel; }, zero,
+        Out{d_x, inputs, kPanel, inputs});
+  };
+
+  const auto kernel_gradient = [&](int64_t first, int64_t last) {
+    const auto input = [&](int64_t f, int64_t k) {
+      return layer.x[k * inputs + f];
+    };
+    Product(
+        first, last, real, input, [&](int64_t p) { return d_active.at(p, 0); },
+        zero, Out{d_kernel, columns, kPanel, columns});
+  };
+
+  const auto recurrent_gradient = [&](int64_t first, int64_t last) {
+    const auto state = [&](int64_t unit, int64_t k) {
+      const float h = h_before[k][unit];
+      return layer.is_masked ? h * layer.state_mask[k % rows * size + unit] : h;
+    };
+    const auto gradient = [&](int64_t p) {
+      const int64_t slot = Cell::kRecurrent[p / panels];
+      return d_active.at(slot * panels + p % panels, 0);
+    };
+    Product(first, last, real, state, gradient, zero,
+            Out{d_recurrent, columns, kPanel, columns});
+  };
+
+  const auto sum = [&](int64_t first, int64_t last) {
+    const int64_t width = kActive * size;
+    for (int64_t p = first; p < last; ++p) {
+      for (int64_t r = 0; r < (is_shared ? 1 : rows); ++r) {
+        Clear(sums + r * width + p * kPanel);
+      }
+      for (int64_t row = 0; row < real; ++row) {
+        float* to = sums + p * kPanel + (is_shared ? 0 : row % rows * width);
+        const float* line = d_active.at(p, row);
+        for (int64_t u = 0; u < kPanel; ++u) to[u] += line[u];
+      }
+    }
+  };
+
+  layer.Run(pool, layer.count + 2,
+            [&](int64_t step, int64_t part, int64_t parts) {
+    const auto run = [&](int64_t number, const auto& body) {
+      body(number * part / parts, number * (part + 1) / parts);
+    };
+    if (step == 0) {
+      run(panels, prepare);
+      run(input_panels, prepare_inputs);
+      ClearTail(d_x, real, layer.steps * rows, inputs, part, parts);
+    } else if (step <= layer.count) {
+      run(panels, [&](int64_t first, int64_t last) {
+        one_step(layer.count - step, first, last);
+      });
+    } else {
+      run(panels, finish);
+      run(real, input_gradient);
+      run(inputs, kernel_gradient);
+      run(size, recurrent_gradient);
+      run(kActive * panels, sum);
     }
   });
   return ffi::Error::Success();
@@ -389,14 +502,12 @@ auto Binding() {
 }  // namespace
 }  // namespace rnnvae
 
-#define RNNVAE_HANDLER(name, function)                           \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, (rnnvae::function),        \
-                                rnnvae::Binding())
-
-RNNVAE_HANDLER(lstm_forward, Forward<rnnvae::Lstm>);
-RNNVAE_HANDLER(lstm_backward, Backward<rnnvae::Lstm>);
-RNNVAE_HANDLER(gru_forward, Forward<rnnvae::Gru>);
-RNNVAE_HANDLER(gru_backward, Backward<rnnvae::Gru>);
+// Each cell is a library of its own, which takes half as long to compile: RNNVAE_CELL
+// names its class.
+XLA_FFI_DEFINE_HANDLER_SYMBOL(forward, (rnnvae::Forward<rnnvae::RNNVAE_CELL>),
+                              rnnvae::Binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(backward, (rnnvae::Backward<rnnvae::RNNVAE_CELL>),
+                              rnnvae::Binding());
 
 // Columns of a panel of a packed matrix.
 extern "C" int panel_columns() { return rnnvae::kPanel; }
