@@ -126,4 +126,5 @@ def _network(row: str):
     objective.virtual_weight = 1.0 if virtual else 0.0
     objective.adversarial_weight = 0.0 if virtual else 1.0
     objective.random_perturbation = moved == 'random'
+    objective.perturbation_norm = 1.0
   return config
