@@ -141,6 +141,7 @@ def records(workdir: pathlib.Path) -> dict[str, Any]:
   ]
   text = (workdir / 'results.json').read_text(encoding='utf-8')
   return {
+    'updates': curve[-1]['step'],
     'validations': curve,
     'results': json.loads(text),
     'samples': (workdir / 'samples.txt').read_text(encoding='utf-8'),

@@ -2,7 +2,11 @@ r"""Draws a run of a sentence VAE: its validations, and text that it wrote.
 
   python examples/plot_run.py runs/gru_vae first_run.png
 
-Reads `metrics.jsonl` and `samples.txt` of the run's folder.
+Reads `metrics.jsonl` and `samples.txt` of the run's folder, or the same from a
+report of `benchmarks.first_evening`:
+
+  python examples/plot_run.py benchmarks/results/first_evening.json \
+    docs/images/first_run.png
 """
 
 import json
@@ -20,6 +24,14 @@ _WIDTH = 76  # Characters of a line.
 
 def validations(workdir: pathlib.Path) -> list[dict[str, float]]:
   """The records of metrics.jsonl that hold a validation."""
+  if workdir.is_file():
+    return [
+      {
+        name if name == 'step' else f'valid/{name}': x
+        for name, x in one.items()
+      }
+      for one in _report(workdir)['validations']
+    ]
   lines = (workdir / 'metrics.jsonl').read_text(encoding='utf-8').splitlines()
   records = [json.loads(line) for line in lines]
   return [record for record in records if 'valid/elbo' in record]
@@ -27,12 +39,19 @@ def validations(workdir: pathlib.Path) -> list[dict[str, float]]:
 
 def written(workdir: pathlib.Path, samples: int) -> list[tuple[str, list[str]]]:
   """(title, lines) of the first samples and of the shortest interpolation."""
-  text = (workdir / 'samples.txt').read_text(encoding='utf-8')
+  if workdir.is_file():
+    text = _report(workdir)['samples']
+  else:
+    text = (workdir / 'samples.txt').read_text(encoding='utf-8')
   parts = text.strip().split('\n\n')
   sections = [(parts[0], parts[1].split('\n')[:samples])]
   if len(parts) > 3:
     sections.append((parts[2], min(parts[3:], key=len).split('\n')))
   return sections
+
+
+def _report(path: pathlib.Path) -> dict:
+  return json.loads(path.read_text(encoding='utf-8'))['ours']
 
 
 def draw(workdir: pathlib.Path, path: pathlib.Path, samples: int = 3) -> None:

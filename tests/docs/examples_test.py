@@ -12,6 +12,8 @@ from absl.testing import absltest
 import matplotlib
 import pytest
 
+from benchmarks import first_evening
+
 EXAMPLES = pathlib.Path(__file__).parents[2] / 'examples'
 NOTEBOOK = EXAMPLES / 'quickstart.ipynb'
 SAMPLES = """Samples at temperature 1.0
@@ -36,6 +38,14 @@ def cells(kind):
     for cell in notebook['cells']
     if cell['cell_type'] == kind
   ]
+
+
+def validation(elbo, reconstruction, kl):
+  return {
+    'valid/elbo': elbo,
+    'valid/reconstruction': reconstruction,
+    'valid/kl': kl,
+  }
 
 
 class QuickstartTest(absltest.TestCase):
@@ -76,12 +86,13 @@ class PlotRunTest(absltest.TestCase):
     self.workdir = pathlib.Path(self.create_tempdir().full_path)
     records = [
       {'step': 1, 'train/loss': 9.0},
-      {'step': 1, 'valid/elbo': 8.0, 'valid/reconstruction': 7.0},
-      {'step': 2, 'valid/elbo': 6.0, 'valid/reconstruction': 5.0},
+      {'step': 1, **validation(8.0, 7.0, 1.0)},
+      {'step': 2, **validation(6.0, 5.0, 1.5)},
     ]
     lines = (json.dumps(record) + '\n' for record in records)
     (self.workdir / 'metrics.jsonl').write_text(''.join(lines))
     (self.workdir / 'samples.txt').write_text(SAMPLES)
+    (self.workdir / 'results.json').write_text('{}')
 
   def test_it_reads_validations_alone(self):
     found = self.script['validations'](self.workdir)
@@ -92,6 +103,14 @@ class PlotRunTest(absltest.TestCase):
     self.assertEqual(samples, ['the cook ate .'])
     self.assertStartsWith(title, 'Interpolations')
     self.assertEqual(between, ['a tree .', 'a rose .'])
+
+  def test_it_reads_the_report_of_a_run_as_it_reads_the_run(self):
+    found = first_evening.records(self.workdir)
+    path = self.workdir / 'report.json'
+    path.write_text(json.dumps({'ours': found}))
+    validations, written = self.script['validations'], self.script['written']
+    self.assertEqual(validations(path), validations(self.workdir))
+    self.assertEqual(written(path, 2), written(self.workdir, 2))
 
   def test_it_draws_a_picture(self):
     path = self.workdir / 'run.png'
