@@ -91,7 +91,7 @@ class LinearClassification(base.Fitted, base.Predicts):
   FRAGMENTS = (LinearConfig, labels_lib.LabelConfig)
   FIGURES = (
     *_classes.FIGURES,
-    base.Figure('strength', 'strength, chosen on the validation split', '{:g}'),
+    base.Figure('strength', 'strength of the fit', '{:g}'),
     base.Figure('telling', 'most telling', _classes.telling_text),
   )
   FIELDS = ('label',)
