@@ -5,20 +5,24 @@ r"""Film reviews: their polarity, from linear models to language models.
   python -m rnnvae_jax.main --mode=reproduce --table=imdb --workdir=runs/tables
 
 The numbers that end the name of a linear row are the lengths of its n-grams,
-those of the likelihood ratio its order.
+those of the likelihood ratio its order. `mean` is a deep averaging network with
+vectors of GloVe; `lm_lstm` begins with the weights of the language model `lm`.
 """
 
 import os
+import runpy
 
 from rnnvae_jax.config import argument, build
+
+_BASE = runpy.run_path(os.path.join(os.path.dirname(__file__), 'polarity.py'))
 
 PROTOCOL = (
   'Large Movie Review Dataset, error in per cent on its 25,000 test reviews. '
   'Published models have read all 25,000 training reviews; ours 22,514, the '
   'others are the validation split. Protocol `plain`: lower case, punctuation '
   'and clitics are tokens, line breaks are spaces; no word and no n-gram is '
-  'left out as rare, no review is cut. Neither unlabelled reviews nor '
-  'pretrained vectors unless the row says so. Features of linear rows are '
+  'left out as rare, no review is cut; networks read the 10,000 most frequent '
+  'words. `lm` has read unlabelled reviews, too. Features of linear rows are '
   'binary.'
 )
 _LECTURE = 'a lecture, its own runs'
@@ -46,37 +50,89 @@ _GENERATIVE = {
   'likelihood_ratio_3': _row(13.5, f'{_MESNIL}, n-grams'),
   'likelihood_ratio_5': _row(13.5, f'{_MESNIL}, n-grams'),
 }
-ROWS = {**_LINEAR, **_GENERATIVE}
+_DAI = 'Dai & Le 2015'
+_NETWORKS = {
+  'mean': _row(10.6, 'Iyyer et al. 2015, 300-d GloVe'),
+  'lstm': _row(13.50, _DAI),
+  'lm': {'published': {}, 'source': 'none'},
+  'lm_lstm': _row(7.64, _DAI) | {'begins_with': 'lm'},
+}
+ROWS = {**_LINEAR, **_GENERATIVE, **_NETWORKS}
 COLUMNS = ('valid_error_percent', 'test_error_percent', 'test_nll_per_sentence')
 
 
 def get_config(tail: str = ''):
   arg = argument.parse(tail, row='nb_svm_1_3', tiny=False)
   argument.check_row(arg.row, ROWS)
-  make = _linear if arg.row in _LINEAR else _generative
-  config = make(arg.row)
+  config = _CONFIGS.get(arg.row, _BASE['classifier'])(arg.row)
 
-  config.corpus.name = 'imdb'
-  config.corpus.max_length = 5_000  # The longest review has 2,800 tokens.
-  config.corpus.min_count = 1
-  config.evaluate.batch_size = 256
+  config.corpus.name = 'imdb_unlabelled' if arg.row == 'lm' else 'imdb'
+  if arg.row in _NETWORKS:
+    config.corpus.vocab_size = 10_000
+  else:
+    config.corpus.min_count = 1
+  if arg.row != 'lm':
+    config.corpus.max_length = 5_000  # The longest review has 2,800 tokens.
+    config.evaluate.batch_size = 256
 
   argument.apply(config, arg)
   config.corpus.labelled = os.path.isdir(config.corpus.name)
   return config
 
 
-def _linear(row: str):
-  config = build.default('linear_classification')
-  estimator = row.rstrip('_0123456789')
-  lengths = row.removeprefix(f'{estimator}_').split('_')
-  linear = config.model.linear
-  linear.estimator = estimator
-  linear.shortest, linear.longest = int(lengths[0]), int(lengths[-1])
+def _mean(row: str):
+  config = _BASE['classifier'](row)
+  config.model.embedding_size = 50
+  config.model.pretrained_embeddings = 'glove'
+  config.train.batch_size = 64
+  config.train.num_steps = 1_760  # 5 epochs.
+  config.train.eval_every = 352
+  config.train.steps_per_call = 16
   return config
 
 
-def _generative(row: str):
-  config = build.default('generative_classification')
-  config.model.generative.order = int(row.rpartition('_')[2])
+def _lm(row: str):
+  del row
+  config = build.default('language_model')
+  config.corpus.stream = True
+  _set_layers(config)
+  config.model.tied_embeddings = True
+  config.dropout.locked = True
+  config.dropout.embedding = 0.3
+  config.dropout.output = 0.3
+  config.optimizer.learning_rate = 3e-3
+  config.optimizer.schedule = 'cosine'
+  config.train.batch_size = 64
+  config.train.unroll = 64
+  config.train.num_steps = 2_400  # Half an epoch.
+  config.train.eval_every = 1_200
   return config
+
+
+def _lstm(row: str):
+  del row
+  config = build.default('classification')
+  _set_layers(config)
+  config.model.encoder = 'recurrent'
+  config.model.pooling = 'max'
+  config.model.gradient_steps = 400
+  config.model.unknown_words = 'counted'
+  config.dropout.embedding = 0.3
+  config.dropout.output = 0.5
+  config.optimizer.schedule = 'cosine'
+  config.train.batch_size = 64
+  config.train.num_buckets = 6
+  config.evaluate.num_buckets = 6
+  config.train.num_steps = 1_056  # 3 epochs.
+  config.train.eval_every = 352
+  config.train.steps_per_call = 16
+  return config
+
+
+def _set_layers(config):
+  config.model.cell = 'lstm'
+  config.model.embedding_size = 128
+  config.model.hidden_size = 256
+
+
+_CONFIGS = {'mean': _mean, 'lm': _lm, 'lstm': _lstm, 'lm_lstm': _lstm}

@@ -6,12 +6,16 @@ r"""Tweets: their polarity, from linear models on.
     --workdir=runs/tables
 
 The numbers that end the name of a linear row are the lengths of its n-grams,
-those of the likelihood ratio its order.
+those of the likelihood ratio its order. The other rows are networks named after
+their encoder, as in `polarity.py`.
 """
 
 import os
+import runpy
 
-from rnnvae_jax.config import argument, build
+from rnnvae_jax.config import argument
+
+_BASE = runpy.run_path(os.path.join(os.path.dirname(__file__), 'polarity.py'))
 
 PROTOCOL = (
   'The first 100,000 tweets of Sentiment140, emoticons removed, copies and '
@@ -20,8 +24,8 @@ PROTOCOL = (
   '0.6), and on the 359 positive or negative tweets labelled by hand '
   '(`manual`, about 2). Published models of the latter were trained on all 1.6 '
   'million tweets. Protocol `tweet`: lower case, emoticons and hashtags are '
-  'tokens; no word is left out as rare. No pretrained vectors unless the row '
-  'says so. Features of linear rows are binary.'
+  'tokens; networks leave out words that occur once, other rows none. No '
+  'pretrained vectors. Features of linear rows are binary.'
 )
 _OURS = {'published': {}, 'source': 'none'}
 
@@ -44,7 +48,14 @@ _LINEAR = {
   'nb_svm_1_3': _OURS,
 }
 _GENERATIVE = {'likelihood_ratio_2': _OURS, 'likelihood_ratio_3': _OURS}
-ROWS = {**_LINEAR, **_GENERATIVE}
+_NETWORKS = {
+  'sum': _OURS,
+  'mean': _OURS,
+  'concatenation': _OURS,
+  'convolution': _OURS,
+  'recurrent': _OURS,
+}
+ROWS = {**_LINEAR, **_GENERATIVE, **_NETWORKS}
 COLUMNS = (
   'valid_error_percent',
   'test_error_percent',
@@ -56,30 +67,18 @@ COLUMNS = (
 def get_config(tail: str = ''):
   arg = argument.parse(tail, row='nb_svm_1_2', tiny=False)
   argument.check_row(arg.row, ROWS)
-  make = _linear if arg.row in _LINEAR else _generative
-  config = make(arg.row)
+  config = _BASE['classifier'](arg.row)
 
   config.corpus.name = 'sentiment140'
   config.corpus.max_length = 200  # No tweet is cut.
   config.corpus.min_count = 1
+  if arg.row in _NETWORKS:
+    config.corpus.min_count = 2
+    config.train.batch_size = 128
+    config.train.num_steps = 2_100  # 3 epochs.
+    config.train.eval_every = 350
   config.evaluate.batch_size = 256
 
   argument.apply(config, arg)
   config.corpus.labelled = os.path.isdir(config.corpus.name)
-  return config
-
-
-def _linear(row: str):
-  config = build.default('linear_classification')
-  estimator = row.rstrip('_0123456789')
-  lengths = row.removeprefix(f'{estimator}_').split('_')
-  linear = config.model.linear
-  linear.estimator = estimator
-  linear.shortest, linear.longest = int(lengths[0]), int(lengths[-1])
-  return config
-
-
-def _generative(row: str):
-  config = build.default('generative_classification')
-  config.model.generative.order = int(row.rpartition('_')[2])
   return config

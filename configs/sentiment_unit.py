@@ -1,13 +1,14 @@
-r"""Multiplicative LSTM of the bytes of reviews (Radford et al., arXiv:1704.01444).
+r"""Multiplicative LSTM of the bytes of reviews, as one stream.
 
-  python -m rnnvae_jax.main --config=configs/sentiment_unit.py --workdir=runs/unit
+  python -m rnnvae_jax.main --config=configs/sentiment_unit.py \
+    --workdir=runs/unit
+  python -m rnnvae_jax.main --config=configs/sentiment_unit.py:FOLDER ...
   python -m rnnvae_jax.main --mode=units --workdir=runs/unit \
     --config.units.corpus=sentence_polarity
 
-The reviews, one a line, are one stream, whose state is carried from window to
-window. The paper's model has 4,096 units and read 38 GB of Amazon's reviews in
-a month on four GPUs; this one is for a processor core and the training split of
-a corpus. `:path/to/folder` trains on other texts.
+The paper's model (Radford et al., arXiv:1704.01444) has 4,096 units and read
+the 38 GB of Amazon's reviews in a month on four GPUs. This one is for a
+processor core.
 """
 
 from rnnvae_jax.config import argument, build
@@ -17,7 +18,7 @@ def get_config(tail: str = ''):
   arg = argument.parse(tail, tiny=False)
   config = build.default('language_model')
 
-  config.corpus.name = 'sentence_polarity'
+  config.corpus.name = 'imdb'
   config.corpus.protocol = 'reviews'
   config.corpus.stream = True
 
@@ -31,8 +32,8 @@ def get_config(tail: str = ''):
 
   config.train.batch_size = 32
   config.train.unroll = 128
-  config.train.num_steps = 4_000  # 16 MB, half of IMDB's training split.
-  config.train.eval_every = 250
+  config.train.num_steps = 4_000  # 16 MB, about half of the training split.
+  config.train.eval_every = 1_000
   config.train.validation_rows = 32
 
   config.evaluate.split = 'valid'
@@ -40,4 +41,5 @@ def get_config(tail: str = ''):
   config.generate.num_samples = 3
 
   argument.apply(config, arg)
+  config.corpus.vocab_size = 0  # All bytes, even of a tiny run.
   return config

@@ -121,6 +121,7 @@ WRITTEN = {
   'evaluate': 'results.json',
   'judge': 'judged.json',
   'trace': 'trace.html',
+  'units': 'units.json',
 }
 
 
@@ -145,6 +146,9 @@ def run_tiny(name, row='', reads=True):
       with open(os.path.join(folder, f'{split}.txt'), 'w') as file:
         file.write(f'{labels[0]}A b c.\n{labels[1]}B c a d.\n' * 3)
     _shrink_more(config)
+    if name == 'sentiment_unit':
+      config.units.update(corpus='grammar', label_column='number')
+      config.units.classifier = classifier_of('number', root)
     config.generate.input = os.path.join(folder, 'test.txt')
     config.generate.output = os.path.join(root, 'written')
     build.validate(config, ())
@@ -165,6 +169,16 @@ def run_tiny(name, row='', reads=True):
         except ValueError as error:
           written[mode] = str(error)
     return spy.unread, written
+
+
+def classifier_of(column, root):
+  """A folder in `root` with a tiny run that predicts a label of `grammar`."""
+  config = get_config('averaging_classifier', 'tiny')
+  config.corpus.label_column = column
+  workdir = os.path.join(root, 'classifier')
+  with contextlib.redirect_stdout(io.StringIO()):
+    commands.REGISTRY['train'].run(commands.Context(workdir, config))
+  return workdir
 
 
 def _shrink_more(config):
@@ -425,6 +439,13 @@ class DeadKeysTest(parameterized.TestCase):
     config.update_from_flattened_dict(refused)
     with self.assertRaisesRegex(ValueError, 'bidirectional_decoder'):
       build.validate(config)
+
+  @pytest.mark.slow
+  def test_units_are_measured_and_steered(self):
+    _, written = run_tiny('sentiment_unit')
+    result = json.loads(written['units'])['grammar']
+    self.assertEqual(result['labels'], ['plural', 'singular'])
+    self.assertLen(result['steering']['conditions'], 4)
 
   @parameterized.parameters(*RECURRENT)
   @pytest.mark.slow

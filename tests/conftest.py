@@ -122,12 +122,27 @@ def _tfds_data_dir(tmp_path_factory):
     os.environ['TFDS_DATA_DIR'] = str(tmp_path_factory.mktemp('tfds'))
 
 
+@pytest.fixture(scope='session')
+def _compiled(tmp_path_factory):
+  """The folder of compiled programs.
+
+  Each process that runs tests has its own, since JAX writes its files in place.
+  Where $RNNVAE_TEST_COMPILED names a folder, later runs of tests find what
+  earlier ones compiled; all must have the same number of cores, by which XLA
+  divides its loops, and which JAX's keys leave out.
+  """
+  shared = os.environ.get('RNNVAE_TEST_COMPILED')
+  if not shared:
+    return str(tmp_path_factory.mktemp('compiled'))
+  return os.path.join(shared, os.environ.get('PYTEST_XDIST_WORKER', 'main'))
+
+
 @pytest.fixture(scope='module')
-def compile_once(tmp_path_factory):
+def compile_once(_compiled):
   """For modules that compile much of the same again."""
   _configure(
     jax_persistent_cache_min_compile_time_secs=0.0,
-    jax_compilation_cache_dir=str(tmp_path_factory.mktemp('compiled')),
+    jax_compilation_cache_dir=_compiled,
   )
   yield
   _configure(

@@ -38,7 +38,7 @@ class Reliability(NamedTuple):
 
   @property
   def error(self) -> float:
-    """The expected calibration error: mean |accuracy - confidence| of a text."""
+    """Expected calibration error: a text's mean |accuracy - confidence|."""
     gaps = np.abs(self.accuracy - self.confidence)
     return float(gaps @ self.counts / self.counts.sum())
 

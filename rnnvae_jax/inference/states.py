@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnvae_jax.data import protocols
-from rnnvae_jax.inference import programs
+from rnnvae_jax.inference import padding
 from rnnvae_jax.inference import run as run_lib
 from rnnvae_jax.models.cells import base as cells
 from rnnvae_jax.tasks import base
@@ -91,9 +91,9 @@ class Reader:
     states = []
     for start in range(0, len(order), _ROWS):
       chosen = [sequences[i] for i in order[start : start + _ROWS]]
-      rows = programs.static_rows(len(chosen))
+      rows = padding.static_rows(len(chosen))
       longest = len(chosen[0])
-      window = min(programs.static_length(longest), _WINDOW)
+      window = min(padding.static_length(longest), _WINDOW)
       tokens, mask = _padded(chosen, rows, -(-longest // window) * window)
       carry = self._task.start(params, rows, None)
       for first in range(0, tokens.shape[1], window):
@@ -110,8 +110,8 @@ class Reader:
 
     All sequences are read side by side; meant for few.
     """
-    rows = programs.static_rows(len(sequences))
-    longest = programs.static_length(max(map(len, sequences)))
+    rows = padding.static_rows(len(sequences))
+    longest = padding.static_length(max(map(len, sequences)))
     tokens, _ = _padded(sequences, rows, longest)
     states = np.asarray(self._follow(params, tokens), np.float32)
     return [states[: len(ids), i] for i, ids in enumerate(sequences)]

@@ -134,7 +134,9 @@ def read(config: Any) -> Labelled:
       f'config.units.corpus = {name!r} has no split {missing[0]!r}. Wanted: '
       f'{", ".join(_SPLITS)}.'
     )
-  records = {split: records[split] for split in _SPLITS}
+  records = {
+    split: [r for r in records[split] if r['text'].strip()] for split in _SPLITS
+  }
   column = settings.label_column or sources.default_label(name)
   labels_lib.check_column(name, records, column)
   labels = sorted({record[column] for record in records['train']})
@@ -153,7 +155,7 @@ def read(config: Any) -> Labelled:
     labels.sort(key=lambda label: label == settings.positive)
   splits = {}
   for number, split in enumerate(_SPLITS):
-    kept = [r for r in records[split] if r['text'].strip()]
+    kept = records[split]
     labels_lib.encode(
       f'{name}, {split}', column, [(r[column],) for r in kept], labels
     )
@@ -338,17 +340,15 @@ def _features(
     )
     found['trained'][split] = reader.after(run.params, ids)
     found['untrained'][split] = reader.after(untrained, ids)
-  arrays = {
+  arrays: dict[str, Any] = {
     f'{model}_{split}': array
     for model, by_split in found.items()
     for split, array in by_split.items()
   }
-  positive = {
-    f'positive_{split}': texts.positive
-    for split, texts in corpus.splits.items()
-  }
+  for split, texts in corpus.splits.items():
+    arrays[f'positive_{split}'] = texts.positive
   with writers.replacing(path) as file:
-    np.savez(file, key=np.array(key), **arrays, **positive)
+    np.savez(file, key=np.array(key), **arrays)
   return found
 
 

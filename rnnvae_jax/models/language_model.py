@@ -286,7 +286,9 @@ class LanguageModel(nn.Module):
     return x
 
   def _attend(self, outputs, memory):
-    return outputs if memory is None else self.attention(outputs, memory)
+    if self.attention is None or memory is None:
+      return outputs
+    return self.attention(outputs, memory)
 
   def _context(self, latents):
     """The keyword argument with the context that the stack reads, if any."""

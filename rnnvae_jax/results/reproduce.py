@@ -1,6 +1,6 @@
 """Reproduces tables of papers: rows are trained, evaluated and rendered."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import os
 import time
 from typing import Any
@@ -10,6 +10,9 @@ from absl import logging
 from rnnvae_jax import errors
 from rnnvae_jax.results import gains, records, render, tables
 from rnnvae_jax.results import rows as rows_lib
+from rnnvae_jax.training import workdir as workdir_lib
+
+_Runs = dict[str, Any]  # By folder, the config.
 
 
 def reproduce(
@@ -47,12 +50,35 @@ def reproduce(
     for row in rows or defined.rows
   }
   runs = os.path.join(workdir, defined.name)
+  waves = _waves(defined, by_row, runs)
   figures = tables.read(defined, where, rows_lib.JUDGED_AS)
   _publish(figures, where, runs)
   deadline = time.time() + budget if budget else float('inf')
-  for row, outcomes in rows_lib.run_all(by_row, deadline, defined.judged):
-    _add(defined, row, outcomes, list(by_row[row]), where, runs)
+  for wave in waves:
+    for row, outcomes in rows_lib.run_all(wave, deadline, defined.judged):
+      _add(defined, row, outcomes, list(by_row[row]), where, runs)
   return where
+
+
+def _waves(
+  defined: tables.Table, by_row: Mapping[str, _Runs], runs: str
+) -> list[dict[str, _Runs]]:
+  """The rows to run first, and those that begin with the weights of others.
+
+  Raises:
+    ValueError: a row begins with one that neither is trained nor will be.
+  """
+  waves: list[dict[str, _Runs]] = [{}, {}]
+  for row, configs in by_row.items():
+    source = defined.rows[row].get('begins_with', '')
+    waves[bool(source)][row] = configs
+    folder = os.path.join(runs, source, 'seed_0')
+    if source and source not in by_row and not workdir_lib.is_trained(folder):
+      raise ValueError(
+        f'--rows: {row} begins with the weights of {source}, and {folder} has '
+        f'no trained run. Legal: --rows={source},{row}.'
+      )
+  return waves
 
 
 def _add(

@@ -69,14 +69,21 @@ def configs(
       other settings.
   """
   found: dict[str, Any] = {}
+  source = table.rows[row].get('begins_with', '')
   for seed in range(seeds):
     config = table.get_config(f'row={row}')
     config.seed = seed
-    folder = os.path.join(workdir, table.name, row, f'seed_{seed}')
+    if source:
+      config.train.init_from = _folder(table, source, workdir, 0)
+    folder = _folder(table, row, workdir, seed)
     config_build.validate(config)
     workdir_lib.check(config, folder)
     found[folder] = config
   return found
+
+
+def _folder(table: tables.Table, row: str, workdir: str, seed: int) -> str:
+  return os.path.join(workdir, table.name, row, f'seed_{seed}')
 
 
 def run_all(

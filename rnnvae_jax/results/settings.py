@@ -27,7 +27,7 @@ _JUDGING = (
   'generate.length_penalty',
 )
 # They differ between the runs of one row.
-_PER_RUN = ('seed', 'corpus.name')
+_PER_RUN = ('seed', 'corpus.name', 'train.init_from')
 
 
 def described(config: Any) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def judging(config: Any) -> dict[str, Any]:
 
 
 def non_default(values: Mapping[str, Any]) -> dict[str, Any]:
-  """Those of a flat config that are not the default; neither seed nor corpus.
+  """Those of a flat config that are not the default, but for `_PER_RUN`.
 
   Args:
     values: settings by dotted name.

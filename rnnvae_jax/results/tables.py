@@ -3,10 +3,10 @@
 A table's config file has, besides `get_config`, `PROTOCOL`, a text on what its
 figures have in common, and `ROWS`, by name the published figures of each row
 and their source; `get_config('row=NAME')` is a row's config. A row may name in
-`gain_over` the row of its decoder as a language model. `COLUMNS` may name
-further metrics to be shown, `PLOT` two to be drawn against each other: two
-metrics, or `minutes` of training and a metric. `JUDGED = True` has what a row
-writes judged, too.
+`gain_over` the row of its decoder as a language model, and in `begins_with` the
+row whose first run lends it its weights. `COLUMNS` may name further metrics to
+be shown, `PLOT` two to be drawn against each other: two metrics, or `minutes`
+of training and a metric. `JUDGED = True` has what a row writes judged, too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +35,7 @@ class Table(NamedTuple):
     root: the folder that the commands of the table are run in.
     protocol: what the figures have in common.
     rows: by name, `published` figures by metric, their `source` and, if the
-      row has one, `gain_over`.
+      row has them, `gain_over` and `begins_with`.
     get_config: 'row=NAME' -> the config of a row.
     columns: metrics that are shown besides the published ones.
     plot: two metrics, or `minutes` and one; () for no plot.
@@ -167,8 +167,9 @@ def read(table: Table, where: Store, judged_as: str = '') -> dict[str, Any]:
     kept['plot'] = list(table.plot)
   for name, row in kept['rows'].items():
     row.pop('outdated', None)
-    if 'gain_over' not in table.rows[name]:
-      row.pop('gain_over', None)
+    for key in ('gain_over', 'begins_with'):
+      if key not in table.rows[name]:
+        row.pop(key, None)
     changes = settings.changes(row, table.get_config(f'row={name}'))
     if changes:
       row['outdated'] = changes

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from rich import markup
 
 from rnnvae_jax.data import corpora
 from rnnvae_jax.tasks import base
@@ -49,12 +50,14 @@ def values(log_probs: jax.Array, batch: base.Batch) -> dict[str, jax.Array]:
     batch: with the field 'label'.
 
   Returns:
-    nll float[B], nats of the label, and predicted int[B], the likeliest class.
+    nll float[B], nats of the label; predicted int[B], the likeliest class; and
+    log_probs float[B, C].
   """
   label = batch['label'][:, None]
   return {
     'nll': -jnp.take_along_axis(log_probs, label, axis=1)[:, 0],
     'predicted': jnp.argmax(log_probs, axis=1),
+    'log_probs': log_probs,
   }
 
 
@@ -77,7 +80,8 @@ def on_host(
     lengths = mask.sum(axis=1)
     real = np.flatnonzero(lengths)
     found = np.zeros((len(mask), num_classes), np.float32)
-    found[real] = log_probs(targets[mask], lengths[real])
+    if len(real):
+      found[real] = log_probs(targets[mask], lengths[real])
     return found
 
   rows = len(batch['index'])
@@ -189,7 +193,7 @@ def _confusion_text(rows: Sequence[Sequence[int]]) -> str:
 def telling_text(by_label: Mapping[str, Sequence[Sequence[Any]]]) -> str:
   """The most telling features of each label, a line each."""
   lines = (
-    f'{label}: ' + ', '.join(text for text, _ in found)
+    markup.escape(f'{label}: ' + ', '.join(text for text, _ in found))
     for label, found in list(by_label.items())[:_MOST_SHOWN]
   )
   return '\n'.join(lines)
@@ -203,5 +207,13 @@ FIGURES = (
   base.Figure('error_percent', '', '{:.2f}', 'error, %'),
   base.Figure('macro_f1', 'macro F1', '{:.4f}', 'macro F1'),
   base.Figure('majority_share', 'share of the commonest label', '{:.2%}'),
+  base.Figure(
+    'calibration_error',
+    'expected calibration error',
+    '{:.4f}',
+    'calibration error',
+  ),
+  base.Figure('calibration_error_before', 'the same, temperature 1', '{:.4f}'),
+  base.Figure('temperature', 'temperature, fitted on valid', '{:.3f}'),
   base.Figure('confusion', _confusion_label, _confusion_text),
 )

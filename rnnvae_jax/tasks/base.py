@@ -433,3 +433,11 @@ class Predicts(abc.ABC):
   @abc.abstractmethod
   def predict(self, params: Any, batch: Batch, extras: Any) -> jax.Array:
     """Log-probabilities of the labels: float[B, C], nats."""
+
+  def calibrated(self, log_probs: np.ndarray, extras: Any) -> np.ndarray:
+    """What `predict` returns where `evaluate` returns these 'log_probs'.
+
+    The same array if predictions are not corrected: float[N, C], nats.
+    """
+    del extras
+    return log_probs

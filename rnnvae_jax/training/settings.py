@@ -44,7 +44,7 @@ class TrainConfig:
     0,
     'Padded lengths, one compiled branch each; 0: chosen by platform.',
     low=0,
-    tiny=2,
+    tiny=1,
     only_if=schema.is_unset('corpus.stream'),
   )
   steps_per_call: int = schema.field(
@@ -120,7 +120,7 @@ class EvaluateConfig:
     0,
     'Padded lengths, one compiled branch each; 0: chosen by platform.',
     low=0,
-    tiny=2,
+    tiny=1,
   )
 
 

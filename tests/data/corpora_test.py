@@ -258,6 +258,14 @@ class TextTest(parameterized.TestCase):
         spelt = [stream.vocab.tokens[i] for i in stream.splits['train'].tokens]
         self.assertEqual(''.join(spelt), text.removesuffix('\n'))
 
+  def test_reviews_are_lines_between_spaces(self):
+    corpus = self.build('a<br />b\n\n c\n', 'reviews', stream=True)
+    train = corpus.splits['train']
+    spelt = ''.join(corpus.vocab.decode(train.tokens))
+    self.assertEqual(spelt, ' a b \n\n c ')
+    split = corpora.encode_lines(['a<br />b'], 'reviews', corpus.vocab, True)
+    self.assertEqual(''.join(corpus.vocab.decode(split.tokens)), ' a b ')
+
   @parameterized.parameters('characters', 'bytes')
   def test_white_space_of_a_line_is_text_to_characters(self, protocol):
     corpus = self.build('  x\t\n \ny\n', protocol)

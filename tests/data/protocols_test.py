@@ -162,8 +162,18 @@ class ProtocolsTest(parameterized.TestCase):
 
   def test_only_words_have_a_least_count_above_one(self):
     counts = {name: p.min_count for name, p in PROTOCOLS.items()}
-    want = {'mikolov': 1, 'tweet': 2, 'plain': 2, 'characters': 1, 'bytes': 1}
-    self.assertEqual(counts, want)
+    twice = {'tweet': 2, 'plain': 2}
+    self.assertEqual(counts, dict.fromkeys(PROTOCOLS, 1) | twice)
+
+  def test_a_review_is_one_line_between_spaces_without_html(self):
+    line = PROTOCOLS['reviews'].line
+    text = 'Good<br /><BR>film &amp;\tbook\r\n\n<b>it</b> is. '
+    self.assertEqual(line(text), ' Good film & book <b>it</b> is. ')
+    self.assertEqual(line(line(text)), line(text))
+    self.assertEqual(line(' <br/> '), '')
+    for name, rules in PROTOCOLS.items():
+      if name != 'reviews':
+        self.assertEqual(rules.line(text), text)
 
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 
 from absl.testing import absltest, parameterized
 import numpy as np
+from rich import markup
 
 from rnnvae_jax.tasks import _classes
 
@@ -86,6 +87,10 @@ class FiguresTest(parameterized.TestCase):
     confusion[0, 0] += 1
     found = {'sentences': 5, **_classes.class_figures(confusion, NAMES)}
     self.assertEmpty(_classes.warnings(found))
+
+  def test_telling_features_are_shown_as_they_are(self):
+    text = _classes.telling_text({'sea': [['[/b]', 2.0], ['[ok]', 1.0]]})
+    self.assertEqual(markup.render(text).plain, 'sea: [/b], [ok]')
 
 
 if __name__ == '__main__':

@@ -17,7 +17,7 @@ from rnnvae_jax.models.cells import base as cells
 from rnnvae_jax.models.encoders import base as encoders
 from rnnvae_jax.objectives import losses, perturbation
 from rnnvae_jax.ops import noise
-from rnnvae_jax.tasks import _classes, _likelihood, _metrics, base
+from rnnvae_jax.tasks import _calibration, _classes, _likelihood, _metrics, base
 from rnnvae_jax.tasks.classification import settings
 
 
@@ -139,11 +139,12 @@ class Classification(_likelihood.Recurrent, base.Predicts):
     return _likelihood.init(self.model, arrays, self._initialise, key)
 
   def initial_extras(self) -> dict[str, Any]:
-    if not self._standardised:
-      return {}
-    size = jnp.zeros(self.model.embedding_size)
-    scaling = embeddings.Scaling(jnp.zeros(self.model.vocab_size), size, size)
-    return {'scaling': scaling}
+    extras: dict[str, Any] = {'temperature': jnp.float32(1.0)}
+    if self._standardised:
+      size = jnp.zeros(self.model.embedding_size)
+      shares = jnp.zeros(self.model.vocab_size)
+      extras['scaling'] = embeddings.Scaling(shares, size, size)
+    return extras
 
   def extras_from_text(self, params, split):
     if not self._standardised:
@@ -237,8 +238,28 @@ class Classification(_likelihood.Recurrent, base.Predicts):
     return _classes.values(self._log_probs(params, batch, extras), batch)
 
   def summarise(self, values, split, config, final=False):
-    del config, final
-    return _classes.summary(values, split, self.labels)
+    del config
+    figures = _classes.summary(values, split, self.labels)
+    if not final:  # Of a validation; see `after_validation`.
+      labels = split.fields['label']
+      scale = _calibration.fit(values['log_probs'], labels).scale
+      figures['temperature'] = 1.0 / scale
+    return figures
+
+  def summarise_label(self, values, split, config):
+    return self.summarise(values, split, config, final=True)
+
+  def after_validation(self, state, figures, config, fresh):
+    """Keeps the temperature that fits the validation split best.
+
+    It makes probabilities honest and does not change which label is likeliest
+    (Guo et al., arXiv:1706.04599, section 4.2).
+    """
+    del config, fresh
+    temperature = jnp.float32(figures['temperature'])
+    return state.replace(
+      extras=state.extras | {'temperature': temperature}
+    ), True
 
   def warnings(self, figures: Mapping[str, Any]) -> list[str]:
     return _classes.warnings(figures)
@@ -256,7 +277,12 @@ class Classification(_likelihood.Recurrent, base.Predicts):
     )
 
   def predict(self, params, batch, extras):
-    return self._log_probs(params, batch, extras)
+    log_probs = self._log_probs(params, batch, extras)
+    return jax.nn.log_softmax(log_probs / extras['temperature'], axis=1)
+
+  def calibrated(self, log_probs, extras):
+    temperature = float(extras['temperature'])
+    return _calibration.log_softmax(np.asarray(log_probs) / temperature)
 
   def _log_probs(self, params, batch, extras):
     scaling = extras.get('scaling')

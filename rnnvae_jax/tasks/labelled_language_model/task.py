@@ -169,7 +169,7 @@ class LabelledLanguageModel(
 
   def loss(self, params, batch, hyperparameters, key, extras):
     rates = noise.rates(hyperparameters.dropout)
-    reading = self.model.apply(
+    reading: Any = self.model.apply(
       noise.drop_weights(params, rates.weight, key, 'recurrent'),
       batch['label'],
       *_likelihood.arrays(batch),
@@ -251,13 +251,14 @@ class LabelledLanguageModel(
     seen = jnp.take_along_axis(ahead, tokens[:, None, None], axis=2)[:, :, 0]
     weights = jax.nn.log_softmax(weights + seen, axis=1)
     labels = jnp.broadcast_to(self._chosen[None], rows).reshape(-1)
-    states, logits = self.model.apply(
+    after: Any = self.model.apply(
       params,
       jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), states),
       jnp.repeat(tokens, rows[1]),
       labels,
       method='step',
     )
+    states, logits = after
     ahead = jax.nn.log_softmax(logits, axis=1).reshape(*rows, -1)
     states = jax.tree.map(lambda x: x.reshape(*rows, *x.shape[1:]), states)
     mixed = jax.nn.logsumexp(weights[:, :, None] + ahead, axis=1)
@@ -267,7 +268,7 @@ class LabelledLanguageModel(
     """Nats of each sentence given each label: float[B, C]."""
 
     def given(label):
-      reading = self.model.apply(
+      reading: Any = self.model.apply(
         params,
         jnp.full(len(batch['inputs']), label),
         *_likelihood.arrays(batch),

@@ -5,7 +5,8 @@ the shortest ones, those of one length in the order of their tokens' ids.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,8 @@ from rnnvae_jax.data import vocab
 WEIGHTINGS = ('presence', 'counts', 'tf_idf')
 
 
-class NGramFeatures(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class NGramFeatures:
   """The n-grams that are features.
 
   An n-gram is numbered by its first n - 1 tokens and its last one, so that
@@ -68,7 +70,7 @@ class NGramFeatures(NamedTuple):
   def __len__(self) -> int:
     return sum(len(keys) for keys in self.keys[self.shortest - 1 :])
 
-  def count(self, tokens: np.ndarray, lengths: np.ndarray) -> Any:
+  def matrix(self, tokens: np.ndarray, lengths: np.ndarray) -> Any:
     """How often each sentence has each feature.
 
     Args:

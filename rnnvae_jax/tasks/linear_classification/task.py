@@ -19,7 +19,7 @@ _FILE = 'linear.npz'
 GRID = (0.01, 0.1, 1.0, 10.0)
 _MOST_TELLING = 10  # Features that are listed for each label.
 
-_IS_FITTED = schema.none_of('model.linear.estimator', 'naive_bayes')
+_IS_LEARNT = schema.none_of('model.linear.estimator', 'naive_bayes')
 _HAS_COUNTS = schema.one_of('model.linear.estimator', 'naive_bayes', 'nb_svm')
 _IS_NB_SVM = schema.one_of('model.linear.estimator', 'nb_svm')
 
@@ -76,7 +76,7 @@ class LinearConfig:
     f'0: of {", ".join(f"{value:g}" for value in GRID)} the one with the '
     'highest accuracy on the validation split.',
     low=0.0,
-    only_if=_IS_FITTED,
+    only_if=_IS_LEARNT,
   )
   calibrated: bool = schema.field(
     True,
@@ -144,13 +144,13 @@ class LinearClassification(base.Fitted, base.Predicts):
       settings.longest,
       settings.min_count,
     )
-    counts = found.count(train.tokens, train.lengths)
+    counts = found.matrix(train.tokens, train.lengths)
     kept: dict[str, Any] = {'weighting': settings.weighting}
     if settings.weighting == 'tf_idf':
       kept['frequency'] = features.inverse_frequency(counts)
     vectors = [
       features.weighted(x, settings.weighting, kept.get('frequency'))
-      for x in (counts, found.count(valid.tokens, valid.lengths))
+      for x in (counts, found.matrix(valid.tokens, valid.lengths))
     ]
     targets = train.fields['label'], valid.fields['label']
     linear, kept['strength'] = _fitted(
@@ -165,7 +165,7 @@ class LinearClassification(base.Fitted, base.Predicts):
   def save(self, workdir: str) -> None:
     """Saves the model; a kill leaves either the old or the new file."""
     path = os.path.join(workdir, _FILE)
-    arrays = {
+    arrays: dict[str, Any] = {
       f'keys_{length}': keys
       for length, keys in enumerate(self._features.keys, 1)
     }
@@ -241,9 +241,6 @@ class LinearClassification(base.Fitted, base.Predicts):
         figures['strength'] = self._settings['strength']
     return figures
 
-  def summarise_label(self, values, split, config):
-    return self.summarise(values, split, config)
-
   def warnings(self, figures: Mapping[str, Any]) -> list[str]:
     return _classes.warnings(figures)
 
@@ -263,7 +260,7 @@ class LinearClassification(base.Fitted, base.Predicts):
     """
     settings = self._settings
     x = features.weighted(
-      self._features.count(tokens, lengths),
+      self._features.matrix(tokens, lengths),
       settings['weighting'],
       settings.get('frequency'),
     )

@@ -120,7 +120,7 @@ class Seq2Seq(_likelihood.Recurrent, base.Scores, base.Translates):
 
   def loss(self, params, batch, hyperparameters, key, extras):
     rates = noise.rates(hyperparameters.dropout)
-    reading = self.model.apply(
+    reading: Any = self.model.apply(
       self._whole(noise.drop_weights(params, rates.weight, key, 'recurrent')),
       *_arrays(batch),
       rates=rates,

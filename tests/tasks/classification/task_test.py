@@ -42,6 +42,8 @@ WORDS = {
   'mild': ['rain', 'cloud', 'spring', 'breeze'],
   'warm': ['sun', 'beach', 'summer', 'sand'],
 }
+# Extras of a classifier before its first validation.
+PLAIN = {'temperature': jnp.float32(1.0)}
 NAMES = (('embedding', 'embedding'), ('output', 'kernel'))
 COMMON = ['the', 'a', 'in', 'and', 'of', 'day']
 
@@ -169,7 +171,7 @@ class LossTest(parameterized.TestCase):
     batch = batches.gather(batches.put(split), rows, batches.Bucket(9))
     scalars = hyperparameters.build(build.keys_of(config), config)
     _, (sums, _) = task.loss(params, batch, scalars, jax.random.key(1), {})
-    predicted = np.argmax(task.predict(params, batch, {}), axis=1)
+    predicted = np.argmax(task.predict(params, batch, PLAIN), axis=1)
     labels = split.fields['label']
     right = (predicted[0] == labels[3]) + (predicted[2] == labels[7])
     self.assertEqual(sums['right'], right)
@@ -186,7 +188,7 @@ class LossTest(parameterized.TestCase):
       corpus.vocab,
     )
     batch = batches.gather(batches.put(lines), jnp.arange(3), batches.Bucket(6))
-    log_probs = task.predict(task.init(jax.random.key(0)), batch, {})
+    log_probs = task.predict(task.init(jax.random.key(0)), batch, PLAIN)
     self.assertEqual(log_probs.shape, (3, 3))
     np.testing.assert_allclose(
       np.sum(np.exp(np.float64(log_probs)), axis=1),
@@ -313,10 +315,10 @@ class ScalingTest(absltest.TestCase):
     )
 
   def test_at_first_it_changes_nothing(self):
-    plain = self.task.predict(self.state.params, self.batch, {})
+    plain = self.task.predict(self.state.params, self.batch, PLAIN)
     scaled = self.task.predict(self.state.params, self.batch, self.state.extras)
     allowed = tolerances.spread(
-      lambda params: self.task.predict(params, self.batch, {}),
+      lambda params: self.task.predict(params, self.batch, PLAIN),
       self.state.params,
       300,
     )
@@ -332,7 +334,7 @@ class ScalingTest(absltest.TestCase):
     want = self.task.predict(params, self.batch, extras)
     # 1e-6 is added to variances of about .1, which is divided by 9 here.
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-3)
-    plain = self.task.predict(grown, self.batch, {})
+    plain = self.task.predict(grown, self.batch, PLAIN)
     self.assertGreater(np.max(np.abs(plain - want)), 0.01)
 
   def test_moments_are_those_of_the_words_of_the_text(self):
@@ -419,6 +421,23 @@ class RunTest(parameterized.TestCase):
     run = loading.open_run(config, workdir)
     self.assertEqual(run.labels, LABELS)
     self.assertEqual(run.task.labels, LABELS)
+    # What the state keeps of the best validation corrects probabilities.
+    with open(os.path.join(workdir, 'metrics.jsonl')) as file:
+      lines = [json.loads(line) for line in file]
+    valid = [line for line in lines if 'valid/accuracy' in line]
+    best = max(valid, key=lambda line: line['valid/accuracy'])
+    np.testing.assert_allclose(
+      run.extras['temperature'], best['valid/temperature'], rtol=1e-6
+    )
+    texts = [run.text(split.sentence(i)) for i in range(len(split))]
+    nats = -np.take_along_axis(
+      run.predict(texts), split.fields['label'][:, None], axis=1
+    )
+    np.testing.assert_allclose(
+      np.mean(nats), figures['calibrated_nll_per_sentence'], rtol=1e-4
+    )
+    for name in ('reliability_test.png', 'mistakes_test.tsv'):
+      self.assertTrue(os.path.exists(os.path.join(workdir, name)))
     shown = evaluate.table(results, run.task.FIGURES)
     labels = [str(cell) for cell in shown.columns[0].cells]
     self.assertContainsSubset(['sentences', 'nll', 'accuracy'], labels)

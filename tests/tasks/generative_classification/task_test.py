@@ -17,7 +17,7 @@ import helpers
 
 LINES = {
   'train': ('x\ta b a', 'y\tb c', 'x\ta a', 'y\tc c b', 'y\tc', 'x\tb a'),
-  'valid': ('x\ta b', 'y\tc b', 'y\tb b c', 'x\tc a a'),
+  'valid': ('x\ta b', 'y\tc b', 'y\tb b c', 'x\tc a a', 'y\ta b'),
   'test': ('x\ta', 'y\td c'),
 }
 

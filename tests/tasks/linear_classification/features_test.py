@@ -45,7 +45,7 @@ class FeaturesTest(parameterized.TestCase):
     )
     # Other sentences, one of them with words that were never seen.
     others = [*SENTENCES, [7, 4, 5, 8], [6, 6, 6, 6]]
-    counts = found.count(*packed(others)).toarray()
+    counts = found.matrix(*packed(others)).toarray()
     for ids, row in zip(others, counts, strict=True):
       by_hand = collections.Counter(n_grams(ids, shortest, longest))
       got = {tuple(found.tokens_of(i)): n for i, n in enumerate(row) if n}
@@ -55,9 +55,9 @@ class FeaturesTest(parameterized.TestCase):
   def test_other_sentences_change_no_row(self):
     tokens, lengths = packed(SENTENCES)
     found = features.NGramFeatures.fit(tokens, 9, 1, 3)
-    together = found.count(tokens, lengths).toarray()
+    together = found.matrix(tokens, lengths).toarray()
     for row, ids in zip(together, SENTENCES, strict=True):
-      alone = found.count(*packed([ids])).toarray()
+      alone = found.matrix(*packed([ids])).toarray()
       np.testing.assert_array_equal(alone[0], row)
 
   def test_no_n_gram_is_refused(self):
@@ -70,7 +70,7 @@ class FeaturesTest(parameterized.TestCase):
 
     tokens, lengths = packed(SENTENCES)
     found = features.NGramFeatures.fit(tokens, 9, 1, 2)
-    counts = found.count(tokens, lengths)
+    counts = found.matrix(tokens, lengths)
     presence = features.weighted(counts, 'presence').toarray()
     np.testing.assert_array_equal(presence, counts.toarray() > 0)
     want = text.TfidfTransformer().fit_transform(counts).toarray()
