@@ -14,12 +14,14 @@ from rnnvae_jax.data.sources import base, grammar
 class RegistryTest(parameterized.TestCase):
   def test_lists_the_corpora_of_the_folder(self):
     want = (
+      'dates',
       'grammar',
       'imdb',
       'imdb_unlabelled',
       'lee',
       'politicians',
       'ptb',
+      'reversal',
       'sentence_polarity',
       'sentiment140',
       'tiny_shakespeare',
@@ -42,11 +44,13 @@ class RegistryTest(parameterized.TestCase):
   def test_each_has_its_protocol_and_a_folder_is_plain(self):
     want = {
       'wikipedia_sample': 'plain',
+      'dates': 'characters',
       'lee': 'plain',
       'grammar': 'mikolov',
       'imdb': 'plain',
       'imdb_unlabelled': 'plain',
       'ptb': 'tweet',
+      'reversal': 'mikolov',
       'politicians': 'tweet',
       'sentence_polarity': 'mikolov',
       'sentiment140': 'tweet',
