@@ -108,8 +108,10 @@ def main(_) -> None:
       if name == 'ours':
         report['ours'][what] = figure
       else:
+        figure['time_over_ours'] = ratio
         report['peers'].setdefault(name, {})[what] = figure
-        report['ratio'][f'{name}_{what}'] = ratio
+        if what == 'training':
+          report['ratio'][name] = ratio
   report['environment'] = harness.environment(
     hidden_size=ours.HIDDEN_SIZE.value,
     batch_size=ours.BATCH_SIZE.value,

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from benchmarks import (
+  classification,
   decode,
   flax_peer,
   harness,
@@ -55,6 +56,11 @@ SCRIPTS = (
     decode,
     {'hidden_size': 7, 'sentences': 3, 'max_length': 4},
     {'torch_eager', 'torch_gumbel'},
+  ),
+  (
+    classification,
+    {'hidden_size': 5, 'texts': 6, 'batch_size': 3},
+    {'torch_eager', 'torch_sorted'},
   ),
 )
 
