@@ -128,20 +128,40 @@ class Classifier(nn.Module):
     if scaling is not None:
       x = scaling.restore(x)
     x = self.encoder(x, mask, rates, keys)
+    return self._scores(x[:, None], rates, keys)[:, 0]
+
+  def classify_each(
+    self,
+    x: jax.Array,
+    mask: jax.Array,
+    rates: noise.Rates | None = None,
+    keys: jax.Array | None = None,
+    scaling: embeddings.Scaling | None = None,
+  ) -> tuple[jax.Array, jax.Array]:
+    """Scores after each word, as `classify` has them after the last.
+
+    Only for a recurrent encoder in one direction that reads its last states.
+
+    Returns:
+      float[B, T, C], and bool[B, T], which of them are of words.
+    """
+    rates = _rates(rates, keys)
+    if scaling is not None:
+      x = scaling.restore(x)
+    _, outputs, mask = self.encoder.outputs(x, mask, rates, keys)
+    return self._scores(outputs, rates, keys), mask
+
+  def _scores(self, x, rates, keys):
+    """Scores of encoded texts: float[B, T, F] -> float[B, T, C]."""
     for number, layer in enumerate(self.layers):
       if number:
-        x = _dropout(x, rates.hidden, keys, f'hidden_{number}')
+        x = noise.dropout(x, rates.hidden, keys, f'hidden_{number}', True)
       x = ACTIVATIONS[self.activation](layer(x))
-    return self.output(_dropout(x, rates.output, keys, 'output'))
+    return self.output(noise.dropout(x, rates.output, keys, 'output', True))
 
 
 def _rates(rates, keys) -> noise.Rates:
   return noise.Rates() if rates is None or keys is None else rates
-
-
-def _dropout(x, rate, keys, site):
-  """Dropout of float[B, F]."""
-  return noise.dropout(x[:, None], rate, keys, site, locked=True)[:, 0]
 
 
 def _without_gaps(words, kept):

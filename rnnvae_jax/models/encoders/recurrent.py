@@ -89,6 +89,33 @@ class RecurrentEncoder(base.Encoder):
     rates: noise.Rates,
     keys: jax.Array | None,
   ) -> jax.Array:
+    carry, outputs, mask = self.outputs(x, mask, rates, keys)
+    if self.pooling == 'last':
+      last = [states[0] for states in carry[-1]]
+      return jnp.concatenate(last, axis=-1)
+    if self.pooling == 'mean':
+      count = jnp.maximum(jnp.sum(mask, axis=1, keepdims=True), 1)
+      return jnp.sum(jnp.where(mask[:, :, None], outputs, 0.0), axis=1) / count
+    largest = jnp.max(jnp.where(mask[:, :, None], outputs, -jnp.inf), axis=1)
+    return jnp.where(jnp.any(mask, axis=1, keepdims=True), largest, 0.0)
+
+  def outputs(
+    self,
+    x: jax.Array,
+    mask: jax.Array,
+    rates: noise.Rates,
+    keys: jax.Array | None,
+  ) -> tuple[recurrent_lib.Carry, jax.Array, jax.Array]:
+    """The last layer's outputs after each word.
+
+    Args:
+      x: see `__call__`, as all other arguments.
+
+    Returns:
+      The carry after the last word, float[B, T, F] and bool[B, T], which of
+      them are of words. With `gradient_steps` the last words stand apart, after
+      those before.
+    """
     carry, parts = None, []
     if 0 < self.gradient_steps < x.shape[1]:
       before, last = _last_words(x, mask, self.gradient_steps)
@@ -99,18 +126,11 @@ class RecurrentEncoder(base.Encoder):
       parts.append((outputs, early_mask))
       x, mask = last
     carry, outputs = self.layers(x, mask, carry, rates, keys)
-    if self.pooling == 'last':
-      last = [states[0] for states in carry[-1]]
-      return jnp.concatenate(last, axis=-1)
     outputs, mask = (
       jnp.concatenate(arrays, axis=1)
       for arrays in zip(*parts, (outputs, mask), strict=True)
     )
-    if self.pooling == 'mean':
-      count = jnp.maximum(jnp.sum(mask, axis=1, keepdims=True), 1)
-      return jnp.sum(jnp.where(mask[:, :, None], outputs, 0.0), axis=1) / count
-    largest = jnp.max(jnp.where(mask[:, :, None], outputs, -jnp.inf), axis=1)
-    return jnp.where(jnp.any(mask, axis=1, keepdims=True), largest, 0.0)
+    return carry, outputs, mask
 
 
 ENCODER = RecurrentEncoder

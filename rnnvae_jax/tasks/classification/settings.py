@@ -113,3 +113,18 @@ class DropoutConfig:
       '`dropout.embedding` or `dropout.hidden` is set',
     ),
   )
+
+
+@schema.fragment('objective', only_if=_IS_RECURRENT)
+class LinearGainConfig:
+  """Where in a text the label is learnt from."""
+
+  linear_gain: bool = schema.field(
+    False,
+    'The label is predicted after every word, with a weight that grows '
+    'linearly to the last one (Dai & Le, arXiv:1511.01432).',
+    only_if=(
+      schema.one_of('model.pooling', 'last'),
+      schema.is_unset('model.bidirectional_encoder'),
+    ),
+  )

@@ -52,6 +52,7 @@ class Classification(_likelihood.Recurrent, base.Predicts):
     *encoders.fragments(),
     *cells.fragments(),
     settings.DropoutConfig,
+    settings.LinearGainConfig,
     labels_lib.LabelConfig,
     losses.LabelSmoothingConfig,
     perturbation.PerturbationConfig,
@@ -68,6 +69,7 @@ class Classification(_likelihood.Recurrent, base.Predicts):
     *,
     frozen_parts: tuple[str, ...] = (),
     standardised: bool = False,
+    linear_gain: bool = False,
     virtual_iterations: int = 1,
     random_perturbation: bool = False,
     initialise: Callable | None = None,
@@ -80,6 +82,7 @@ class Classification(_likelihood.Recurrent, base.Predicts):
       frozen_parts: parts of the model that stay as they begin: 'embedding',
         'encoder'.
       standardised: whether word vectors keep their first mean and variance.
+      linear_gain: whether labels are learnt after every word.
       virtual_iterations: see `perturbation.virtual`.
       random_perturbation: whether perturbations have random directions.
       initialise: (params, key) -> params, as they begin; None: as the modules
@@ -91,6 +94,7 @@ class Classification(_likelihood.Recurrent, base.Predicts):
     self.backend_reason = model.encoder.backend_reason
     self.frozen_parts = frozen_parts
     self._standardised = standardised
+    self._linear_gain = linear_gain
     self._virtual_iterations = virtual_iterations
     self._random_perturbation = random_perturbation
     self._initialise = initialise
@@ -128,6 +132,7 @@ class Classification(_likelihood.Recurrent, base.Predicts):
       labels,
       frozen_parts=tuple(name for name, is_set in frozen.items() if is_set),
       standardised=model.standardised_embeddings,
+      linear_gain=config.objective.linear_gain,
       virtual_iterations=config.objective.virtual_iterations,
       random_perturbation=config.objective.random_perturbation,
       initialise=_likelihood.initialiser(config),
@@ -170,14 +175,23 @@ class Classification(_likelihood.Recurrent, base.Predicts):
       )
       return jax.nn.log_softmax(logits, axis=1)
 
-    log_probs = log_probs_of(params, x)
     labels = batch['label']
+    if self._linear_gain:
+      scored: Any = self.model.apply(
+        params, x, mask, rates, keys, scaling, method='classify_each'
+      )
+      each, words = scored
+      each = jax.nn.log_softmax(each, axis=2)
+      log_probs, learnt = _linear_gain(each, words, labels)
+    else:
+      log_probs = log_probs_of(params, x)
+      learnt = _nll(log_probs, labels)
     nll = _nll(log_probs, labels)
-    minimised = nll
+    minimised = learnt
     if objective.label_smoothing is not None:
       uniform = -jnp.mean(log_probs, axis=1)
       smoothing = objective.label_smoothing
-      minimised = (1.0 - smoothing) * nll + smoothing * uniform
+      minimised = (1.0 - smoothing) * learnt + smoothing * uniform
     keys = noise.site_keys(keys, 'perturbation')
     adversarial, virtual = self._perturbed(
       objective, labels, log_probs_of, params, x, mask, log_probs, keys
@@ -293,6 +307,30 @@ class Classification(_likelihood.Recurrent, base.Predicts):
     return self.model.apply(
       params, batch['inputs'], batch['mask'], *options, method=method
     )
+
+
+def _linear_gain(
+  log_probs: jax.Array, words: jax.Array, labels: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Predictions after the last word, and nats of the label over all words.
+
+  Args:
+    log_probs: float[B, T, C], after each word.
+    words: bool[B, T], which of them are of words.
+    labels: int[B].
+
+  Returns:
+    float[B, C]; and float[B], the mean nats after a word, weighted by how many
+    words have been read.
+  """
+  count = jnp.cumsum(words, axis=1)
+  last = jnp.argmax(count, axis=1)
+  final = jnp.take_along_axis(log_probs, last[:, None, None], axis=1)[:, 0]
+  each = jnp.maximum(labels, 0)[:, None, None]
+  nll = -jnp.take_along_axis(log_probs, each, axis=2)[:, :, 0]
+  weights = jnp.where(words, count, 0).astype(nll.dtype)
+  total = jnp.sum(weights * nll, axis=1)
+  return final, total / jnp.maximum(jnp.sum(weights, axis=1), 1.0)
 
 
 def _nll(log_probs: jax.Array, labels: jax.Array) -> jax.Array:

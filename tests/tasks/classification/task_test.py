@@ -299,6 +299,52 @@ class PerturbationTest(parameterized.TestCase):
     self.assertTrue(np.any(grads['params']['output']['kernel']))
 
 
+class LinearGainTest(absltest.TestCase):
+  def test_weights_grow_with_the_words_that_are_read(self):
+    config = make_config(
+      **{
+        'model.encoder': 'recurrent',
+        'model.hidden_size': 14,
+        'objective.linear_gain': True,
+        'dropout.word': 0.0,
+        'dropout.output': 0.0,
+      }
+    )
+    corpus = preparation.build_corpus(config)
+    split, task = corpus.splits['train'], make_task(config, corpus)
+    rows = [3, 11, 0]
+    longest = int(split.lengths.max())
+    batch = batches.gather(
+      batches.put(split),
+      jnp.array([*rows, batches.BLANK]),
+      batches.Bucket(longest),
+    )
+    params = jax.tree.map(lambda x: 3 * x, task.init(jax.random.key(0)))
+    scalars = hyperparameters.build(build.keys_of(config), config)
+    value, (sums, _) = jax.jit(
+      lambda params: task.loss(params, batch, scalars, jax.random.key(1), {})
+    )(params)
+    expected, last = [], []
+    for row in rows:
+      # A text of its first words, for each number of words.
+      ids = split.sentence(row)[:-1]
+      nats = []
+      for count in range(len(ids) + 1):
+        begun = corpora.split_of([ids[:count]])
+        begun.fields['label'] = split.fields['label'][row : row + 1]
+        prefix = batches.gather(
+          batches.put(begun), jnp.array([0]), batches.Bucket(longest)
+        )
+        values = task.evaluate(params, prefix, jax.random.key(0), PLAIN)
+        nats.append(float(values['nll'][0]))
+      weights = np.arange(1, len(nats) + 1)
+      expected.append(np.average(nats, weights=weights))
+      last.append(nats[-1])
+    rtol = 100 * longest * tolerances.EPS
+    np.testing.assert_allclose(value, np.mean(expected), rtol=rtol)
+    np.testing.assert_allclose(sums['nll'], np.sum(last), rtol=rtol)
+
+
 class ScalingTest(absltest.TestCase):
   def setUp(self):
     super().setUp()
@@ -546,6 +592,7 @@ class RunTest(parameterized.TestCase):
     ({'dropout.hidden': 0.1}, 'dropout.hidden = 0.1 would have no effect'),
     ({'model.pooling': 'max'}, "model.encoder = 'recurrent'"),
     ({'model.frozen_encoder': True}, "'convolution' or 'recurrent'"),
+    ({'objective.linear_gain': True}, "model.encoder = 'recurrent'"),
     (
       {'model.encoder': 'convolution', 'model.convolution.widths': (3, 3)},
       'Legal: different numbers of words',
