@@ -36,10 +36,11 @@ ROWS = tuple(
 )
 
 
-# The corpora of tables that are not of Penn Treebank.
+# The corpora of tables, or of their rows, that are not of Penn Treebank.
 OWN = {
   'char_lm': 'tiny_shakespeare',
   'imdb': 'imdb',
+  'imdb lm': 'imdb_unlabelled',
   'polarity': 'sentence_polarity',
   'sentiment140': 'sentiment140',
 }
@@ -279,7 +280,7 @@ class TablesTest(parameterized.TestCase):
   @parameterized.product(table_row=ROWS, tail=('', 'tiny', 'grammar'))
   def test_every_row_is_valid_with_every_argument(self, table_row, tail):
     table, row = table_row
-    own = OWN.get(table, 'ptb')
+    own = OWN.get(f'{table} {row}', OWN.get(table, 'ptb'))
     if table == 'documents_vae':  # Of folders in that of the data.
       data = self.create_tempdir().full_path
       self.enter_context(mock.patch.dict(os.environ, RNNVAE_DATA_DIR=data))
@@ -327,8 +328,12 @@ class TablesTest(parameterized.TestCase):
 
   @parameterized.parameters(*TABLES)
   def test_rows_are_different_runs(self, table):
+    begins = runpy.run_path(str(CONFIGS / f'{table}.py'))['ROWS']
     flat = [
-      tuple(build.flatten(get_config(name, f'row={row}')).items())
+      (
+        begins[row].get('begins_with'),
+        *build.flatten(get_config(name, f'row={row}')).items(),
+      )
       for name, row in ROWS
       if name == table
     ]

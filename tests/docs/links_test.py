@@ -36,7 +36,10 @@ _PATH = re.compile(
 _KEY = re.compile(r'--config\.([a-z_.]+)')
 # In a line of code: a section and a key, alone or with a value.
 _DOTTED = re.compile(r'([a-z_]+)\.([a-z_.]+)(?==|$)')
-_FILE_ENDINGS = ('txt', 'py', 'md', 'json', 'jsonl', 'html', 'png')
+_FILE_ENDINGS = (
+  *('txt', 'tsv', 'source', 'target', 'py', 'md'),
+  *('json', 'jsonl', 'html', 'png'),
+)
 _CONFIG = re.compile(r'--config=([^\s`,:]+)(?::(\S+))?')
 
 

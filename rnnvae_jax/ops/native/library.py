@@ -8,9 +8,9 @@ its CPU has. Without a compiler everything works, on the other backends.
 
 import ctypes
 import functools
-import os
 import pathlib
 import platform
+import sys
 
 import jax
 
@@ -60,7 +60,7 @@ def panel_columns(cell: str) -> int:
 
 def _built(cell: str) -> pathlib.Path:
   """The compiled library, from the cache if these sources are there."""
-  if os.name == 'nt':
+  if sys.platform == 'win32':
     raise OSError('it is not built on Windows')
   sources = sorted(_FOLDER.glob('*.[ch]*'))
   flags = (*_FLAGS, f'-DRNNVAE_CELL={cell.capitalize()}')
