@@ -13,6 +13,6 @@ SETTINGS = (
 
 
 def run(context: base.Context) -> None:
-  from rnnvae_jax.inference import translation
+  from rnnvae_jax.inference import generate
 
-  translation.translate(context.config, context.workdir)
+  generate.translate(context.config, context.workdir)

@@ -1,4 +1,4 @@
-"""Texts for source texts: compiled functions, figures and the mode."""
+"""Texts for source texts: compiled functions and figures."""
 
 from collections.abc import Iterator, Sequence
 import functools
@@ -13,7 +13,7 @@ from rnnvae_jax.analysis import overlap
 from rnnvae_jax.data import corpora, parallel
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.inference import decoding as decoding_lib
-from rnnvae_jax.inference import padding, records
+from rnnvae_jax.inference import padding
 from rnnvae_jax.inference import texts as texts_lib
 from rnnvae_jax.ops import noise, sampling
 
@@ -307,22 +307,3 @@ def figures(run: Any, split: corpora.Split) -> dict[str, Any]:
     'beam_size': generate.beam_size,
     'length_penalty': generate.length_penalty,
   }
-
-
-# -- the mode ------------------------------------------------------------------
-
-
-def translate(config: Any, workdir: str) -> None:
-  """Writes nats, the source and what the model writes, for each input line."""
-  from rnnvae_jax.inference import loading
-
-  run = loading.open_run(config, workdir)
-  found = run.translate(records.read_lines(config.generate.input))
-  records.write(config, (made._asdict() for made in found), _rows(found))
-
-
-def _rows(found: Sequence[Translation]) -> Iterator[str]:
-  yield records.row('nats', 'source', 'text')
-  for made in found:
-    nats = '' if made.nats is None else f'{made.nats:.4f}'
-    yield records.row(nats, made.source, made.text)
