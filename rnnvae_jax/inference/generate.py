@@ -54,6 +54,17 @@ def reconstruct(config: Any, workdir: str) -> None:
   )
 
 
+def translate(config: Any, workdir: str) -> None:
+  """Writes nats, the source and what the model writes, for each input line."""
+  run = loading.open_run(config, workdir)
+  found = run.translate(records.read_lines(config.generate.input))
+  rows = [records.row('nats', 'source', 'text')]
+  for made in found:
+    nats = '' if made.nats is None else f'{made.nats:.4f}'
+    rows.append(records.row(nats, made.source, made.text))
+  records.write(config, (made._asdict() for made in found), rows)
+
+
 def interpolate(config: Any, workdir: str) -> None:
   """Writes the way from each line to the next of a pair, a blank line after.
 

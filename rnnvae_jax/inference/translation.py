@@ -1,4 +1,4 @@
-"""Texts for source texts: compiled functions, figures and the mode."""
+"""Texts for source texts: compiled functions and figures."""
 
 from collections.abc import Iterator, Sequence
 import functools

@@ -74,7 +74,9 @@ class OneLabelTest(parameterized.TestCase):
     plain = language_model.TASK.build(
       make_config('language_model'), corpus.vocab
     )
-    params = jax.tree.map(lambda x: 2 * x, task.init(jax.random.key(0)))
+    params = jax.tree.map(
+      lambda x: 2 * x, jax.jit(task.init)(jax.random.key(0))
+    )
     tree = params['params']
     size = config.model.embedding_size
     decoder = jax.tree.map(jnp.asarray, tree['decoder'])
@@ -90,7 +92,9 @@ class OneLabelTest(parameterized.TestCase):
       batches.Bucket(6),
     )
     batch['label'] = jnp.zeros(4, jnp.int32)
-    want = plain.evaluate(of_plain, batch, jax.random.key(0), {})['nll']
+    want = jax.jit(plain.evaluate)(of_plain, batch, jax.random.key(0), {})[
+      'nll'
+    ]
     evaluate = jax.jit(task.evaluate)
     for given, same in ((of_zeros, True), (params, False)):
       got = evaluate(given, batch | {'token_counts': ()}, jax.random.key(0), {})

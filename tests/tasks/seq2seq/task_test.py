@@ -113,7 +113,7 @@ class TaskTest(parameterized.TestCase):
       **overrides, **{'model.shared_weights': shared}
     )
     _, apart, _ = self.make(**overrides)
-    params = task.init(jax.random.key(0))
+    params = jax.jit(task.init)(jax.random.key(0))
     self.assertEmpty(names & set(params['params']['decoder']))
     whole = task._whole(params)
     scalars = helpers.make_hyperparameters(config)
@@ -139,16 +139,15 @@ class TaskTest(parameterized.TestCase):
       ):
         np.testing.assert_allclose(x, y, rtol=0, atol=rtol * np.max(np.abs(y)))
 
-  def test_dropout_differs_between_the_two_sides(self):
+  def test_dropout_is_a_function_of_the_key(self):
     config, task, batch = self.make(**{'dropout.embedding': 0.5})
-    params = task.init(jax.random.key(0))
-    loss = lambda seed: task.loss(
-      params,
-      batch,
-      helpers.make_hyperparameters(config),
-      jax.random.key(seed),
-      {},
-    )[0]
+    params = jax.jit(task.init)(jax.random.key(0))
+    scalars = helpers.make_hyperparameters(config)
+    loss = jax.jit(
+      lambda seed: task.loss(params, batch, scalars, jax.random.key(seed), {})[
+        0
+      ]
+    )
     self.assertNotEqual(loss(1), loss(2))
     self.assertEqual(loss(1), loss(1))
 
