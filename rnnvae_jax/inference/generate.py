@@ -8,7 +8,7 @@ from typing import Any
 from absl import logging
 import numpy as np
 
-from rnnvae_jax.inference import loading, records, steering, translation
+from rnnvae_jax.inference import loading, records, steering
 from rnnvae_jax.inference import run as run_lib
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import writers
@@ -203,24 +203,6 @@ def predict(config: Any, workdir: str) -> None:
     )
     rows.append(records.row(labels[best], f'{shares[best]:.6f}', line))
   records.write(config, written, rows)
-
-
-def translate(config: Any, workdir: str) -> None:
-  """Writes nats, the source and what the model writes, for each input line."""
-  run = loading.open_run(config, workdir)
-  found = run.translate(records.read_lines(config.generate.input))
-  records.write(
-    config, (made._asdict() for made in found), _translation_rows(found)
-  )
-
-
-def _translation_rows(
-  found: Sequence[translation.Translation],
-) -> Iterator[str]:
-  yield records.row('nats', 'source', 'text')
-  for made in found:
-    nats = '' if made.nats is None else f'{made.nats:.4f}'
-    yield records.row(nats, made.source, made.text)
 
 
 def showcase(config: Any, workdir: str) -> None:
