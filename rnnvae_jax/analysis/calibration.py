@@ -1,11 +1,10 @@
-"""Calibration of predicted probabilities: errors, curves, temperature scaling.
+"""Calibration of predicted probabilities: errors and reliability diagrams.
 
 A classifier is calibrated if, of the texts whose label it gives probability p,
 a share p has that label. Guo et al., arXiv:1706.04599.
 """
 
 from collections.abc import Mapping
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +12,6 @@ import numpy as np
 from rnnvae_jax.analysis import plots
 
 BINS = 15
-# Temperatures that are searched; validation data that a classifier separates
-# perfectly have no best one above 0.
-_LOWEST, _HIGHEST = 1e-2, 1e2
-_HALVINGS = 100  # More than float64 resolves.
 
 
 class Reliability(NamedTuple):
@@ -123,42 +118,6 @@ def nll(log_probs: np.ndarray, labels: np.ndarray) -> float:
     _normalised(log_probs), np.asarray(labels)[:, None], axis=1
   )
   return float(-np.mean(picked))
-
-
-def at_temperature(log_probs: np.ndarray, temperature: float) -> np.ndarray:
-  """The log-probabilities of softmax(logits / temperature): float64[N, C]."""
-  return _normalised(np.asarray(log_probs, np.float64) / temperature)
-
-
-def fit_temperature(log_probs: np.ndarray, labels: np.ndarray) -> float:
-  """The temperature at which the labels' negative log-likelihood is smallest.
-
-  That is a convex function of 1 / temperature, whose slope is the mean of
-  E[log-probability] - log-probability of the label: bisection finds its root.
-  It is within [0.01, 100], at an end where the root is beyond.
-
-  Args:
-    log_probs: float[N, C] of validation texts, before scaling.
-    labels: int[N].
-  """
-  _checked(log_probs, labels)
-  log_probs = _normalised(log_probs)
-  rows = np.arange(len(log_probs))
-  chosen = log_probs[rows, labels].mean()
-
-  def slope(temperature):
-    probs = np.exp(at_temperature(log_probs, temperature))
-    return np.sum(probs * log_probs, axis=1).mean() - chosen
-
-  low, high = math.log(_LOWEST), math.log(_HIGHEST)
-  for _ in range(_HALVINGS):
-    middle = (low + high) / 2
-    # Positive: 1 / temperature is too large.
-    if slope(math.exp(middle)) > 0:
-      low = middle
-    else:
-      high = middle
-  return math.exp((low + high) / 2)
 
 
 def figures(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:

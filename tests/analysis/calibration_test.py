@@ -124,50 +124,6 @@ class ScoresTest(parameterized.TestCase):
       calibration.brier_score(log_probs, np.array(labels, int))
 
 
-class TemperatureTest(parameterized.TestCase):
-  @parameterized.parameters(0.3, 1.0, 2.5)
-  def test_a_known_one_is_found(self, temperature):
-    # Labels occur exactly as often as softmax(logits / temperature) says, so
-    # the slope of the likelihood is exactly 0 there.
-    shares = np.array([[0.5, 0.25, 0.25], [0.75, 0.125, 0.125]])
-    logits, labels = [], []
-    for row in shares:
-      for label, share in enumerate(row):
-        logits += [temperature * np.log(row)] * int(8 * share)
-        labels += [label] * int(8 * share)
-    logits, labels = np.array(logits), np.array(labels)
-    found = calibration.fit_temperature(logits, labels)
-    self.assertAlmostEqual(found, temperature, places=9)
-    # Of log-probabilities it is the same.
-    log_probs = calibration.at_temperature(logits, 1.0)
-    again = calibration.fit_temperature(log_probs, labels)
-    self.assertAlmostEqual(again, temperature, places=9)
-    scaled = np.exp(calibration.at_temperature(log_probs, found))
-    np.testing.assert_allclose(
-      np.unique(scaled.round(9), axis=0), np.unique(shares, axis=0), atol=1e-8
-    )
-
-  def test_no_other_temperature_is_better(self):
-    log_probs, labels = random_predictions()
-    found = calibration.fit_temperature(log_probs, labels)
-    at = lambda t: calibration.nll(
-      calibration.at_temperature(log_probs, t), labels
-    )
-    others = np.geomspace(0.01, 100, 2_000)
-    self.assertLessEqual(at(found), min(map(at, others)) + ATOL)
-
-  def test_labels_that_are_always_right_have_the_lowest(self):
-    log_probs, _ = random_predictions()
-    found = calibration.fit_temperature(log_probs, log_probs.argmax(axis=1))
-    self.assertAlmostEqual(found, 0.01, places=9)
-
-  def test_the_predicted_label_stays(self):
-    log_probs, _ = random_predictions()
-    scaled = calibration.at_temperature(log_probs, 3.0)
-    np.testing.assert_array_equal(scaled.argmax(axis=1), log_probs.argmax(1))
-    np.testing.assert_allclose(np.exp(scaled).sum(axis=1), 1, atol=ATOL)
-
-
 class PlotTest(absltest.TestCase):
   @pytest.mark.slow
   def test_a_diagram_is_written(self):

@@ -20,6 +20,23 @@ class CalibrationTest(absltest.TestCase):
     self.scores = 3 * (np.eye(3)[self.labels] + rng.normal(size=(400, 3)))
     self.scores += np.array([0.0, 2.0, -1.0])
 
+  def test_a_known_temperature_is_found(self):
+    # Labels occur exactly as often as softmax(scores / temperature) says, so
+    # the slope of the likelihood is exactly 0 there.
+    shares = np.array([[0.5, 0.25, 0.25], [0.75, 0.125, 0.125]])
+    for temperature in (0.3, 1.0, 2.5):
+      scores, labels = [], []
+      for row in shares:
+        for label, share in enumerate(row):
+          scores += [temperature * np.log(row)] * int(8 * share)
+          labels += [label] * int(8 * share)
+      found = _calibration.fit(np.array(scores), np.array(labels))
+      np.testing.assert_allclose(1 / found.scale, temperature, rtol=1e-5)
+      probs = np.exp(found.log_probs(np.array(scores)))
+      np.testing.assert_allclose(
+        np.unique(probs.round(4), axis=0), shares[[0, 1]], atol=1e-4
+      )
+
   def test_no_other_scale_is_better(self):
     found = _calibration.fit(self.scores, self.labels)
     np.testing.assert_array_equal(found.offsets, np.zeros(3))
