@@ -46,8 +46,8 @@ def train(
 
   A checkpoint is saved at each validation, and after ten minutes without one. A
   kill loses the steps since the last checkpoint; the same call repeats them,
-  bit for bit on the same machine with the same cores. SIGINT and SIGTERM save a
-  checkpoint before they stop training.
+  bit for bit on the same machine with the same cores. SIGINT, SIGTERM and
+  SIGHUP save a checkpoint before they stop training.
 
   Args:
     config: config of the run.

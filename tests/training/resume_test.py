@@ -22,6 +22,7 @@ from rnnvae_jax.training import (
   loop,
   optimizers,
   preparation,
+  stopping,
   writers,
 )
 from rnnvae_jax.training import state as state_lib
@@ -118,8 +119,9 @@ class RunTest(parameterized.TestCase):
 
 
 class GoingOnTest(RunTest):
+  @parameterized.parameters(*stopping.SIGNALS)
   @pytest.mark.slow
-  def test_asked_to_stop_it_saves_and_the_same_call_goes_on(self):
+  def test_asked_to_stop_it_saves_and_the_same_call_goes_on(self, number):
     config = self.config(**{'dropout.output': 0.3})
     whole, stopped = self.path('whole'), self.path('stopped')
     loop.train(config, whole)
@@ -129,9 +131,9 @@ class GoingOnTest(RunTest):
       check(losses, first)
       calls.append(first)
       if len(calls) == 3:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
-    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    handlers = [*map(signal.getsignal, stopping.SIGNALS)]
     with mock.patch.object(loop, '_check_finite', check_and_interrupt):
       with self.assertRaises(KeyboardInterrupt):
         loop.train(config, stopped)
@@ -140,10 +142,7 @@ class GoingOnTest(RunTest):
       self.assertEqual(step, 9)
       loop.train(config, stopped)
     self.assertEqual(calls, [0, 3, 6, 9])
-    self.assertEqual(
-      (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)),
-      handlers,
-    )
+    self.assertEqual([*map(signal.getsignal, stopping.SIGNALS)], handlers)
     self.assert_same_run(config, whole, stopped)
 
   @pytest.mark.slow
