@@ -51,6 +51,7 @@ def parse(argv: Sequence[str]) -> list[str]:
   --help is followed by all config keys.
   """
   arguments = [_with_path(argument) for argument in _joined(argv[1:])]
+  arguments = [_with_home(argument) for argument in arguments]
   if not any(_flag_name(argument) == 'config' for argument in arguments):
     # Overrides alone: they change the config of the folder's run.
     workdir = _value_of(arguments, 'workdir')
@@ -192,6 +193,20 @@ def _with_path(argument: str) -> str:
     return f'{name}={files.find(file)}{colon}{tail}'
   except FileNotFoundError as error:
     raise SystemExit(f'Error: {error}') from error
+
+
+def _with_home(argument: str) -> str:
+  """--workdir=~/NAME with the home's path, which a shell leaves as it is."""
+  name, equals, value = argument.partition('=')
+  if _flag_name(argument) != 'workdir' or not value.startswith('~'):
+    return argument
+  path = os.path.expanduser(value)
+  if path.startswith('~'):
+    raise SystemExit(
+      f'Error: --workdir={value}: this user has no home. Set $HOME, or name '
+      'the folder without ~.'
+    )
+  return f'{name}{equals}{path}'
 
 
 def _message(error: Exception, arguments: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import ml_collections
 from rnnvae_jax.config import build as config_build
 from rnnvae_jax.data.sources import base as sources
 from rnnvae_jax.tasks import base
-from rnnvae_jax.training import writers
+from rnnvae_jax.training import checkpoints, writers
 
 CONFIG, VOCABULARY, TEXT = 'config.json', 'vocab.json', 'text.json'
 
@@ -52,9 +52,37 @@ def locked(workdir: str) -> Iterator[None]:
     os.close(folder)
 
 
+def check_place(workdir: str) -> None:
+  """Checks that a run can be written there and read again.
+
+  Raises:
+    ValueError: the path is an address, is no UTF-8, or has characters by which
+      Orbax would look for other folders (a glob pattern).
+  """
+  scheme, is_address, _ = workdir.partition('://')
+  if is_address:
+    raise ValueError(
+      f'--workdir={workdir}: runs are written to file systems alone, not to '
+      f'{scheme}://. Choose a local or mounted folder.'
+    )
+  whole = os.path.abspath(workdir)
+  try:
+    whole.encode()
+  except UnicodeEncodeError:
+    raise ValueError(
+      f'--workdir={os.fsencode(workdir)!r} is no UTF-8. Choose another name.'
+    ) from None
+  found = sorted({*whole} & {*'*?['})
+  if found:
+    raise ValueError(
+      f'--workdir={workdir}: checkpoints below a folder with {found[0]} in its '
+      f'name ({whole}) could not be read again. Choose another name.'
+    )
+
+
 def is_trained(workdir: str) -> bool:
   """Whether the folder has weights or counts that must not be overwritten."""
-  if os.path.exists(checkpoint_dir(workdir)):
+  if _has_checkpoints(workdir):
     return True
   config_path = path(workdir, CONFIG)
   if not os.path.exists(config_path):
@@ -66,6 +94,17 @@ def is_trained(workdir: str) -> bool:
   return issubclass(task, base.Fitted) and task.is_fitted(workdir)
 
 
+def _has_checkpoints(workdir: str) -> bool:
+  """Whether a checkpoint was saved; a kill may leave folders without one."""
+  folder = checkpoint_dir(workdir)
+  return any(
+    name.isdecimal()
+    for kind in checkpoints.KINDS
+    if os.path.isdir(os.path.join(folder, kind))
+    for name in os.listdir(os.path.join(folder, kind))
+  )
+
+
 def check(config: ml_collections.ConfigDict, workdir: str) -> bool:
   """Checks that this run can begin or go on in `workdir`.
 
@@ -74,9 +113,11 @@ def check(config: ml_collections.ConfigDict, workdir: str) -> bool:
     config without a checkpoint, which will be overwritten.
 
   Raises:
-    ValueError: the folder has a trained run of another config (the message
-      lists the differing keys), or a config.json that is not of a run.
+    ValueError: no run can be kept there (see `check_place`); the folder has a
+      trained run of another config (the message lists the differing keys), or a
+      config.json that is not of a run.
   """
+  check_place(workdir)
   config_path = path(workdir, CONFIG)
   if not os.path.exists(config_path):
     return True

@@ -40,7 +40,7 @@ class PrepareTest(parameterized.TestCase):
 
   def prepare_and_train(self):
     corpus = preparation.prepare(self.config, self.workdir)
-    os.mkdir(self.path('checkpoints'))
+    os.makedirs(self.path('checkpoints/latest/6'))
     return corpus
 
   def test_prepare_writes_config_and_vocabulary(self):

@@ -25,7 +25,8 @@ class WorkdirTest(parameterized.TestCase):
   def save(self, config=None, trained=True):
     workdir_lib.save_config(config or self.config, self.workdir)
     if trained:
-      os.mkdir(workdir_lib.checkpoint_dir(self.workdir))
+      folder = workdir_lib.checkpoint_dir(self.workdir)
+      os.makedirs(os.path.join(folder, 'latest', '6'))
 
   def edit(self, **changes):
     with open(self.path('config.json')) as file:
@@ -36,6 +37,34 @@ class WorkdirTest(parameterized.TestCase):
         del flat[key]
     with open(self.path('config.json'), 'w') as file:
       json.dump(flat, file)
+
+
+class PlaceTest(WorkdirTest):
+  @parameterized.parameters(
+    ('runs/lr=[1e-3]', r'\[ in its name'),
+    ('runs/what?', r'\? in its name'),
+    ('gs://bucket/run', 'not to gs://'),
+    (os.fsdecode(b'runs/na\xefve'), 'is no UTF-8'),
+  )
+  def test_is_refused_where_a_run_could_not_be_kept(self, place, message):
+    with self.assertRaisesRegex(ValueError, message):
+      workdir_lib.check(self.config, place)
+    self.assertFalse(os.path.exists(place))
+
+  @parameterized.parameters('runs/lr=1e-3', 'runs/naïve ~ {1}', 'a:b/c')
+  def test_other_names_are_legal(self, place):
+    self.assertTrue(workdir_lib.check(self.config, place))
+
+  def test_folders_without_a_checkpoint_are_no_trained_run(self):
+    self.save(trained=False)
+    folder = workdir_lib.checkpoint_dir(self.workdir)
+    for name in ('latest', 'best', 'staging/6'):  # Left by a kill.
+      os.makedirs(os.path.join(folder, name))
+    self.config.seed = 3
+    self.assertFalse(workdir_lib.check(self.config, self.workdir))
+    os.makedirs(os.path.join(folder, 'latest', '6'))
+    with self.assertRaisesRegex(ValueError, r'config\.seed'):
+      workdir_lib.check(self.config, self.workdir)
 
 
 class LoadConfigTest(WorkdirTest):
