@@ -138,7 +138,22 @@ def config_for(
       f'The run in {workdir} is trained; these keys cannot change now '
       '(docs/config.md says which can):\n  ' + '\n  '.join(differing)
     )
+  _check_output(config)
   return config
+
+
+def _check_output(config: Any) -> None:
+  """Raises ValueError if what a mode writes would have no place in the end."""
+  output = config.get('generate', {}).get('output', '-')
+  if output == '-':
+    return
+  folder = os.path.dirname(os.path.realpath(output))
+  if not os.path.isdir(folder):
+    raise ValueError(
+      f'config.generate.output = {output!r}: there is no folder {folder}.'
+    )
+  if os.path.isdir(output):
+    raise ValueError(f'config.generate.output = {output!r} is a folder.')
 
 
 def check_capability(command: Any, config: Any, mode: str) -> None:

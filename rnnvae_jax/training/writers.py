@@ -5,6 +5,7 @@ import contextlib
 import json
 import math
 import os
+import stat
 import sys
 import time
 from typing import Any, BinaryIO
@@ -121,11 +122,29 @@ def write_text(path: str, text: str) -> None:
     file.write(text.encode())
 
 
+def write_output(path: str, text: str) -> None:
+  """Writes a text to a place of the user's choice.
+
+  A regular file is replaced, as is the one that a link leads to. Anything else,
+  such as a device or a named pipe, is written to.
+
+  Raises:
+    OSError: the text cannot be written; the message names the file.
+  """
+  path = os.path.realpath(path)
+  if os.path.isfile(path) or not os.path.exists(path):
+    write_text(path, text)
+    return
+  with _naming(path), open(path, 'wb') as file:
+    file.write(text.encode())
+
+
 @contextlib.contextmanager
 def replacing(path: str) -> Iterator[BinaryIO]:
   """Opens a new file that takes the place of `path` when the block ends.
 
-  It does so atomically: readers see either the old or the new file.
+  It does so atomically: readers see either the old or the new file. The new one
+  has the permissions of the old one.
 
   Raises:
     OSError: the disk is full. The message names the file, which is unchanged.
@@ -137,6 +156,8 @@ def replacing(path: str) -> Iterator[BinaryIO]:
         yield file
         file.flush()
         os.fsync(file.fileno())
+      if os.path.exists(path):
+        os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
       os.replace(temporary, path)
   finally:
     with contextlib.suppress(FileNotFoundError):  # Renamed if all went well.

@@ -181,6 +181,22 @@ class ParseTest(parameterized.TestCase):
     self.assertIn(message, self.error(f'--config={value}', '--workdir=x'))
 
 
+class OutputTest(parameterized.TestCase):
+  def test_a_place_that_is_not_there_is_refused_before_anything_is_read(self):
+    folder = self.create_tempdir().full_path
+    config = build.default('language_model')
+    for output, message in (
+      (f'{folder}/none/out.txt', f'there is no folder {folder}/none'),
+      (folder, 'is a folder'),
+    ):
+      config.generate.output = output
+      with self.assertRaisesRegex(ValueError, message):
+        command_line._check_output(config)
+    for output in ('-', f'{folder}/out.txt', os.devnull):
+      config.generate.output = output
+      command_line._check_output(config)
+
+
 class ConfigForTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
