@@ -112,7 +112,9 @@ class WriterTest(parameterized.TestCase):
   def test_a_full_disk_names_the_metrics(self):
     with writers.Writer(self.workdir) as writer:
       os.symlink('/dev/full', self.metrics)
-      with self.assertRaisesRegex(OSError, 'No space left .*metrics.jsonl'):
+      with self.assertRaisesRegex(
+        OSError, r'No space left .*\d+ bytes are needed, .*metrics.jsonl'
+      ):
         writer.write(1, {'loss': 1.0})
 
 
@@ -145,7 +147,11 @@ class WriteTextTest(absltest.TestCase):
     full = OSError(28, 'No space left on device')
     with (
       mock.patch.object(writers.os, 'fsync', side_effect=full),
-      self.assertRaisesRegex(OSError, 'No space left .*samples.txt'),
+      self.assertRaisesRegex(
+        OSError,
+        r'No space left .* \(3 bytes are needed, [\d,]+ bytes are free\): '
+        ".*samples.txt'",
+      ),
     ):
       writers.write_text(self.path, 'new')
     with open(self.path) as file:
