@@ -18,6 +18,7 @@ from rnnvae_jax.training import (
   checkpoints,
   environment,
   estimate,
+  nonfinite,
   optimizers,
   preparation,
   progress,
@@ -127,6 +128,7 @@ def _train(
     feeding.buckets,
     schedules.resolve(config.optimizer.schedule, 'optimizer.schedule'),
     feeding.gather,
+    skips=config.train.skip_nonfinite > 0,
   )
   validate = validation.make_validation(config, task, corpus.splits['valid'])
   hyperparameters = hyperparameters_lib.build(
@@ -134,6 +136,14 @@ def _train(
   )
   per_call, num_steps = config.train.steps_per_call, config.train.num_steps
   first, step = int(state.step), int(state.step)
+  guard = nonfinite.Guard(
+    workdir,
+    first,
+    config.train.skip_nonfinite,
+    feeding.schedule,
+    split,
+    corpus.vocab,
+  )
   epoch = feeding.schedule.steps_per_epoch
   work = estimate.work(
     config, task, corpus.splits, len(split.tokens) / epoch, first
@@ -165,7 +175,8 @@ def _train(
       batches = next(calls)
       begun = time.perf_counter()
       state, metrics, losses = train_step(state, *batches, hyperparameters)
-      _check_finite(np.asarray(losses), step)
+      for line in guard.check(np.asarray(losses), step):
+        bar.log(line)
       seconds = time.perf_counter() - begun
       tokens = int(metrics.tokens.numerator)
       step += per_call
@@ -182,13 +193,15 @@ def _train(
         with bar.pause():
           figures = validate(state, config.seed)
           if math.isnan(task.selection_value(figures, config)):
-            raise _not_finite('validation is no number', step)
+            raise nonfinite.stopped('validation is no number', step)
           state = validation.record_validation(config, task, tx, state, figures)
           record(task, state, figures, saved, writer, bar.log)
           kept = time.time()
           if preview is not None:
             params = optimizers.evaluated(state)
             bar.log(preview(task, params, corpus.vocab))
+    if stop:  # During the last validation, whose state is saved.
+      raise KeyboardInterrupt
   for kind in checkpoints.KINDS:
     saved.drop_older(kind)  # A finished run needs no predecessors.
   logging.info(
@@ -286,19 +299,3 @@ def record(
     log(f'WARNING: {warning}')
   # Saved last: if a kill comes before, a resumed run repeats all of the above.
   saved.save(state, step, 'latest')
-
-
-def _check_finite(losses: np.ndarray, first: int) -> None:
-  """Raises FloatingPointError, with the step, if a loss is not finite."""
-  bad = np.flatnonzero(~np.isfinite(losses))
-  if len(bad):
-    step = first + bad[0] + 1
-    raise _not_finite(f'the loss is {losses[bad[0]]}', step)
-
-
-def _not_finite(what: str, step: int) -> FloatingPointError:
-  return FloatingPointError(
-    f'Step {step}: {what}. Training has stopped; the checkpoints hold an '
-    'earlier state. A smaller config.optimizer.learning_rate or '
-    'config.optimizer.clip_norm usually helps.'
-  )

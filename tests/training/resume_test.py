@@ -20,6 +20,7 @@ from rnnvae_jax.training import (
   checkpoints,
   exported,
   loop,
+  nonfinite,
   optimizers,
   preparation,
   stopping,
@@ -125,16 +126,16 @@ class GoingOnTest(RunTest):
     config = self.config(**{'dropout.output': 0.3})
     whole, stopped = self.path('whole'), self.path('stopped')
     loop.train(config, whole)
-    check, calls = loop._check_finite, []
+    check, calls = nonfinite.Guard.check, []
 
-    def check_and_interrupt(losses, first):
-      check(losses, first)
+    def check_and_interrupt(guard, losses, first):
       calls.append(first)
       if len(calls) == 3:
         os.kill(os.getpid(), number)
+      return check(guard, losses, first)
 
     handlers = [*map(signal.getsignal, stopping.SIGNALS)]
-    with mock.patch.object(loop, '_check_finite', check_and_interrupt):
+    with mock.patch.object(nonfinite.Guard, 'check', check_and_interrupt):
       with self.assertRaises(KeyboardInterrupt):
         loop.train(config, stopped)
       # Between validations, and behind the update that was under way.
