@@ -24,6 +24,7 @@ from rnnvae_jax.training import (
   progress,
   stopping,
   validation,
+  watchdog,
   writers,
 )
 from rnnvae_jax.training import (
@@ -157,6 +158,7 @@ def _train(
   with (
     writers.Writer(workdir) as writer,
     progress.Progress(num_steps, first) as bar,
+    watchdog.Watchdog() as watched,
     stopping.requests() as stop,
   ):
     writer.truncate(first)
@@ -184,6 +186,7 @@ def _train(
         f'train/{name}': float(value)
         for name, value in metrics.compute().items()
       }
+      watched.beat(f'step {step}')
       bar.update(step, tokens, values)
       left = measured.add(seconds, tokens)
       if left is not None and step < num_steps:
@@ -197,6 +200,7 @@ def _train(
           state = validation.record_validation(config, task, tx, state, figures)
           record(task, state, figures, saved, writer, bar.log)
           kept = time.time()
+          watched.beat(f'the validation of step {step}')
           if preview is not None:
             params = optimizers.evaluated(state)
             bar.log(preview(task, params, corpus.vocab))
