@@ -72,6 +72,7 @@ def train(
   announce(config, workdir, corpus)
   kind = config_build.task(config.model.kind)
   with workdir_lib.locked(workdir):
+    preparation.confirm(config, workdir, corpus)
     if issubclass(kind, base.Fitted):
       start = time.time()
       task = kind.fit(config, corpus)

@@ -14,6 +14,7 @@ from rnnvae_jax.tasks import base
 from rnnvae_jax.training import checkpoints, writers
 
 CONFIG, VOCABULARY, TEXT = 'config.json', 'vocab.json', 'text.json'
+RESULTS = 'results.json'
 
 
 def path(workdir: str, name: str) -> str:
@@ -31,25 +32,43 @@ def locked(workdir: str) -> Iterator[None]:
   Raises:
     ValueError: another process is training in the folder.
   """
-  try:
-    import fcntl
-  except ImportError:  # Windows has no fcntl.
-    yield
-    return
-  folder = os.open(workdir, os.O_RDONLY)
-  try:
-    try:
-      fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+  with _flock(workdir, waits=False) as is_free:
+    if not is_free:
       raise ValueError(
         f'Another process is training in {workdir}. Wait until it ends, or '
         'choose another --workdir.'
-      ) from None
-    except OSError:
-      pass  # Some network file systems cannot lock folders.
+      )
     yield
+
+
+@contextlib.contextmanager
+def _flock(path: str, waits: bool) -> Iterator[bool]:
+  """Locks a file or folder, where the system can; a kill releases the lock.
+
+  Args:
+    path: which stays as it is.
+    waits: whether to wait for the lock.
+
+  Yields:
+    False if another process has it.
+  """
+  try:
+    import fcntl
+  except ImportError:  # Windows has no fcntl.
+    yield True
+    return
+  descriptor = os.open(path, os.O_RDONLY)
+  is_free = True
+  try:
+    try:
+      fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+    except BlockingIOError:
+      is_free = False
+    except OSError:
+      pass  # Some network file systems cannot lock.
+    yield is_free
   finally:
-    os.close(folder)
+    os.close(descriptor)
 
 
 def check_place(workdir: str) -> None:
@@ -128,6 +147,9 @@ def check(config: ml_collections.ConfigDict, workdir: str) -> bool:
     )
   theirs = _completed(theirs)
   ours = _with_protocol(config_build.flatten(config))
+  if _is_moved(ours, theirs) and os.path.exists(path(workdir, TEXT)):
+    # What counts is the text, whose hashes the training compares.
+    theirs['corpus.name'] = ours['corpus.name']
   differing = config_build.differences(ours, theirs)
   if not differing:
     return True
@@ -146,13 +168,24 @@ def check(config: ml_collections.ConfigDict, workdir: str) -> bool:
   )
 
 
-def goes_further(config: ml_collections.ConfigDict, workdir: str) -> bool:
-  """Whether the config has more training steps than the run in the folder."""
+def replaces_config(config: ml_collections.ConfigDict, workdir: str) -> bool:
+  """Whether the run is to have this config from now on.
+
+  It has more training steps than the run in the folder, or the place of the
+  text is another one.
+  """
   config_path = path(workdir, CONFIG)
   if not os.path.exists(config_path):
     return True
-  before = read_json(config_path).get('train.num_steps', 0)
-  return config_build.flatten(config).get('train.num_steps', 0) > before
+  theirs, ours = read_json(config_path), config_build.flatten(config)
+  steps = 'train.num_steps'
+  return _is_moved(ours, theirs) or ours.get(steps, 0) > theirs.get(steps, 0)
+
+
+def _is_moved(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+  """Whether two flat configs name different files or folders of text."""
+  names = {str(flat.get('corpus.name')) for flat in (ours, theirs)}
+  return len(names) == 2 and not any(name in sources.REGISTRY for name in names)
 
 
 def _completed(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,6 +233,32 @@ def protocol_name(config: Any) -> str:
 
 def save_config(config: ml_collections.ConfigDict, workdir: str) -> None:
   writers.write_json(path(workdir, CONFIG), config_build.flatten(config))
+
+
+def read_results(workdir: str) -> dict[str, dict[str, Any]]:
+  """The figures of each evaluated split; {} if there are none.
+
+  Raises:
+    ValueError: the file is damaged, or is no run's.
+  """
+  file_path = path(workdir, RESULTS)
+  if not os.path.exists(file_path):
+    return {}
+  results = read_json(file_path)
+  for figures in results.values():
+    if not (isinstance(figures, dict) and {'corpus', 'protocol'} <= {*figures}):
+      raise ValueError(
+        f'{file_path} holds no figures of a run. Move it away, or choose '
+        'another --workdir.'
+      )
+  return results
+
+
+def add_results(workdir: str, name: str, figures: Mapping[str, Any]) -> None:
+  """Adds the figures of a split to those that others have written."""
+  with _flock(path(workdir, CONFIG), waits=True):
+    results = read_results(workdir) | {name: figures}
+    writers.write_json(path(workdir, RESULTS), results)
 
 
 def read_json(file_path: str) -> dict[str, Any]:

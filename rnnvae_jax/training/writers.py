@@ -9,6 +9,7 @@ import os
 import shutil
 import stat
 import sys
+import tempfile
 import time
 from typing import Any, BinaryIO
 
@@ -186,6 +187,15 @@ def _without(package: str) -> Iterator[None]:
     yield
   finally:
     del sys.modules[package]
+
+
+def refusal(folder: str) -> str:
+  """Why nothing can be written into a folder; '' if something can."""
+  try:
+    with tempfile.TemporaryFile(dir=folder):
+      return ''
+  except OSError as error:
+    return error.strerror
 
 
 def room(path: str, needed: int) -> str:
