@@ -10,7 +10,7 @@ from absl import logging
 import jax
 
 from rnnvae_jax.ops import compiled
-from rnnvae_jax.training import environment
+from rnnvae_jax.training import environment, stopping
 
 
 def prepare_jax() -> None:
@@ -48,13 +48,17 @@ def _cache_compilations() -> None:
 
 @contextlib.contextmanager
 def errors_as_messages() -> Iterator[None]:
-  """A user's mistake, a full disk and Ctrl-C end in a line, not a traceback."""
+  """Mistakes, full disks and signals end in a line, not in a traceback.
+
+  A process that a signal stopped ends with the status `stopping.RESUME`.
+  """
   try:
     # Text that a terminal's encoding lacks must not end a finished training.
     for stream in (sys.stdout, sys.stderr):
       if hasattr(stream, 'reconfigure'):
         stream.reconfigure(errors='replace')
-    yield
+    with stopping.interrupts():
+      yield
   except (ValueError, OSError, ImportError, FloatingPointError) as error:
     logging.debug('', exc_info=True)  # --verbosity=1 shows where.
     raise SystemExit(f'Error: {error}') from error
@@ -69,6 +73,8 @@ def errors_as_messages() -> Iterator[None]:
       f'{str(error).splitlines()[0]}'
     ) from error
   except KeyboardInterrupt:
-    print('Stopped; the same command goes on.', file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # SIGHUP: the terminal is gone.
+      sys.stdout.flush()
+      print('Stopped; the same command goes on.', file=sys.stderr, flush=True)
     # Python's own exit would wait for XLA's threads, or crash in them.
-    os._exit(130)
+    os._exit(stopping.RESUME)

@@ -51,6 +51,7 @@ def parse(argv: Sequence[str]) -> list[str]:
   --help is followed by all config keys.
   """
   arguments = [_with_path(argument) for argument in _joined(argv[1:])]
+  arguments = [_with_home(argument) for argument in arguments]
   if not any(_flag_name(argument) == 'config' for argument in arguments):
     # Overrides alone: they change the config of the folder's run.
     workdir = _value_of(arguments, 'workdir')
@@ -137,7 +138,22 @@ def config_for(
       f'The run in {workdir} is trained; these keys cannot change now '
       '(docs/config.md says which can):\n  ' + '\n  '.join(differing)
     )
+  _check_output(config)
   return config
+
+
+def _check_output(config: Any) -> None:
+  """Raises ValueError if what a mode writes would have no place in the end."""
+  output = config.get('generate', {}).get('output', '-')
+  if output == '-':
+    return
+  folder = os.path.dirname(os.path.realpath(output))
+  if not os.path.isdir(folder):
+    raise ValueError(
+      f'config.generate.output = {output!r}: there is no folder {folder}.'
+    )
+  if os.path.isdir(output):
+    raise ValueError(f'config.generate.output = {output!r} is a folder.')
 
 
 def check_capability(command: Any, config: Any, mode: str) -> None:
@@ -192,6 +208,20 @@ def _with_path(argument: str) -> str:
     return f'{name}={files.find(file)}{colon}{tail}'
   except FileNotFoundError as error:
     raise SystemExit(f'Error: {error}') from error
+
+
+def _with_home(argument: str) -> str:
+  """--workdir=~/NAME with the home's path, which a shell leaves as it is."""
+  name, equals, value = argument.partition('=')
+  if _flag_name(argument) != 'workdir' or not value.startswith('~'):
+    return argument
+  path = os.path.expanduser(value)
+  if path.startswith('~'):
+    raise SystemExit(
+      f'Error: --workdir={value}: this user has no home. Set $HOME, or name '
+      'the folder without ~.'
+    )
+  return f'{name}{equals}{path}'
 
 
 def _message(error: Exception, arguments: Sequence[str]) -> str:

@@ -270,6 +270,14 @@ class Schedule:
     epoch, start = divmod(first, self.steps_per_epoch)
     return _run_of(self._epoch, epoch, start, count)
 
+  def read(self, split: corpora.Split, step: int) -> dict[int, np.ndarray]:
+    """The tokens of a step's sentences, int32[length] each, by their index."""
+    (rows,) = self.steps(step, 1).rows
+    return {
+      int(row): split.tokens[split.offsets[row] :][: split.lengths[row]]
+      for row in rows[rows != BLANK]
+    }
+
   def put(self, split: corpora.Split) -> DeviceSplit:
     """Copies the split to the device, for `gather`."""
     return put(split)
@@ -364,6 +372,7 @@ class StreamSchedule:
     self._batch_size = batch_size
     self._part = -(-num_tokens // batch_size)
     lengths = np.array([bucket.length for bucket in buckets])
+    self._lengths = lengths
 
     @functools.lru_cache(maxsize=2)
     def epoch_plan(epoch):
@@ -394,6 +403,17 @@ class StreamSchedule:
     while self._steps_before(epoch + 1) <= first:
       epoch += 1
     return _run_of(self._epoch, epoch, first - self._steps_before(epoch), count)
+
+  def read(self, split: corpora.Split, step: int) -> dict[int, np.ndarray]:
+    """The tokens of a step's windows, int32[length] each, by their position."""
+    plan = self.steps(step, 1)
+    length = self._lengths[plan.bucket[0]]
+    found = {}
+    for row, start in enumerate(plan.rows[0]):
+      begin, end = row * self._part, (row + 1) * self._part
+      window = split.tokens[begin:end][start : start + length]
+      found[int(begin + start)] = window
+    return found
 
   def put(self, split: corpora.Split) -> DeviceSplit:
     """Copies the text to the device, with a part for each row."""

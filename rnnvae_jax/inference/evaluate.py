@@ -49,7 +49,8 @@ def evaluate(
 
   Writes each split's figures into results.json, beside those of other splits
   and texts evaluated before, and prints all of this text. The nats of each
-  sentence of the run's own text are kept; see `training.sentence_nats`.
+  sentence of the run's own text are kept; see `training.sentence_nats`. Where
+  the folder cannot be written, the figures are only printed.
 
   Args:
     config: the run's.
@@ -69,10 +70,14 @@ def evaluate(
   if corpus is None:
     corpus = preparation.build_corpus(config, run.vocab, run.labels)
   names = tuple(corpus.splits) if chosen == 'all' else (chosen,)
-  path = os.path.join(workdir, 'results.json')
-  results = {}
-  if os.path.exists(path):
-    results = workdir_lib.read_json(path)
+  results = workdir_lib.read_results(workdir)
+  refusal = writers.refusal(workdir)
+  if refusal:
+    logging.warning(
+      '%s cannot be written (%s): the figures are printed alone.',
+      workdir,
+      refusal,
+    )
   own = workdir_lib.load_config(workdir).corpus.name
   is_own = os.path.realpath(own) == os.path.realpath(config.corpus.name)
   keys = {
@@ -81,9 +86,10 @@ def evaluate(
   }
   for name in names:
     results[keys[name]] = evaluate_split(
-      run, corpus, name, keep_in=workdir if is_own else ''
+      run, corpus, name, keep_in=workdir if is_own and not refusal else ''
     )
-    writers.write_json(path, results)
+    if not refusal:
+      workdir_lib.add_results(workdir, keys[name], results[keys[name]])
   ours = {name: results[key] for name, key in keys.items() if key in results}
   console = rich_console.Console()
   console.print(table(ours, run.task.FIGURES))

@@ -13,7 +13,15 @@ Record = Mapping[str, Any]
 
 
 def read_lines(source: str) -> list[str]:
-  """The lines of a file, or of standard input for '-'; blank ones included."""
+  """The lines of a file, or of standard input for '-'; blank ones included.
+
+  Raises:
+    ValueError: standard input is closed; or see `corpora.read_lines`.
+  """
+  if source == '-' and sys.stdin is None:
+    raise ValueError(
+      "config.generate.input = '-': standard input is closed. Name a file."
+    )
   if source == '-' and sys.stdin.isatty():
     print('Lines from the terminal; Ctrl-D ends them.', file=sys.stderr)
   return list(corpora.read_lines(source))
@@ -38,7 +46,7 @@ def write(config: Any, records: Iterable[Record], lines: Iterable[str]) -> None:
     sys.stdout.flush()
   else:
     text = ''.join(f'{line}\n' for line in lines)
-    writers.write_text(settings.output, text)
+    writers.write_output(settings.output, text)
 
 
 def separated(texts: Sequence[str]) -> list[str]:

@@ -12,7 +12,6 @@ opened from.
 
 from collections.abc import Iterator
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -70,7 +69,8 @@ class Checkpoints:
       kind: 'latest' or 'best'.
 
     Raises:
-      CheckpointError: the disk is full. The older checkpoints are untouched.
+      CheckpointError: the disk is full; the message says how much room is
+        needed. The older checkpoints are untouched.
     """
     folder = self._folder(kind)
     staging = os.path.join(self.directory, 'staging')
@@ -85,7 +85,8 @@ class Checkpoints:
         raise
       steps = self.steps(kind)
       raise CheckpointError(
-        f'no space left on device while saving step {step} to {folder}; '
+        f'no space left on device while saving step {step} to {folder}: '
+        f'{writers.room(self.directory, _size(state))}; '
         + (f'the last good checkpoint is step {steps[-1]}; ' if steps else '')
         + 'free some space and run the same command again'
       ) from error
@@ -178,6 +179,14 @@ class Checkpoints:
     if kind not in KINDS:
       raise ValueError(errors.unknown('kind', kind, KINDS))
     return os.path.join(self.directory, kind)
+
+
+def _size(state: Any) -> int:
+  """The bytes of a state's arrays, most of what its checkpoint takes."""
+  leaves = jax.tree.leaves(state)
+  return sum(
+    (jax.random.key_data(x) if _is_key(x) else x).nbytes for x in leaves
+  )
 
 
 def _write(state: Any, path: str, vocabulary_hash: str) -> None:
@@ -346,7 +355,7 @@ def _is_disk_full(error: BaseException | None) -> bool:
   TensorStore copies the system's message into its own error, and Orbax may
   wrap that error again.
   """
-  full = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT)]
+  full = map(os.strerror, writers.FULL)
   return error is not None and (
     any(message in str(error) for message in full)
     or _is_disk_full(error.__cause__ or error.__context__)

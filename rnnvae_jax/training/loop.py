@@ -18,11 +18,13 @@ from rnnvae_jax.training import (
   checkpoints,
   environment,
   estimate,
+  nonfinite,
   optimizers,
   preparation,
   progress,
   stopping,
   validation,
+  watchdog,
   writers,
 )
 from rnnvae_jax.training import (
@@ -46,8 +48,8 @@ def train(
 
   A checkpoint is saved at each validation, and after ten minutes without one. A
   kill loses the steps since the last checkpoint; the same call repeats them,
-  bit for bit on the same machine with the same cores. SIGINT and SIGTERM save a
-  checkpoint before they stop training.
+  bit for bit on the same machine with the same cores. SIGINT, SIGTERM and
+  SIGHUP save a checkpoint before they stop training.
 
   Args:
     config: config of the run.
@@ -70,6 +72,7 @@ def train(
   announce(config, workdir, corpus)
   kind = config_build.task(config.model.kind)
   with workdir_lib.locked(workdir):
+    preparation.confirm(config, workdir, corpus)
     if issubclass(kind, base.Fitted):
       start = time.time()
       task = kind.fit(config, corpus)
@@ -127,6 +130,7 @@ def _train(
     feeding.buckets,
     schedules.resolve(config.optimizer.schedule, 'optimizer.schedule'),
     feeding.gather,
+    skips=config.train.skip_nonfinite > 0,
   )
   validate = validation.make_validation(config, task, corpus.splits['valid'])
   hyperparameters = hyperparameters_lib.build(
@@ -134,6 +138,14 @@ def _train(
   )
   per_call, num_steps = config.train.steps_per_call, config.train.num_steps
   first, step = int(state.step), int(state.step)
+  guard = nonfinite.Guard(
+    workdir,
+    first,
+    config.train.skip_nonfinite,
+    feeding.schedule,
+    split,
+    corpus.vocab,
+  )
   epoch = feeding.schedule.steps_per_epoch
   work = estimate.work(
     config, task, corpus.splits, len(split.tokens) / epoch, first
@@ -147,6 +159,7 @@ def _train(
   with (
     writers.Writer(workdir) as writer,
     progress.Progress(num_steps, first) as bar,
+    watchdog.Watchdog() as watched,
     stopping.requests() as stop,
   ):
     writer.truncate(first)
@@ -165,7 +178,8 @@ def _train(
       batches = next(calls)
       begun = time.perf_counter()
       state, metrics, losses = train_step(state, *batches, hyperparameters)
-      _check_finite(np.asarray(losses), step)
+      for line in guard.check(np.asarray(losses), step):
+        bar.log(line)
       seconds = time.perf_counter() - begun
       tokens = int(metrics.tokens.numerator)
       step += per_call
@@ -173,6 +187,7 @@ def _train(
         f'train/{name}': float(value)
         for name, value in metrics.compute().items()
       }
+      watched.beat(f'step {step}')
       bar.update(step, tokens, values)
       left = measured.add(seconds, tokens)
       if left is not None and step < num_steps:
@@ -182,13 +197,16 @@ def _train(
         with bar.pause():
           figures = validate(state, config.seed)
           if math.isnan(task.selection_value(figures, config)):
-            raise _not_finite('validation is no number', step)
+            raise nonfinite.stopped('validation is no number', step)
           state = validation.record_validation(config, task, tx, state, figures)
           record(task, state, figures, saved, writer, bar.log)
           kept = time.time()
+          watched.beat(f'the validation of step {step}')
           if preview is not None:
             params = optimizers.evaluated(state)
             bar.log(preview(task, params, corpus.vocab))
+    if stop:  # During the last validation, whose state is saved.
+      raise KeyboardInterrupt
   for kind in checkpoints.KINDS:
     saved.drop_older(kind)  # A finished run needs no predecessors.
   logging.info(
@@ -286,19 +304,3 @@ def record(
     log(f'WARNING: {warning}')
   # Saved last: if a kill comes before, a resumed run repeats all of the above.
   saved.save(state, step, 'latest')
-
-
-def _check_finite(losses: np.ndarray, first: int) -> None:
-  """Raises FloatingPointError, with the step, if a loss is not finite."""
-  bad = np.flatnonzero(~np.isfinite(losses))
-  if len(bad):
-    step = first + bad[0] + 1
-    raise _not_finite(f'the loss is {losses[bad[0]]}', step)
-
-
-def _not_finite(what: str, step: int) -> FloatingPointError:
-  return FloatingPointError(
-    f'Step {step}: {what}. Training has stopped; the checkpoints hold an '
-    'earlier state. A smaller config.optimizer.learning_rate or '
-    'config.optimizer.clip_norm usually helps.'
-  )

@@ -207,6 +207,11 @@ def refusal(configs: Sequence[Any]) -> str:
   reason = kind.population_refusal(configs[0])
   if reason:
     return reason
+  if configs[0].train.skip_nonfinite:
+    return (
+      'A member of a population stops at an update that is not finite. Leave '
+      'config.train.skip_nonfinite at 0.'
+    )
   keys = config_build.keys_of(configs[0])
   legal = keys.varying()
   first = config_build.flatten(configs[0])

@@ -44,16 +44,36 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> corpora.Corpus:
     _check_text(corpus, workdir)
   os.makedirs(workdir, exist_ok=True)
   with workdir_lib.locked(workdir):
+    workdir_lib.check(config, workdir)  # Another training may have ended since.
+    trained = workdir_lib.is_trained(workdir)
+    if trained:
+      _check_text(corpus, workdir)
     vocab_path = workdir_lib.path(workdir, workdir_lib.VOCABULARY)
     if not trained or not os.path.exists(vocab_path):
       corpus.vocab.save(vocab_path)
     text_path = workdir_lib.path(workdir, workdir_lib.TEXT)
     if not trained or not os.path.exists(text_path):
       writers.write_json(text_path, _described(corpus))
-    if not trained or workdir_lib.goes_further(config, workdir):
+    if not trained or workdir_lib.replaces_config(config, workdir):
       # Saved last: this file marks the folder as a run.
       workdir_lib.save_config(config, workdir)
   return corpus
+
+
+def confirm(
+  config: ml_collections.ConfigDict, workdir: str, corpus: corpora.Corpus
+) -> None:
+  """Checks under the folder's lock that the run is still the prepared one.
+
+  Raises:
+    ValueError: another process has prepared another run there since.
+  """
+  if not workdir_lib.check(config, workdir):
+    raise ValueError(
+      f'Another process has begun another run in {workdir} just now. Choose '
+      'another --workdir.'
+    )
+  _check_text(corpus, workdir)
 
 
 def _saved_vocabulary(workdir: str) -> vocab_lib.Vocabulary | None:
@@ -67,6 +87,7 @@ def _saved_vocabulary(workdir: str) -> vocab_lib.Vocabulary | None:
     'splits' not in workdir_lib.read_json(text_path)
   ):
     raise ValueError(f"{text_path} is no run's. Choose another --workdir.")
+  workdir_lib.read_results(workdir)
   vocab_path = workdir_lib.path(workdir, workdir_lib.VOCABULARY)
   if not os.path.exists(vocab_path):
     return None

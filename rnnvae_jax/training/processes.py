@@ -90,8 +90,9 @@ def schedule(
 
   Raises:
     ValueError: there are no cores that a process can be bound to.
-    KeyboardInterrupt: SIGINT or SIGTERM came, was passed on to all children,
-      and they have ended. A second signal does not wait until they have saved.
+    KeyboardInterrupt: one of `stopping.SIGNALS` came, was passed on to all
+      children, and they have ended. A second signal does not wait until they
+      have saved.
   """
   free = list(cores or available_cores())
   if jobs and not free:

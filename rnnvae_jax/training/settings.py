@@ -59,6 +59,13 @@ class TrainConfig:
     low=0,
     varies=True,
   )
+  skip_nonfinite: int = schema.field(
+    0,
+    'Updates with a loss or gradient that is not finite which are left out '
+    'before training stops; 0: it stops at the first one.',
+    low=0,
+    free=schema.Free.ALWAYS,
+  )
   init_from: str = schema.field(
     '',
     'Folder of a run, or of an export, whose weights are the initial weights, '

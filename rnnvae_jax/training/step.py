@@ -23,6 +23,7 @@ def make_update(
   buckets: Sequence[batches.Bucket],
   learning_rate_schedule: str,
   gather: Callable = batches.gather,
+  skips: bool = False,
 ) -> Callable:
   """Returns `update(corpus, hyperparameters, state, (rows, bucket))`.
 
@@ -42,10 +43,12 @@ def make_update(
     buckets: the shapes of batches.
     learning_rate_schedule: see `objectives.schedules`.
     gather: makes a batch of `rows`; see `batches`.
+    skips: whether an update whose loss or gradient is not finite is left out:
+      it is counted by `state.step`, and changes nothing else.
 
   Returns:
     The function. It returns the new state, and the metrics and the loss of
-    the batch.
+    the batch; the loss is NaN if only the gradient is not finite.
   """
   lengths = jnp.array([bucket.length for bucket in buckets])
   inner_steps = task.inner_steps
@@ -93,10 +96,20 @@ def make_update(
     metrics = task.metrics.single_from_model_output(
       loss=loss, grad_norm=norm, learning_rate=rate, **sums
     )
+    changed = params, opt_state, extras
+    if skips:
+      is_finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+      kept = state.params, state.opt_state, state.extras
+      choose = lambda new, old: jnp.where(is_finite, new, old)
+      changed = jax.tree.map(choose, changed, kept)
+      # Sums of which this update has no part.
+      metrics = jax.tree.map(lambda x: choose(x, jnp.zeros_like(x)), metrics)
+    params, opt_state, extras = changed
     state = state.replace(
       step=state.step + 1, params=params, opt_state=opt_state, extras=extras
     )
-    return state, (metrics, loss)
+    is_hidden = jnp.isfinite(loss) & ~jnp.isfinite(norm)
+    return state, (metrics, jnp.where(is_hidden, jnp.nan, loss))
 
   def explored(corpus, now, key, rate, state, batch):
     """Returns the parameters after updates of the inner parts alone.
@@ -197,7 +210,8 @@ def make_train_step(*args, **kwargs) -> Callable:
 
   Returns:
     The function. It returns the new state, the metrics of the K updates merged
-    on the device, and the loss of each update, float32[K].
+    on the device, and the loss of each update, float32[K], which is not finite
+    if the loss or the gradient is not.
   """
 
   update = make_update(*args, **kwargs)

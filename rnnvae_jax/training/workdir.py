@@ -11,9 +11,10 @@ import ml_collections
 from rnnvae_jax.config import build as config_build
 from rnnvae_jax.data.sources import base as sources
 from rnnvae_jax.tasks import base
-from rnnvae_jax.training import writers
+from rnnvae_jax.training import checkpoints, writers
 
 CONFIG, VOCABULARY, TEXT = 'config.json', 'vocab.json', 'text.json'
+RESULTS = 'results.json'
 
 
 def path(workdir: str, name: str) -> str:
@@ -31,30 +32,76 @@ def locked(workdir: str) -> Iterator[None]:
   Raises:
     ValueError: another process is training in the folder.
   """
-  try:
-    import fcntl
-  except ImportError:  # Windows has no fcntl.
-    yield
-    return
-  folder = os.open(workdir, os.O_RDONLY)
-  try:
-    try:
-      fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+  with _flock(workdir, waits=False) as is_free:
+    if not is_free:
       raise ValueError(
         f'Another process is training in {workdir}. Wait until it ends, or '
         'choose another --workdir.'
-      ) from None
-    except OSError:
-      pass  # Some network file systems cannot lock folders.
+      )
     yield
+
+
+@contextlib.contextmanager
+def _flock(path: str, waits: bool) -> Iterator[bool]:
+  """Locks a file or folder, where the system can; a kill releases the lock.
+
+  Args:
+    path: which stays as it is.
+    waits: whether to wait for the lock.
+
+  Yields:
+    False if another process has it.
+  """
+  try:
+    import fcntl
+  except ImportError:  # Windows has no fcntl.
+    yield True
+    return
+  descriptor = os.open(path, os.O_RDONLY)
+  is_free = True
+  try:
+    try:
+      fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+    except BlockingIOError:
+      is_free = False
+    except OSError:
+      pass  # Some network file systems cannot lock.
+    yield is_free
   finally:
-    os.close(folder)
+    os.close(descriptor)
+
+
+def check_place(workdir: str) -> None:
+  """Checks that a run can be written there and read again.
+
+  Raises:
+    ValueError: the path is an address, is no UTF-8, or has characters by which
+      Orbax would look for other folders (a glob pattern).
+  """
+  scheme, is_address, _ = workdir.partition('://')
+  if is_address:
+    raise ValueError(
+      f'--workdir={workdir}: runs are written to file systems alone, not to '
+      f'{scheme}://. Choose a local or mounted folder.'
+    )
+  whole = os.path.abspath(workdir)
+  try:
+    whole.encode()
+  except UnicodeEncodeError:
+    raise ValueError(
+      f'--workdir={os.fsencode(workdir)!r} is no UTF-8. Choose another name.'
+    ) from None
+  found = sorted({*whole} & {*'*?['})
+  if found:
+    raise ValueError(
+      f'--workdir={workdir}: checkpoints below a folder with {found[0]} in its '
+      f'name ({whole}) could not be read again. Choose another name.'
+    )
 
 
 def is_trained(workdir: str) -> bool:
   """Whether the folder has weights or counts that must not be overwritten."""
-  if os.path.exists(checkpoint_dir(workdir)):
+  if _has_checkpoints(workdir):
     return True
   config_path = path(workdir, CONFIG)
   if not os.path.exists(config_path):
@@ -66,6 +113,17 @@ def is_trained(workdir: str) -> bool:
   return issubclass(task, base.Fitted) and task.is_fitted(workdir)
 
 
+def _has_checkpoints(workdir: str) -> bool:
+  """Whether a checkpoint was saved; a kill may leave folders without one."""
+  folder = checkpoint_dir(workdir)
+  return any(
+    name.isdecimal()
+    for kind in checkpoints.KINDS
+    if os.path.isdir(os.path.join(folder, kind))
+    for name in os.listdir(os.path.join(folder, kind))
+  )
+
+
 def check(config: ml_collections.ConfigDict, workdir: str) -> bool:
   """Checks that this run can begin or go on in `workdir`.
 
@@ -74,9 +132,11 @@ def check(config: ml_collections.ConfigDict, workdir: str) -> bool:
     config without a checkpoint, which will be overwritten.
 
   Raises:
-    ValueError: the folder has a trained run of another config (the message
-      lists the differing keys), or a config.json that is not of a run.
+    ValueError: no run can be kept there (see `check_place`); the folder has a
+      trained run of another config (the message lists the differing keys), or a
+      config.json that is not of a run.
   """
+  check_place(workdir)
   config_path = path(workdir, CONFIG)
   if not os.path.exists(config_path):
     return True
@@ -87,6 +147,9 @@ def check(config: ml_collections.ConfigDict, workdir: str) -> bool:
     )
   theirs = _completed(theirs)
   ours = _with_protocol(config_build.flatten(config))
+  if _is_moved(ours, theirs) and os.path.exists(path(workdir, TEXT)):
+    # What counts is the text, whose hashes the training compares.
+    theirs['corpus.name'] = ours['corpus.name']
   differing = config_build.differences(ours, theirs)
   if not differing:
     return True
@@ -105,13 +168,24 @@ def check(config: ml_collections.ConfigDict, workdir: str) -> bool:
   )
 
 
-def goes_further(config: ml_collections.ConfigDict, workdir: str) -> bool:
-  """Whether the config has more training steps than the run in the folder."""
+def replaces_config(config: ml_collections.ConfigDict, workdir: str) -> bool:
+  """Whether the run is to have this config from now on.
+
+  It has more training steps than the run in the folder, or the place of the
+  text is another one.
+  """
   config_path = path(workdir, CONFIG)
   if not os.path.exists(config_path):
     return True
-  before = read_json(config_path).get('train.num_steps', 0)
-  return config_build.flatten(config).get('train.num_steps', 0) > before
+  theirs, ours = read_json(config_path), config_build.flatten(config)
+  steps = 'train.num_steps'
+  return _is_moved(ours, theirs) or ours.get(steps, 0) > theirs.get(steps, 0)
+
+
+def _is_moved(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+  """Whether two flat configs name different files or folders of text."""
+  names = {str(flat.get('corpus.name')) for flat in (ours, theirs)}
+  return len(names) == 2 and not any(name in sources.REGISTRY for name in names)
 
 
 def _completed(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,6 +233,32 @@ def protocol_name(config: Any) -> str:
 
 def save_config(config: ml_collections.ConfigDict, workdir: str) -> None:
   writers.write_json(path(workdir, CONFIG), config_build.flatten(config))
+
+
+def read_results(workdir: str) -> dict[str, dict[str, Any]]:
+  """The figures of each evaluated split; {} if there are none.
+
+  Raises:
+    ValueError: the file is damaged, or is no run's.
+  """
+  file_path = path(workdir, RESULTS)
+  if not os.path.exists(file_path):
+    return {}
+  results = read_json(file_path)
+  for figures in results.values():
+    if not (isinstance(figures, dict) and {'corpus', 'protocol'} <= {*figures}):
+      raise ValueError(
+        f'{file_path} holds no figures of a run. Move it away, or choose '
+        'another --workdir.'
+      )
+  return results
+
+
+def add_results(workdir: str, name: str, figures: Mapping[str, Any]) -> None:
+  """Adds the figures of a split to those that others have written."""
+  with _flock(path(workdir, CONFIG), waits=True):
+    results = read_results(workdir) | {name: figures}
+    writers.write_json(path(workdir, RESULTS), results)
 
 
 def read_json(file_path: str) -> dict[str, Any]:

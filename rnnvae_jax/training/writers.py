@@ -2,14 +2,20 @@
 
 from collections.abc import Iterator, Mapping
 import contextlib
+import errno
 import json
 import math
 import os
+import shutil
+import stat
 import sys
+import tempfile
 import time
 from typing import Any, BinaryIO
 
 METRICS_FILE = 'metrics.jsonl'
+# The codes of a full disk, and of a user's quota.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Writer:
@@ -53,8 +59,9 @@ class Writer:
       'time': round(time.time(), 3),
       **{name: _legal(value) for name, value in scalars.items()},
     }
-    with _naming(self._metrics), open(self._metrics, 'a') as metrics:
-      metrics.write(json.dumps(line, allow_nan=False) + '\n')
+    text = json.dumps(line, allow_nan=False) + '\n'
+    with _naming(self._metrics, len(text)), open(self._metrics, 'a') as metrics:
+      metrics.write(text)
     points = [
       summary_pb2.Summary.Value(tag=name, simple_value=value)
       for name, value in scalars.items()
@@ -117,26 +124,52 @@ def _finite(value: Any) -> Any:
 
 def write_text(path: str, text: str) -> None:
   """Replaces the file by a text; see `replacing`."""
-  with replacing(path) as file:
+  content = text.encode()
+  with replacing(path, len(content)) as file:
+    file.write(content)
+
+
+def write_output(path: str, text: str) -> None:
+  """Writes a text to a place of the user's choice.
+
+  A regular file is replaced, as is the one that a link leads to. Anything else,
+  such as a device or a named pipe, is written to.
+
+  Raises:
+    OSError: the text cannot be written; the message names the file.
+  """
+  path = os.path.realpath(path)
+  if os.path.isfile(path) or not os.path.exists(path):
+    write_text(path, text)
+    return
+  with _naming(path), open(path, 'wb') as file:
     file.write(text.encode())
 
 
 @contextlib.contextmanager
-def replacing(path: str) -> Iterator[BinaryIO]:
+def replacing(path: str, size: int = 0) -> Iterator[BinaryIO]:
   """Opens a new file that takes the place of `path` when the block ends.
 
-  It does so atomically: readers see either the old or the new file.
+  It does so atomically: readers see either the old or the new file. The new one
+  has the permissions of the old one.
+
+  Args:
+    path: of the file.
+    size: bytes that will be written, for the message; 0: unknown.
 
   Raises:
-    OSError: the disk is full. The message names the file, which is unchanged.
+    OSError: the disk is full. The message names the file, which is unchanged,
+      and says how much room there is.
   """
   temporary = f'{path}.{os.getpid()}.tmp'
   try:
-    with _naming(path):
+    with _naming(path, size):
       with open(temporary, 'wb') as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
+      if os.path.exists(path):
+        os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
       os.replace(temporary, path)
   finally:
     with contextlib.suppress(FileNotFoundError):  # Renamed if all went well.
@@ -156,13 +189,37 @@ def _without(package: str) -> Iterator[None]:
     del sys.modules[package]
 
 
+def refusal(folder: str) -> str:
+  """Why nothing can be written into a folder; '' if something can."""
+  try:
+    with tempfile.TemporaryFile(dir=folder):
+      return ''
+  except OSError as error:
+    return error.strerror
+
+
+def room(path: str, needed: int) -> str:
+  """How many bytes a file needs and its disk has, in words.
+
+  Args:
+    path: of a file or folder, whose own folder exists.
+    needed: bytes; 0: unknown.
+  """
+  free = shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free
+  least = f'{needed:,} bytes are needed, ' if needed else ''
+  return f'{least}{free:,} bytes are free'
+
+
 @contextlib.contextmanager
-def _naming(path: str) -> Iterator[None]:
+def _naming(path: str, needed: int = 0) -> Iterator[None]:
   """Adds `path` to an OSError of the block: failed writes name no file."""
   try:
     yield
   except OSError as error:
-    raise OSError(error.errno, error.strerror, path) from error
+    reason = error.strerror
+    if error.errno in FULL:
+      reason = f'{reason} ({room(path, needed)})'
+    raise OSError(error.errno, reason, path) from error
 
 
 def _legal(value: float) -> float | str:

@@ -50,6 +50,22 @@ class ParseTest(parameterized.TestCase):
     # Other modes need a folder that exists.
     self.assertEqual(command_line.default_workdir('run', value), '')
 
+  def test_a_tilde_is_the_home(self):
+    with mock.patch.dict(os.environ, HOME='/home/of/this user'):
+      self.assertEqual(
+        command_line._with_home('--workdir=~/a run'),
+        '--workdir=/home/of/this user/a run',
+      )
+    for other in ('--workdir=a~/b', '--config.generate.prime=~/b', '--workdir'):
+      self.assertEqual(command_line._with_home(other), other)
+
+  def test_without_a_home_a_tilde_is_refused(self):
+    with (
+      mock.patch.object(os.path, 'expanduser', lambda path: path),
+      self.assertRaisesRegex(SystemExit, 'no home'),
+    ):
+      command_line._with_home('--workdir=~/run')
+
   def test_training_uses_that_folder_and_says_so(self):
     argv = ['main', '--config=gru_vae:tiny']
     with (
@@ -163,6 +179,22 @@ class ParseTest(parameterized.TestCase):
   )
   def test_a_config_that_is_not_there(self, value, message):
     self.assertIn(message, self.error(f'--config={value}', '--workdir=x'))
+
+
+class OutputTest(parameterized.TestCase):
+  def test_a_place_that_is_not_there_is_refused_before_anything_is_read(self):
+    folder = self.create_tempdir().full_path
+    config = build.default('language_model')
+    for output, message in (
+      (f'{folder}/none/out.txt', f'there is no folder {folder}/none'),
+      (folder, 'is a folder'),
+    ):
+      config.generate.output = output
+      with self.assertRaisesRegex(ValueError, message):
+        command_line._check_output(config)
+    for output in ('-', f'{folder}/out.txt', os.devnull):
+      config.generate.output = output
+      command_line._check_output(config)
 
 
 class ConfigForTest(parameterized.TestCase):

@@ -13,7 +13,7 @@ from absl.testing import absltest, parameterized
 import pytest
 
 from rnnvae_jax.results import parallel
-from rnnvae_jax.training import processes
+from rnnvae_jax.training import processes, stopping
 
 import helpers
 
@@ -74,7 +74,7 @@ class SeedsTest(absltest.TestCase):
       time.sleep(0.2)
     parent.send_signal(signal.SIGTERM)
     _, printed = parent.communicate(timeout=300)
-    self.assertEqual(parent.returncode, 130, printed)
+    self.assertEqual(parent.returncode, stopping.RESUME, printed)
     self.assertIn('the same command goes on', printed)
     for seed in (0, 1):
       folder = root / f'seed_{seed}'

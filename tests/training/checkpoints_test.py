@@ -302,9 +302,9 @@ class CheckpointsTest(parameterized.TestCase):
       mock.patch.object(ocp, 'save', side_effect=error),
       self.assertRaisesRegex(
         checkpoints.CheckpointError,
-        'no space left on device while saving step 20 to .*latest; the last '
-        'good checkpoint is step 10; free some space and run the same command '
-        'again',
+        r'no space left on device while saving step 20 to .*latest: [\d,]+ '
+        r'bytes are needed, [\d,]+ bytes are free; the last good checkpoint is '
+        'step 10; free some space and run the same command again',
       ),
     ):
       self.saved.save(make_state(20), 20)
@@ -324,7 +324,10 @@ class CheckpointsTest(parameterized.TestCase):
     state = {'kernel': jnp.arange(1000.0)}
     saved.save(state, 1)
     with self.assertRaisesRegex(
-      checkpoints.CheckpointError, 'no space left .* good checkpoint is step 1;'
+      checkpoints.CheckpointError,
+      # A million numbers of four bytes on a disk of 2 ** 20 bytes.
+      r'no space left .*: 4,000,000 bytes are needed, \d{3},\d{3} bytes are '
+      'free; the last good checkpoint is step 1;',
     ):
       saved.save({'kernel': jnp.arange(1e6)}, 2)
     restored, step = saved.restore(state)

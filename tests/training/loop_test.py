@@ -14,7 +14,13 @@ import pytest
 from rnnvae_jax.config import build
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.inference import evaluate
-from rnnvae_jax.training import checkpoints, loop, optimizers, validation
+from rnnvae_jax.training import (
+  checkpoints,
+  loop,
+  nonfinite,
+  optimizers,
+  validation,
+)
 from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import workdir as workdir_lib
 
@@ -155,15 +161,15 @@ class RowsTest(parameterized.TestCase):
     config = row_config('monotonic')
     whole, killed = (self.create_tempdir().full_path for _ in range(2))
     loop.train(config, whole)
-    check, begun = loop._check_finite, []
+    check, begun = nonfinite.Guard.check, []
 
-    def killing(losses, first):
-      check(losses, first)
+    def killing(guard, losses, first):
       begun.append(first)
       if len(begun) == 4:
         raise Killed
+      return check(guard, losses, first)
 
-    with mock.patch.object(loop, '_check_finite', killing):
+    with mock.patch.object(nonfinite.Guard, 'check', killing):
       with (
         mock.patch.object(loop, '_KEEP_EVERY', 0.0),
         self.assertRaises(Killed),
@@ -207,6 +213,25 @@ class RowsTest(parameterized.TestCase):
       self.assertRaisesRegex(FloatingPointError, 'validation is no number'),
     ):
       loop.train(config, workdir)
+    self.assertFalse(os.path.exists(workdir_lib.checkpoint_dir(workdir)))
+
+  def test_more_updates_than_may_be_left_out_stop_it_at_the_next(self):
+    config = row_config('monotonic')
+    # No second update has a finite loss: the first one's weights are too large.
+    config.optimizer.learning_rate = 1e38
+    config.optimizer.clip_norm = 0.0
+    config.train.skip_nonfinite = 3
+    workdir = self.create_tempdir().full_path
+    with (
+      jax.debug_nans(False),
+      self.assertRaisesRegex(
+        FloatingPointError,
+        r'Step 5: the loss or its gradient is nan, .*step_5\.json',
+      ),
+    ):
+      loop.train(config, workdir)
+    kept = os.listdir(os.path.join(workdir, nonfinite.FOLDER))
+    self.assertCountEqual(kept, [f'step_{n}.json' for n in (2, 3, 4, 5)])
     self.assertFalse(os.path.exists(workdir_lib.checkpoint_dir(workdir)))
 
   def test_inner_loops_read_all_sentences_however_small_the_device(self):

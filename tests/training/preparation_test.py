@@ -2,6 +2,7 @@
 
 import json
 import os
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 import jax
@@ -40,7 +41,7 @@ class PrepareTest(parameterized.TestCase):
 
   def prepare_and_train(self):
     corpus = preparation.prepare(self.config, self.workdir)
-    os.mkdir(self.path('checkpoints'))
+    os.makedirs(self.path('checkpoints/latest/6'))
     return corpus
 
   def test_prepare_writes_config_and_vocabulary(self):
@@ -118,6 +119,53 @@ class PrepareTest(parameterized.TestCase):
       self.assertEqual(workdir_lib.load_config(self.workdir).seed, 0)
     preparation.prepare(self.config, self.workdir)
     self.assertEqual(workdir_lib.load_config(self.workdir).seed, 3)
+
+  def test_a_run_that_another_process_has_begun_since_is_not_taken_over(self):
+    corpus = preparation.prepare(self.config, self.workdir)
+    preparation.confirm(self.config, self.workdir, corpus)
+    other = self.config.copy_and_resolve_references()
+    other.seed = 3
+    preparation.prepare(other, self.workdir)
+    with self.assertRaisesRegex(ValueError, 'begun another run'):
+      preparation.confirm(self.config, self.workdir, corpus)
+
+  def test_a_run_that_ends_while_the_text_is_read_is_not_overwritten(self):
+    build = preparation.build_corpus
+    other = self.config.copy_and_resolve_references()
+    other.seed = 3
+
+    def build_slowly(config, vocab):
+      workdir_lib.save_config(other, self.workdir)
+      os.makedirs(self.path('checkpoints/latest/6'))
+      return build(config, vocab)
+
+    os.makedirs(self.workdir)
+    with (
+      mock.patch.object(preparation, 'build_corpus', build_slowly),
+      self.assertRaisesRegex(ValueError, r'config\.seed'),
+    ):
+      preparation.prepare(self.config, self.workdir)
+    self.assertEqual(workdir_lib.load_config(self.workdir).seed, 3)
+
+  def test_the_same_text_in_another_place_goes_on(self):
+    self.prepare_and_train()
+    moved = os.path.join(os.path.dirname(self.folder), 'moved')
+    os.rename(self.folder, moved)
+    self.config.corpus.name = moved
+    preparation.prepare(self.config, self.workdir)
+    # Later modes find it there.
+    self.assertEqual(workdir_lib.load_config(self.workdir).corpus.name, moved)
+    write_corpus(moved, train='b a d .\na b b c .\n')  # Lines exchanged.
+    with self.assertRaisesRegex(ValueError, 'train split .* has changed'):
+      preparation.prepare(self.config, self.workdir)
+
+  def test_results_of_something_else_are_found_before_training(self):
+    os.makedirs(self.workdir)
+    with open(self.path('results.json'), 'w') as file:
+      file.write('{"test": {"accuracy": 0.9}}')
+    with self.assertRaisesRegex(ValueError, 'no figures of a run'):
+      preparation.prepare(self.config, self.workdir)
+    self.assertEqual(os.listdir(self.workdir), ['results.json'])
 
   def test_embeddings_begin_with_the_word_vectors_that_there_are(self):
     path = os.path.join(self.folder, 'vectors.txt')

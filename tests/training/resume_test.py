@@ -20,8 +20,10 @@ from rnnvae_jax.training import (
   checkpoints,
   exported,
   loop,
+  nonfinite,
   optimizers,
   preparation,
+  stopping,
   writers,
 )
 from rnnvae_jax.training import state as state_lib
@@ -118,21 +120,22 @@ class RunTest(parameterized.TestCase):
 
 
 class GoingOnTest(RunTest):
+  @parameterized.parameters(*stopping.SIGNALS)
   @pytest.mark.slow
-  def test_asked_to_stop_it_saves_and_the_same_call_goes_on(self):
+  def test_asked_to_stop_it_saves_and_the_same_call_goes_on(self, number):
     config = self.config(**{'dropout.output': 0.3})
     whole, stopped = self.path('whole'), self.path('stopped')
     loop.train(config, whole)
-    check, calls = loop._check_finite, []
+    check, calls = nonfinite.Guard.check, []
 
-    def check_and_interrupt(losses, first):
-      check(losses, first)
+    def check_and_interrupt(guard, losses, first):
       calls.append(first)
       if len(calls) == 3:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
+      return check(guard, losses, first)
 
-    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with mock.patch.object(loop, '_check_finite', check_and_interrupt):
+    handlers = [*map(signal.getsignal, stopping.SIGNALS)]
+    with mock.patch.object(nonfinite.Guard, 'check', check_and_interrupt):
       with self.assertRaises(KeyboardInterrupt):
         loop.train(config, stopped)
       # Between validations, and behind the update that was under way.
@@ -140,10 +143,7 @@ class GoingOnTest(RunTest):
       self.assertEqual(step, 9)
       loop.train(config, stopped)
     self.assertEqual(calls, [0, 3, 6, 9])
-    self.assertEqual(
-      (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)),
-      handlers,
-    )
+    self.assertEqual([*map(signal.getsignal, stopping.SIGNALS)], handlers)
     self.assert_same_run(config, whole, stopped)
 
   @pytest.mark.slow

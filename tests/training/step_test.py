@@ -584,6 +584,59 @@ class ArithmeticTest(parameterized.TestCase):
     self.assertEqual(values['nll_per_token'], 1.0)
 
 
+class NonFiniteTest(absltest.TestCase):
+  """Of four updates the third has a finite loss, but no finite gradient."""
+
+  def setUp(self):
+    super().setUp()
+    self.enterContext(jax.debug_nans(False))
+    config = make_config(
+      **{'optimizer.name': 'sgd', 'optimizer.learning_rate': 0.125}
+    )
+    self.tx = optimizers.build(config)
+    self.scalars = helpers.make_hyperparameters(config)
+    tokens = [int(np.sum(LENGTHS[np.asarray(toy_rows(n))])) for n in range(4)]
+    self.assertEqual(tokens.count(tokens[2]), 1)
+
+    def loss(params, batch, *rest):
+      value, rest = toy_loss(params, batch, *rest)
+      # Its square, in the norm, is infinite.
+      slope = jnp.where(jnp.sum(batch['mask']) == tokens[2], 1e30, 0.0)
+      a = params['a']
+      return value + slope * jnp.sum(a - jax.lax.stop_gradient(a)), rest
+
+    self.task = Toy(toy_init, loss)
+
+  def run_steps(self, first, count, state=None, **kwargs):
+    state = state or state_lib.create(self.task, self.tx, 0)
+    train_step = step_lib.make_train_step(
+      self.task, self.tx, BUCKETS, 'constant', **kwargs
+    )
+    return train_step(
+      state, make_corpus(), *plan(first, count, batch_size=2), self.scalars
+    )
+
+  def test_the_loss_tells_which_update_it_was(self):
+    _, _, losses = self.run_steps(0, 3)
+    np.testing.assert_array_equal(np.isfinite(losses), [True, True, False])
+
+  def test_left_out_it_changes_nothing_but_the_step(self):
+    state, report, losses = self.run_steps(0, 4, skips=True)
+    finite = [True, True, False, True]
+    np.testing.assert_array_equal(np.isfinite(losses), finite)
+    want, *_ = self.run_steps(0, 2)
+    want, *_ = self.run_steps(3, 1, want.replace(step=jnp.int32(3)))
+    chex.assert_trees_all_close(
+      jax.device_get(state.replace(key=None)),
+      jax.device_get(want.replace(key=None)),
+      rtol=16 * EPS,
+    )
+    self.assertEqual(int(state.extras['calls']), 3)
+    np.testing.assert_allclose(
+      report.compute()['loss'], np.mean(losses[np.array(finite)]), rtol=8 * EPS
+    )
+
+
 class ScheduleTest(parameterized.TestCase):
   """The scalars and the learning rate of an update, from its number."""
 

@@ -1,12 +1,16 @@
 """A run's folder says whose it is, and what it may go on with."""
 
+from concurrent import futures
 import json
 import os
+import time
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 
 from rnnvae_jax.config import build as config_build
 from rnnvae_jax.training import workdir as workdir_lib
+from rnnvae_jax.training import writers
 
 import helpers
 
@@ -25,7 +29,8 @@ class WorkdirTest(parameterized.TestCase):
   def save(self, config=None, trained=True):
     workdir_lib.save_config(config or self.config, self.workdir)
     if trained:
-      os.mkdir(workdir_lib.checkpoint_dir(self.workdir))
+      folder = workdir_lib.checkpoint_dir(self.workdir)
+      os.makedirs(os.path.join(folder, 'latest', '6'))
 
   def edit(self, **changes):
     with open(self.path('config.json')) as file:
@@ -36,6 +41,34 @@ class WorkdirTest(parameterized.TestCase):
         del flat[key]
     with open(self.path('config.json'), 'w') as file:
       json.dump(flat, file)
+
+
+class PlaceTest(WorkdirTest):
+  @parameterized.parameters(
+    ('runs/lr=[1e-3]', r'\[ in its name'),
+    ('runs/what?', r'\? in its name'),
+    ('gs://bucket/run', 'not to gs://'),
+    (os.fsdecode(b'runs/na\xefve'), 'is no UTF-8'),
+  )
+  def test_is_refused_where_a_run_could_not_be_kept(self, place, message):
+    with self.assertRaisesRegex(ValueError, message):
+      workdir_lib.check(self.config, place)
+    self.assertFalse(os.path.exists(place))
+
+  @parameterized.parameters('runs/lr=1e-3', 'runs/naïve ~ {1}', 'a:b/c')
+  def test_other_names_are_legal(self, place):
+    self.assertTrue(workdir_lib.check(self.config, place))
+
+  def test_folders_without_a_checkpoint_are_no_trained_run(self):
+    self.save(trained=False)
+    folder = workdir_lib.checkpoint_dir(self.workdir)
+    for name in ('latest', 'best', 'staging/6'):  # Left by a kill.
+      os.makedirs(os.path.join(folder, name))
+    self.config.seed = 3
+    self.assertFalse(workdir_lib.check(self.config, self.workdir))
+    os.makedirs(os.path.join(folder, 'latest', '6'))
+    with self.assertRaisesRegex(ValueError, r'config\.seed'):
+      workdir_lib.check(self.config, self.workdir)
 
 
 class LoadConfigTest(WorkdirTest):
@@ -110,12 +143,12 @@ class CheckTest(WorkdirTest):
   def test_more_steps_are_the_same_run_and_fewer_are_not(self):
     self.save()
     before = self.config.train.num_steps
-    self.assertFalse(workdir_lib.goes_further(self.config, self.workdir))
+    self.assertFalse(workdir_lib.replaces_config(self.config, self.workdir))
     self.config.train.num_steps = 2 * before
     self.assertTrue(workdir_lib.check(self.config, self.workdir))
-    self.assertTrue(workdir_lib.goes_further(self.config, self.workdir))
+    self.assertTrue(workdir_lib.replaces_config(self.config, self.workdir))
     self.config.train.num_steps = before // 2
-    self.assertFalse(workdir_lib.goes_further(self.config, self.workdir))
+    self.assertFalse(workdir_lib.replaces_config(self.config, self.workdir))
     with self.assertRaisesRegex(ValueError, 'num_steps'):
       workdir_lib.check(self.config, self.workdir)
     self.config.train.num_steps, self.config.seed = 2 * before, 3
@@ -161,6 +194,38 @@ class IsTrainedTest(WorkdirTest):
     with open(self.path('ngrams.npz'), 'wb'):
       pass
     self.assertTrue(workdir_lib.is_trained(self.workdir))
+
+
+class ResultsTest(WorkdirTest):
+  def figures(self, split):
+    return {'corpus': 'grammar', 'protocol': 'mikolov', 'split': split}
+
+  def test_those_that_another_process_adds_at_the_same_time_stay(self):
+    self.save()
+    write = writers.write_json
+
+    def write_slowly(path, value):
+      time.sleep(0.05)
+      write(path, value)
+
+    names = [f'split_{number}' for number in range(5)]
+    with (
+      mock.patch.object(writers, 'write_json', write_slowly),
+      futures.ThreadPoolExecutor(5) as pool,
+    ):
+      add = lambda name: workdir_lib.add_results(
+        self.workdir, name, self.figures(name)
+      )
+      [*pool.map(add, names)]
+    want = {name: self.figures(name) for name in names}
+    self.assertEqual(workdir_lib.read_results(self.workdir), want)
+
+  @parameterized.parameters('{"loss": 2.5}', '{"test": {"loss": 2.5}}', '[]')
+  def test_of_another_program_are_refused(self, text):
+    with open(self.path('results.json'), 'w') as file:
+      file.write(text)
+    with self.assertRaisesRegex(ValueError, r'results\.json'):
+      workdir_lib.read_results(self.workdir)
 
 
 if __name__ == '__main__':

@@ -1,9 +1,11 @@
 """Metrics, events, JSON and text survive kills and full disks."""
 
+from concurrent import futures
 import glob
 import json
 import math
 import os
+import stat
 import struct
 from unittest import mock
 
@@ -110,7 +112,9 @@ class WriterTest(parameterized.TestCase):
   def test_a_full_disk_names_the_metrics(self):
     with writers.Writer(self.workdir) as writer:
       os.symlink('/dev/full', self.metrics)
-      with self.assertRaisesRegex(OSError, 'No space left .*metrics.jsonl'):
+      with self.assertRaisesRegex(
+        OSError, r'No space left .*\d+ bytes are needed, .*metrics.jsonl'
+      ):
         writer.write(1, {'loss': 1.0})
 
 
@@ -143,12 +147,58 @@ class WriteTextTest(absltest.TestCase):
     full = OSError(28, 'No space left on device')
     with (
       mock.patch.object(writers.os, 'fsync', side_effect=full),
-      self.assertRaisesRegex(OSError, 'No space left .*samples.txt'),
+      self.assertRaisesRegex(
+        OSError,
+        r'No space left .* \(3 bytes are needed, [\d,]+ bytes are free\): '
+        ".*samples.txt'",
+      ),
     ):
       writers.write_text(self.path, 'new')
     with open(self.path) as file:
       self.assertEqual(file.read(), 'old')
     self.assertEqual(os.listdir(self.folder), ['samples.txt'])
+
+
+class OutputTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+    self.path = os.path.join(self.folder, 'out.txt')
+
+  def read(self):
+    with open(self.path) as file:
+      return file.read()
+
+  def test_the_permissions_of_a_file_stay(self):
+    for mode in (0o600, 0o640):
+      with open(self.path, 'w') as file:
+        file.write('old')
+      os.chmod(self.path, mode)
+      writers.write_output(self.path, 'new')
+      self.assertEqual(self.read(), 'new')
+      self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), mode)
+
+  def test_a_link_stays_and_its_file_is_written(self):
+    link = os.path.join(self.folder, 'link')
+    os.symlink(self.path, link)
+    for text in ('first', 'second'):  # It leads nowhere at first.
+      writers.write_output(link, text)
+      self.assertTrue(os.path.islink(link))
+      self.assertEqual(self.read(), text)
+
+  def test_a_pipe_s_reader_gets_the_text(self):
+    os.mkfifo(self.path)
+    with futures.ThreadPoolExecutor() as pool:
+      reader = pool.submit(self.read)
+      writers.write_output(self.path, 'text')
+      self.assertEqual(reader.result(timeout=60), 'text')
+    self.assertTrue(stat.S_ISFIFO(os.stat(self.path).st_mode))
+
+  def test_a_device_stays_a_device(self):
+    link = os.path.join(self.folder, 'null')
+    os.symlink(os.devnull, link)
+    writers.write_output(link, 'text')
+    self.assertTrue(stat.S_ISCHR(os.stat(os.devnull).st_mode))
 
 
 if __name__ == '__main__':
