@@ -308,10 +308,20 @@ def _damage(path: str) -> str:
     return str(error)
   except ValueError as error:
     return f'{CHECKSUMS} cannot be read: {error}'
+  if not isinstance(wanted, dict):
+    return f'{CHECKSUMS} holds no JSON object'
   missing, changed = wanted.keys() - found, wanted.items() - found.items()
   if missing:
     return f'{min(missing)} is missing'
+  # Hidden files may be of the file system.
+  unknown = {n for n in found.keys() - wanted if not _is_hidden(n)}
+  if unknown:
+    return f'{min(unknown)} has no checksum'
   return f'{min(changed)[0]} is not what was saved' if changed else ''
+
+
+def _is_hidden(name: str) -> bool:
+  return os.path.basename(name).startswith('.')
 
 
 def _checksums(path: str) -> dict[str, str]:
