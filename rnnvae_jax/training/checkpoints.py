@@ -171,7 +171,8 @@ class Checkpoints:
     return 'key' in _metadata(path)['leaves']
 
   def drop_older(self, kind: str = 'latest') -> None:
-    """Deletes all but the newest checkpoint of this kind."""
+    """Deletes all but the newest checkpoint of this kind, and leftovers."""
+    shutil.rmtree(os.path.join(self.directory, 'staging'), ignore_errors=True)
     for step in self.steps(kind)[:-1]:
       shutil.rmtree(os.path.join(self._folder(kind), str(step)))
 
