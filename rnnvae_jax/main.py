@@ -7,6 +7,8 @@ Modes that read a run need only its --workdir: the config and vocabulary saved
 there are used. --config.KEY=VALUE overrides a key; docs/config.md lists them.
 """
 
+import contextlib
+
 from absl import app, flags, logging
 from ml_collections import config_flags
 
@@ -83,7 +85,10 @@ def _run(workdir: str | None, mode: str) -> None:
     _BUDGET.value,
   )
   command_line.check_capability(command, context.config, mode)
-  command.run(context)
+  with contextlib.ExitStack() as stack:
+    if command.NEEDS != 'run':  # What it trains is worth more than its lines.
+      stack.enter_context(startup.outliving_readers())
+    command.run(context)
 
 
 if __name__ == '__main__':

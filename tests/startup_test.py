@@ -1,12 +1,17 @@
 """A process imports what its work needs, and no more."""
 
+import contextlib
 import os
+import pathlib
 import subprocess
 import sys
+from unittest import mock
 
 from absl.testing import absltest, parameterized
+import jax
 import jax.numpy as jnp
 
+from rnnvae_jax import startup
 from rnnvae_jax.training import checkpoints, optimizers, preparation
 from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import workdir as workdir_lib
@@ -112,6 +117,83 @@ class ImportsTest(parameterized.TestCase):
       ('tensorboardX', 'torch'),
     )
     self.assertEqual(found, ['tensorboardX'])
+
+
+class CacheTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = pathlib.Path(self.create_tempdir().full_path)
+    names = (
+      'jax_compilation_cache_dir',
+      'jax_compilation_cache_max_size',
+      'jax_persistent_cache_min_compile_time_secs',
+    )
+    for name in names:
+      self.addCleanup(jax.config.update, name, getattr(jax.config, name))
+
+  def set_up(self, **variables):
+    with mock.patch.dict(os.environ, variables):
+      if startup._CACHE not in variables:
+        os.environ.pop(startup._CACHE, None)
+      startup._cache_compilations()
+    return jax.config.jax_compilation_cache_dir
+
+  def test_halves_of_entries_are_dropped(self):
+    kept = {'a-cache', 'a-atime', '.lockfile'}
+    for name in (*kept, 'b-cache', 'c-atime'):
+      (self.folder / name).write_bytes(b'')
+    startup._drop_orphans(self.folder)
+    self.assertEqual({path.name for path in self.folder.iterdir()}, kept)
+
+  def test_it_is_one_of_the_user_s(self):
+    found = self.set_up(XDG_CACHE_HOME=str(self.folder))
+    self.assertStartsWith(found, str(self.folder))
+    self.assertTrue(os.path.isdir(found))
+
+  @parameterized.parameters('XDG_CACHE_HOME', startup._CACHE)
+  def test_a_place_that_cannot_be_written_is_one_line(self, variable):
+    blocked = self.folder / 'file'
+    blocked.write_text('')
+    with self.assertLogs('absl', level='WARNING') as logs:
+      self.assertIsNone(self.set_up(**{variable: str(blocked / 'cache')}))
+    self.assertLen(logs.output, 1)
+    self.assertIn(f'Set ${startup._CACHE}', logs.output[0])
+
+  def test_without_a_home_no_folder_named_after_it_is_made(self):
+    missing = mock.patch.object(os.path, 'expanduser', lambda path: path)
+    self.enter_context(contextlib.chdir(self.folder))
+    with missing, self.assertLogs('absl', level='WARNING') as logs:
+      self.assertIsNone(self.set_up(XDG_CACHE_HOME=''))
+    self.assertLen(logs.output, 1)
+    self.assertEmpty([*self.folder.iterdir()])
+
+
+class ReadersTest(absltest.TestCase):
+  def test_what_trains_outlives_the_reader_of_its_lines(self):
+    reading, writing = os.pipe()
+    os.close(reading)
+    stream = os.fdopen(writing, 'w')
+    with (
+      contextlib.redirect_stdout(stream),
+      self.assertLogs('absl', level='WARNING') as logs,
+      startup.outliving_readers(),
+    ):
+      for _ in range(3):
+        print('line', flush=True)
+    self.assertLen(logs.output, 1)
+    stream.close()  # Without an error: all has been dropped.
+
+  def test_what_writes_for_a_reader_ends_with_it(self):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with (
+      contextlib.redirect_stdout(os.fdopen(writing, 'w')) as stream,
+      self.assertRaises(SystemExit) as ended,
+      startup.errors_as_messages(),
+    ):
+      print('line', flush=True)
+    self.assertEqual(ended.exception.code, 141)
+    stream.close()
 
 
 if __name__ == '__main__':

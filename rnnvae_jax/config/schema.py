@@ -30,6 +30,8 @@ import ml_collections
 
 _META = 'rnnvae_jax'
 T = TypeVar('T')
+# Of what a compiled program holds: int32 and float32.
+_LARGEST: Mapping[type, int | float] = {int: 2**31 - 1, float: 3.4028234e38}
 
 
 class Free(enum.Enum):
@@ -335,6 +337,13 @@ def _check_value(key: Key, value: Any) -> None:
     )
   if isinstance(value, float) and not math.isfinite(value):
     raise ValueError(f'config.{key.name} = {value!r} is not a finite number.')
+  if isinstance(value, int | float):
+    largest = _LARGEST[int if isinstance(value, int) else float]
+    if abs(value) > largest:
+      raise ValueError(
+        f'config.{key.name} = {value!r} is too large for 32 bits. Nearest '
+        f'legal value: {largest if value > 0 else -largest}.'
+      )
 
 
 def read(config: Any, cls: type[T]) -> T:

@@ -214,27 +214,44 @@ def load(source: base.RawSource, data_dir: str | None = None) -> base.Records:
   Raises:
     FileNotFoundError: raw files are missing and cannot be downloaded.
     ImportError: the package that ships the corpus is not installed.
-    PermissionError: TFDS cannot write into its folder.
+    PermissionError: what would be downloaded has no place.
     ValueError: a raw file has another content than expected, or the prepared
       data are damaged.
   """
   folder = _raw_folder(source, data_dir)
   raw_paths = _verified(source, folder)
+  # TFDS reads the variable once, at import; a caller may set it later.
+  root = os.environ.get('TFDS_DATA_DIR') or tfds.core.constants.DATA_DIR
+  try:
+    return _load(source, folder, raw_paths, root)
+  except PermissionError as error:
+    if not raw_paths:  # No download of which nothing would be kept.
+      raise
+    logging.warning('%s Until then each run prepares it anew.', error)
+    with tempfile.TemporaryDirectory() as own:
+      return _load(source, folder, raw_paths, own)
+
+
+def _load(
+  source: base.RawSource,
+  folder: str | None,
+  raw_paths: tuple[str, ...],
+  root: str | os.PathLike[str],
+) -> base.Records:
+  """Reads the records of a corpus from `root`, where they are kept."""
   cls = _builder_of(source)
-
-  def make():
-    # TFDS reads the variable once, at import; a caller may set it later.
-    return cls(
-      data_dir=os.environ.get('TFDS_DATA_DIR'),
-      file_format='array_record',
-      raw_paths=raw_paths,
+  if os.fspath(root).startswith('~'):
+    raise PermissionError(
+      f'The corpus {source.name!r} cannot be kept in {root}: this user has no '
+      'home. Set $TFDS_DATA_DIR to a folder you may write to.'
     )
-
+  make = lambda: cls(
+    data_dir=root, file_format='array_record', raw_paths=raw_paths
+  )
   with _quiet():
     try:
       builder = make()
     except Exception as error:  # TFDS parses damaged files without checks.
-      root = os.environ.get('TFDS_DATA_DIR') or tfds.core.constants.DATA_DIR
       raise _damaged(os.path.join(root, cls.name), error) from error
     if not builder.data_path.exists():
       if not raw_paths and not all(raw.url for raw in source.raw):
@@ -247,8 +264,11 @@ def load(source: base.RawSource, data_dir: str | None = None) -> base.Records:
       builder = make()  # Reads the prepared data from disk.
     try:
       sources = builder.as_data_source()
-      return {split: _read(sources[split]) for split in source.splits}
-    except (RuntimeError, OSError, KeyError) as error:
+      return {
+        split: _read(sources[split], builder.info.splits[split].filepaths)
+        for split in source.splits
+      }
+    except (RuntimeError, OSError, KeyError, ValueError) as error:
       raise _damaged(builder.data_path, error) from error
 
 
@@ -259,7 +279,22 @@ def _damaged(path: str | os.PathLike[str], error: Exception) -> ValueError:
   )
 
 
-def _read(source) -> list[base.Record]:
+def _read(source, paths: Iterable[os.PathLike[str]]) -> list[base.Record]:
+  """All records of a split.
+
+  Args:
+    source: TFDS's source, whose length is that of dataset_info.json.
+    paths: the files that it reads.
+  """
+  from array_record.python import array_record_module
+
+  kept = 0
+  for path in paths:
+    reader = array_record_module.ArrayRecordReader(os.fspath(path))
+    kept += reader.num_records()
+    reader.close()
+  if kept != len(source):
+    raise OSError(f'it has {kept:,} records instead of {len(source):,}')
   # One call for all records is five times as fast as a call for each.
   records = source.__getitems__(range(len(source)))
   if any(None in record.values() for record in records):

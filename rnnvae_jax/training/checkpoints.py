@@ -171,7 +171,8 @@ class Checkpoints:
     return 'key' in _metadata(path)['leaves']
 
   def drop_older(self, kind: str = 'latest') -> None:
-    """Deletes all but the newest checkpoint of this kind."""
+    """Deletes all but the newest checkpoint of this kind, and leftovers."""
+    shutil.rmtree(os.path.join(self.directory, 'staging'), ignore_errors=True)
     for step in self.steps(kind)[:-1]:
       shutil.rmtree(os.path.join(self._folder(kind), str(step)))
 
@@ -308,10 +309,20 @@ def _damage(path: str) -> str:
     return str(error)
   except ValueError as error:
     return f'{CHECKSUMS} cannot be read: {error}'
+  if not isinstance(wanted, dict):
+    return f'{CHECKSUMS} holds no JSON object'
   missing, changed = wanted.keys() - found, wanted.items() - found.items()
   if missing:
     return f'{min(missing)} is missing'
+  # Hidden files may be of the file system.
+  unknown = {n for n in found.keys() - wanted if not _is_hidden(n)}
+  if unknown:
+    return f'{min(unknown)} has no checksum'
   return f'{min(changed)[0]} is not what was saved' if changed else ''
+
+
+def _is_hidden(name: str) -> bool:
+  return os.path.basename(name).startswith('.')
 
 
 def _checksums(path: str) -> dict[str, str]:

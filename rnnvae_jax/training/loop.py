@@ -73,6 +73,7 @@ def train(
   kind = config_build.task(config.model.kind)
   with workdir_lib.locked(workdir):
     preparation.confirm(config, workdir, corpus)
+    writers.drop_leftovers(workdir)
     if issubclass(kind, base.Fitted):
       start = time.time()
       task = kind.fit(config, corpus)

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import re
 import shutil
 import stat
 import sys
@@ -79,6 +80,9 @@ class Writer:
       with open(self._metrics, errors='replace') as lines:
         kept = [line for line in lines if _is_until(line, step)]
       write_text(self._metrics, ''.join(kept))
+    for name in os.listdir(self._workdir):
+      if name.startswith('events.out.'):
+        _cut_torn(os.path.join(self._workdir, name))
     # Event files cannot be shortened: this event tells TensorBoard to ignore
     # the later steps.
     start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
@@ -101,6 +105,29 @@ class Writer:
     with _naming(self._workdir):
       self._events.write_event(event)
       self._events.flush()
+
+
+def _cut_torn(path: str) -> None:
+  """Cuts a last record off that a kill has left incomplete.
+
+  A record has 8 bytes of its length, 4 of a sum, the data, and 4 of a sum.
+  """
+  size, whole = os.path.getsize(path), 0
+  with open(path, 'r+b') as file:
+    while len(header := file.read(12)) == 12:
+      end = whole + 16 + int.from_bytes(header[:8], 'little')
+      if end > size:
+        break
+      whole = file.seek(end)
+    if whole < size:
+      file.truncate(whole)
+
+
+def drop_leftovers(folder: str) -> None:
+  """Deletes what writers that were killed have left; see `replacing`."""
+  for name in os.listdir(folder):
+    if re.search(r'\.\d+\.tmp$', name):
+      os.remove(os.path.join(folder, name))
 
 
 def write_json(path: str, value: Any) -> None:

@@ -141,6 +141,16 @@ class CheckTest(parameterized.TestCase):
     ),
     ('zoo.weight', float('nan'), 'nan is out of range: at least 0.'),
     ('zoo.weight', float('inf'), 'inf is not a finite number.'),
+    (
+      'zoo.weight',
+      1e39,
+      '1e+39 is too large for 32 bits. Nearest legal value: 3.4028234e+38.',
+    ),
+    (
+      'zoo.pool.seals',
+      -(10**30),
+      f'-{10**30} is too large for 32 bits. Nearest legal value: -2147483647.',
+    ),
     ('zoo.ticket', float('nan'), 'nan is not a finite number.'),
     ('zoo.ticket', float('-inf'), '-inf is not a finite number.'),
     (

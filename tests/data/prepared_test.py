@@ -177,11 +177,34 @@ class PreparedTest(parameterized.TestCase):
     self.source = dataclasses.replace(alone, records=slow)
     self.assertEqual(self.load(self.data_dir), others[0])
 
-  def test_an_unwritable_folder_is_named(self):
+  @parameterized.parameters('file', 'no home')
+  def test_a_place_that_cannot_be_written_is_one_line(self, place):
     for name, data in self.use_ptb().items():
       self.write(name, data)
-    os.environ['TFDS_DATA_DIR'] = os.path.join(self.data_dir, 'ptb.train.txt')
-    with self.assertRaisesRegex(PermissionError, r'Set \$TFDS_DATA_DIR'):
+    want = self.load(self.data_dir)
+    blocked = os.path.join(self.data_dir, 'ptb.train.txt')
+    root = blocked if place == 'file' else '~/tensorflow_datasets'
+    os.environ['TFDS_DATA_DIR'] = root
+    self.enter_context(contextlib.chdir(self.create_tempdir().full_path))
+    with self.assertLogs('absl', level='WARNING') as logs:
+      self.assertEqual(self.load(self.data_dir), want)
+    self.assertLen(logs.output, 1)
+    self.assertRegex(logs.output[0], r'Set \$TFDS_DATA_DIR .* prepares it anew')
+    self.assertEmpty(os.listdir())  # No folder with the name `~`.
+
+  def test_a_length_that_is_not_that_of_the_files_is_damage(self):
+    for name, data in self.use_ptb().items():
+      self.write(name, data)
+    self.load(self.data_dir)
+    (path,) = self.prepared('dataset_info.json')
+    with open(path) as file:
+      text = file.read()
+    self.assertIn('"2"', text)
+    with open(path, 'w') as file:
+      file.write(text.replace('"2"', '"1"'))
+    with self.assertRaisesRegex(
+      ValueError, 'has 2 records instead of 1.*Delete'
+    ):
       self.load(self.data_dir)
 
   def test_a_missing_data_folder_is_named(self):

@@ -104,6 +104,29 @@ class WriterTest(parameterized.TestCase):
       writer.truncate(5)
     self.assertEqual(read_lines(self.metrics), [{'step': 1}, {'step': 3}])
 
+  def test_truncating_cuts_an_event_that_a_kill_has_left_incomplete(self):
+    with writers.Writer(self.workdir) as writer:
+      writer.write(1, {'loss': 2.5})
+    (path,) = glob.glob(os.path.join(self.workdir, 'events.out.*'))
+    with open(path, 'rb') as file:
+      whole = file.read()
+    for torn in (whole[:7], whole[:20]):
+      with open(path, 'wb') as file:
+        file.write(whole + torn)
+      with writers.Writer(self.workdir) as writer:
+        writer.truncate(1)
+      with open(path, 'rb') as file:
+        self.assertEqual(file.read(), whole)
+
+  def test_leftovers_of_killed_writers_are_deleted_and_nothing_else(self):
+    os.makedirs(self.workdir)
+    kept = {'config.json', 'notes.tmp', 'a.12.tmp.txt'}
+    for name in (*kept, 'config.json.123.tmp'):
+      with open(os.path.join(self.workdir, name), 'w'):
+        pass
+    writers.drop_leftovers(self.workdir)
+    self.assertEqual({*os.listdir(self.workdir)}, kept)
+
   def test_truncating_a_new_run_does_nothing(self):
     with writers.Writer(self.workdir) as writer:
       writer.truncate(0)
