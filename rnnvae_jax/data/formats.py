@@ -258,17 +258,17 @@ def read_columns(
       continue
     if not sentence:
       count, first = len(fields), number
-    if len(fields) != count:
-      raise ValueError(
-        f'{path}, line {number}: {line!r} has {len(fields)} columns; line '
-        f'{first}, where the sentence begins, has {count}.'
-      )
     token, tag = (column(fields, at) for at in layout[:2])
     if len(fields) < 2 or len(token.split()) != 1 or len(tag.split()) != 1:
       raise ValueError(
         f'{path}, line {number}: {line!r} is not a token and its tag, in '
         f'columns separated by tabs or spaces: word_column = {layout.word}, '
         f'tag_column = {layout.tag}.'
+      )
+    if len(fields) != count:
+      raise ValueError(
+        f'{path}, line {number}: {line!r} has {len(fields)} columns; line '
+        f'{first}, where the sentence begins, has {count}.'
       )
     sentence.append((token, tag))
   if not records:

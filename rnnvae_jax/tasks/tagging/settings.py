@@ -4,6 +4,8 @@ from collections.abc import Mapping
 import functools
 from typing import Any
 
+import jax.numpy as jnp
+
 from rnnvae_jax.config import schema
 from rnnvae_jax.models import build, tagger
 from rnnvae_jax.models import recurrent as recurrent_lib
@@ -119,7 +121,7 @@ def slower(x):
 
   Ma & Hovy, arXiv:1603.01354, section 3.2.
   """
-  whole = 0.05 * 50
+  whole, x = 0.05 * 50, jnp.minimum(x, 1.0)
   return (1 - 1 / (1 + whole * x)) * (1 + whole) / whole
 
 

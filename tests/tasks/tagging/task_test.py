@@ -248,7 +248,8 @@ class TaggingTest(parameterized.TestCase):
 
 class InputTest(parameterized.TestCase):
   @parameterized.parameters(
-    ('Anna I-PER\nsaw\n', r'train.txt, line 2: .*has 1 columns; line 1'),
+    ('Anna I-PER\nsaw\n', r'train.txt, line 2: .* is not a token and its tag'),
+    ('Anna N I-PER\nsaw O\n', r'train.txt, line 2: .*has 2 columns; line 1'),
     ('Anna\nsaw\n', r'train.txt, line 1: .* is not a token and its tag'),
     ('saw O\n\nOslo B-LOC\n', r"train.txt, line 3: in iob1 'B-LOC' must not"),
     ('saw O\r\nOslo X\r\n', r"train.txt, line 2: 'X' is no tag of iob1"),
