@@ -28,7 +28,7 @@ NAMES = tuple(
   sorted({path.stem for path in CONFIGS.glob('*.py')} - set(TABLES))
 )
 # Their models have no sizes.
-FITTED = ('linear_classifier',)
+FITTED = ('hidden_markov_tagger', 'linear_classifier')
 ROWS = tuple(
   (table, row)
   for table in TABLES
@@ -39,10 +39,13 @@ ROWS = tuple(
 # The corpora of tables, or of their rows, that are not of Penn Treebank.
 OWN = {
   'char_lm': 'tiny_shakespeare',
+  'conll2003': 'conll2003',
   'imdb': 'imdb',
   'imdb lm': 'imdb_unlabelled',
   'polarity': 'sentence_polarity',
   'sentiment140': 'sentiment140',
+  'ud_pos': 'ud_english_ewt',
+  'wsj_sample_pos': 'nltk_treebank_pos',
 }
 # Named after a recurrent cell and what it is the cell of.
 RECURRENT = tuple(name for name in NAMES if name.endswith(('_lm', '_vae')))
@@ -143,9 +146,12 @@ def run_tiny(name, row='', reads=True):
     os.makedirs(folder)
     config = get_config(name, f'{row},tiny,{folder}')
     labels = ('one\t', 'two\t') if config.corpus.labelled else ('', '')
+    text = f'{labels[0]}A b c.\n{labels[1]}B c a d.\n'
+    if config.corpus.columns:
+      text = 'A X\nb Y\nc. X\n\nB X\nc Y\na Y\nd. X\n\n'
     for split in ('train', 'valid', 'test'):
       with open(os.path.join(folder, f'{split}.txt'), 'w') as file:
-        file.write(f'{labels[0]}A b c.\n{labels[1]}B c a d.\n' * 3)
+        file.write(text * 3)
     _shrink_more(config)
     if name == 'sentiment_unit':
       config.units.update(corpus='grammar', label_column='number')

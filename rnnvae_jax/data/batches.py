@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnvae_jax.data import corpora, labels, parallel, vocab
+from rnnvae_jax.data import spellings as spellings_lib
 
 _WASTE = 0.05  # Share of work on padding that is accepted for fewer shapes.
 # The most lengths that are chosen on an accelerator. Each is a branch of the
@@ -62,6 +63,7 @@ class DeviceSplit(NamedTuple):
   # By name, int32[sentences], or int32[total] if `labels.PER_TOKEN` has it.
   fields: dict[str, jax.Array] = {}  # noqa: RUF012
   source: parallel.Sources | None = None
+  spellings: spellings_lib.Spellings | None = None
 
 
 def put(split: corpora.Split) -> DeviceSplit:
@@ -74,6 +76,7 @@ def put(split: corpora.Split) -> DeviceSplit:
     jnp.int32(split.bos),
     {name: jnp.asarray(array) for name, array in split.fields.items()},
     jax.tree.map(jnp.asarray, split.source),
+    jax.tree.map(jnp.asarray, split.spellings),
   )
 
 
@@ -443,6 +446,8 @@ def gather(
     bool[B, T], index int32[B] (indices in the whole split) and weights float[B]
     (1 for a sentence, 0 for a blank row); the split's fields, label int32[B] or
     tags int32[B, T] (of the targets), 0 where there is no sentence or token;
+    of a split with spellings, chars int32[B, T, W] (of the targets) and
+    chars_mask bool[B, T, W];
     of a split with sources, source int32[B, S] (words, eos) and source_mask
     bool[B, S]; token_counts, the static tuple of the bucket.
   """
@@ -461,6 +466,12 @@ def gather(
   }
   if split.source is not None:
     fields |= _gather_sources(split.source, rows, bucket.source_length)
+  if split.spellings is not None:
+    spelt = fields.pop(spellings_lib.INDEX)
+    chars = split.spellings.chars[spelt]
+    places = jnp.arange(chars.shape[2])[None, None]
+    counts = split.spellings.lengths[spelt]
+    fields |= {'chars': chars, 'chars_mask': places < counts[:, :, None]}
   return fields | {
     'inputs': jnp.where(mask, inputs, vocab.PAD),
     'targets': targets,

@@ -11,8 +11,16 @@ import itertools
 
 import numpy as np
 
-from rnnvae_jax.data import corpus_checks, formats, parallel, protocols, texts
+from rnnvae_jax.data import (
+  corpus_checks,
+  formats,
+  parallel,
+  protocols,
+  schemes,
+  texts,
+)
 from rnnvae_jax.data import labels as labels_lib
+from rnnvae_jax.data import spellings as spellings_lib
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.data.sources import base
 
@@ -45,6 +53,9 @@ class Split:
     source: the source of each sentence; None without pairs.
     references: the text of each sentence as it was given; kept of pairs alone,
       whose outputs are compared with it.
+    unseen: tags that the training text does not have; their ids follow those
+      of `Corpus.labels`.
+    spellings: of the split's words; None unless a task reads characters.
   """
 
   tokens: np.ndarray
@@ -58,6 +69,8 @@ class Split:
   fields: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
   source: parallel.Sources | None = None
   references: tuple[str, ...] = ()
+  unseen: tuple[str, ...] = ()
+  spellings: spellings_lib.Spellings | None = None
 
   def __len__(self) -> int:
     return len(self.lengths)
@@ -180,6 +193,9 @@ def read(
   *,
   columns: bool = False,
   as_given: bool = False,
+  word_column: int = 1,
+  tag_column: int = -1,
+  tag_scheme: str = 'none',
 ) -> base.Records:
   """Reads the records of each split of a corpus.
 
@@ -191,6 +207,9 @@ def read(
     test_share: for a file; see `formats.read`.
     columns: for a folder; see `formats.read`.
     as_given: for a folder or file; see `formats.read`.
+    word_column: for columns; see `formats.read`.
+    tag_column: for columns; see `formats.read`.
+    tag_scheme: for columns; see `formats.read`.
 
   Raises:
     FileNotFoundError, ImportError, PermissionError: see `sources.base.Source`.
@@ -206,6 +225,9 @@ def read(
       test_share,
       columns=columns,
       as_given=as_given,
+      word_column=word_column,
+      tag_column=tag_column,
+      tag_scheme=tag_scheme,
     )
   if labelled or columns:
     raise ValueError(
@@ -239,6 +261,12 @@ def build(
   target_ending: str = 'target',
   source_vocabulary: bool = False,
   unlabelled: str = '',
+  tag_scheme: str = 'none',
+  learnt_scheme: str = '',
+  word_column: int = 1,
+  tag_column: int = -1,
+  whole_vocabulary: bool = False,
+  max_characters: int = 24,
 ) -> Corpus:
   """Reads, tokenises and encodes a corpus.
 
@@ -261,7 +289,7 @@ def build(
     valid_share: see `formats.read`.
     test_share: see `formats.read`.
     fields: at most one of `labels.FIELDS`, which is encoded besides the text,
-      or 'source', for pairs.
+      or 'source', for pairs; and 'chars', for the spellings of words.
     label_column: the key of a record that 'label' is read from: 'author', ...;
       '': the first of the corpus's own, of a folder 'label'.
     labels: names of the classes or tags, in the order of their ids; (): those
@@ -276,6 +304,12 @@ def build(
     source_vocabulary: whether sources have a vocabulary of their own.
     unlabelled: another corpus, whose training text is added to that of this
       one with the label id `labels.NONE`; '': none.
+    tag_scheme: how tags mark spans, one of `schemes.SCHEMES`.
+    learnt_scheme: the scheme that they are converted to; '': the same.
+    word_column: see `formats.read`.
+    tag_column: see `formats.read`.
+    whole_vocabulary: whether the vocabulary has the words of all splits.
+    max_characters: characters of a word that are read.
 
   Raises:
     FileNotFoundError, PermissionError: see `read`.
@@ -289,6 +323,7 @@ def build(
   corpus_checks.check(rules, max_length, vocab)
   labels_lib.check_fields(fields, stream)
   is_paired = parallel.FIELD in fields
+  is_spelt = spellings_lib.FIELD in fields
   fields = labels_lib.ids_of(fields)
   by_characters = stream and rules.kind != 'word'
   corpus_checks.check_blank_lines(blank_lines, by_characters, labelled)
@@ -303,6 +338,9 @@ def build(
       test_share,
       columns=columns,
       as_given=by_characters,
+      word_column=word_column,
+      tag_column=tag_column,
+      tag_scheme=tag_scheme,
     )
   remarks = texts.forgotten_labels(corpus_name, records['train'], labelled)
   if rules.kind == 'word':
@@ -333,12 +371,22 @@ def build(
       s: texts.tokenise(f'{corpus_name}, {s}', r, rules, fields, blank_lines)
       for s, r in records.items()
     }
+  if 'tags' in fields:
+    split_texts = {
+      s: _with_scheme(
+        f'{corpus_name}, {s}', text, tag_scheme, learnt_scheme, max_length
+      )
+      for s, text in split_texts.items()
+    }
   extra = _unlabelled(unlabelled, data_dir, rules, split_texts['train'])
   is_protocols_own = vocab is None and not (
-    vocab_size or min_count or extra.sentences
+    vocab_size or min_count or extra.sentences or whole_vocabulary
   )
   if vocab is None:
     train = split_texts['train'].sentences + extra.sentences
+    if whole_vocabulary:
+      others = (t for s, t in split_texts.items() if s != 'train')
+      train = train + [words for text in others for words in text.sentences]
     limit = min_count or rules.min_count
     sources = pairs['train'].source.sentences if pairs else []
     shared = [] if source_vocabulary or autoencoder else sources
@@ -362,13 +410,21 @@ def build(
     labels = labels_lib.names_of(split_texts['train'].values(column))
   splits = {}
   for name, text in split_texts.items():
-    ids = (
-      labels_lib.encode(
-        f'{corpus_name}, {name}', column, text.values(column), labels
+    ids: list[np.ndarray] = []
+    unseen: tuple[str, ...] = ()
+    if fields:
+      ids, unseen = labels_lib.encode(
+        f'{corpus_name}, {name}',
+        column,
+        text.values(column),
+        labels,
+        unseen='tags' in fields,
       )
-      if fields
-      else []
-    )
+    if unseen:
+      remarks.append(
+        f'{corpus_name}, {name}: the training text has no tag '
+        f'{" or ".join(unseen)}: no model can be right there.'
+      )
     if name == 'train' and extra.sentences:
       text = text.joined(extra)
       ids += [np.array([labels_lib.NONE])] * len(extra.sentences)
@@ -376,7 +432,17 @@ def build(
     if fields:
       array = _aligned(ids, split.lengths) if 'tags' in fields else ids
       arrays = {fields[0]: np.concatenate(array, dtype=np.int32)}
-      splits[name] = dataclasses.replace(split, fields=arrays)
+      splits[name] = split = dataclasses.replace(
+        split, fields=arrays, unseen=unseen
+      )
+    if is_spelt:
+      speller = spellings_lib.Speller(vocab, max_characters)
+      spelt, index = speller.split(text.sentences, split.lengths)
+      splits[name] = split = dataclasses.replace(
+        split,
+        fields={**split.fields, spellings_lib.INDEX: index},
+        spellings=spelt,
+      )
     if is_paired:
       of = _encode(
         pairs[name].source,
@@ -404,6 +470,27 @@ def build(
     blank_lines,
     tuple(remarks),
   )
+
+
+def _with_scheme(
+  where: str, text: texts.Text, scheme: str, learnt: str, max_length: int
+) -> texts.Text:
+  """Checks the tags of a text, and converts them.
+
+  A sentence that will be cut is cut before, so that its last span ends.
+
+  Raises:
+    ValueError: a tag breaks the scheme.
+  """
+  if scheme == 'none':
+    return text
+  schemes.check(where, text.tags, scheme)
+  limit = max_length - 1 if max_length else None
+  tags = [
+    schemes.convert(row[:limit], learnt or scheme) + row[limit or len(row) :]
+    for row in text.tags
+  ]
+  return dataclasses.replace(text, tags=tags)
 
 
 def _unlabelled(

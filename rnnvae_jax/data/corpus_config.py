@@ -58,8 +58,8 @@ class CorpusConfig:
   )
   columns: bool = schema.field(
     False,
-    'Whether each line of a folder is a token and its tag, in columns, with '
-    'blank lines between sentences.',
+    'Whether each line is a token and its tag, in columns, with blank lines '
+    'between sentences.',
     only_if=schema.is_unset('corpus.labelled'),
     free=schema.Free.OTHER_TEXT,
   )

@@ -62,6 +62,8 @@ def make(
   size += sum(array.nbytes for array in split.fields.values())
   if split.source is not None:
     size += split.source.tokens.nbytes + 2 * split.source.lengths.nbytes
+  if split.spellings is not None:
+    size += split.spellings.chars.nbytes
   if size <= share * device_memory() or not schedule.may_stream:
     return _resident(split, schedule, per_call, first, num_steps)
   return _streamed(split, schedule, per_call, first, num_steps)
@@ -134,6 +136,7 @@ class _Calls:
       np.int32(split.bos),
       fields,
       source,
+      split.spellings,
     )
     return arrays, batches.Plan(
       local.reshape(plan.rows.shape).astype(np.int32), plan.bucket

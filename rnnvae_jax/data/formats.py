@@ -6,11 +6,12 @@ A folder has a file for each of train, valid and test: `train.txt`,
 the protocol `plain` it may be a whole paragraph, which is then split into
 sentences. In a labelled folder each line begins with a label and a tab.
 
-In a folder of columns (`train.txt` or `train.conll`) each line has a token and,
-in the last column, its tag; blank lines separate sentences, as in CoNLL's
-shared tasks. A `.csv` file is a table: its column `text` is the text, the other
-columns are labels. A single file is cut into splits, of which train comes
-first. It is cut at line ends, unless it is read as a stream of characters.
+In a text of columns (`train.txt` or `train.conll`) each line has a token and,
+in the last column, its tag, unless other columns are named; blank lines
+separate sentences, as in CoNLL's shared tasks. A `.csv` file is a table: its
+column `text` is the text, the other columns are labels. A single file is cut
+into splits, of which train comes first. It is cut at line ends, unless it is
+read as a stream of characters.
 
 Lines end with a line feed, which may follow a carriage return; in a file
 without line feeds they end with a carriage return. A file may be a pipe, which
@@ -26,11 +27,12 @@ import io
 import os
 import re
 import sys
+from typing import NamedTuple
 import zlib
 
 import numpy as np
 
-from rnnvae_jax.data import encodings
+from rnnvae_jax.data import encodings, schemes
 
 SPLITS = ('train', 'valid', 'test')
 # File name endings; if a folder has several, the first in this list is read.
@@ -48,6 +50,17 @@ _COLUMNS = frozenset(
 Record = dict[str, str]
 
 
+class Layout(NamedTuple):
+  """Where in a text in columns tokens and tags are, counted from 1."""
+
+  word: int = 1
+  tag: int = -1  # The last.
+  scheme: str = 'none'  # See `schemes`.
+
+
+FIRST_AND_LAST = Layout()
+
+
 def read(
   path: str,
   labelled: bool = False,
@@ -56,6 +69,9 @@ def read(
   *,
   columns: bool = False,
   as_given: bool = False,
+  word_column: int = 1,
+  tag_column: int = -1,
+  tag_scheme: str = 'none',
 ) -> dict[str, list[Record]]:
   """Reads the records of each split.
 
@@ -65,9 +81,12 @@ def read(
     valid_share: share of a file's characters in the split valid.
     test_share: share of a file's characters, the last ones, in the split test;
       0: no test split.
-    columns: whether each line of a folder has a token and its tag.
+    columns: whether each line has a token and its tag, in columns.
     as_given: whether the text is a stream of characters: carriage returns are
       kept, and a file may be cut within lines.
+    word_column: which column has the tokens; 1 is the first, -1 the last.
+    tag_column: which column has the tags.
+    tag_scheme: how tags mark spans; see `schemes`.
 
   Returns:
     By split, records with the key 'text' and their labels, if any; for columns
@@ -77,17 +96,17 @@ def read(
     FileNotFoundError: a file is missing.
     ValueError: a file does not have the expected format.
   """
+  layout = Layout(word_column, tag_column, tag_scheme) if columns else None
   if os.path.isdir(path):
     return {
-      split: _read_file(file, labelled, columns, as_given)
+      split: _read_file(file, labelled, layout, as_given)
       for split, file in _split_paths(path).items()
     }
-  if labelled or columns:
-    name = 'labelled' if labelled else 'columns'
+  if labelled:
     raise ValueError(
-      f'{name} = True is for folders, {path!r} is a file. Legal: False.'
+      f'labelled = True is for folders, {path!r} is a file. Legal: False.'
     )
-  records = _read_file(path, as_given=as_given)
+  records = _read_file(path, columns=layout, as_given=as_given)
   if not as_given:
     return _cut_records(path, records, valid_share, test_share)
   text = ''.join(record['text'] + '\n' for record in records)
@@ -177,7 +196,7 @@ def prefixes(records: Sequence[Record]) -> int:
 def _read_file(
   path: str,
   labelled: bool = False,
-  columns: bool = False,
+  columns: Layout | None = None,
   as_given: bool = False,
 ) -> list[Record]:
   """Reads the records of a file."""
@@ -190,7 +209,7 @@ def _read_file(
     return _read_table(path)
   lines = read_lines(path, as_given)
   if columns:
-    return _read_columns(path, lines)
+    return read_columns(path, lines, columns)
   _check_no_table(path, lines)
   if labelled:
     return [
@@ -210,35 +229,63 @@ def _labelled(line: str, where: str) -> Record:
   return {'text': text, 'label': label}
 
 
-def _read_columns(path: str, lines: Sequence[str]) -> list[Record]:
+def read_columns(
+  path: str, lines: Sequence[str], layout: Layout = FIRST_AND_LAST
+) -> list[Record]:
   """Makes a record of each sentence: its tokens and tags, joined by spaces.
 
   Columns are separated by tabs, or by spaces in lines without a tab. Lines that
   begin with `-DOCSTART-` separate documents and are skipped.
+
+  Raises:
+    ValueError: a line lacks a column, or a tag breaks the scheme.
   """
   records: list[Record] = []
   sentence: list[tuple[str, str]] = []
+  count, first = 0, 1  # Columns of the sentence, and its first line.
   for number, line in enumerate((*lines, ''), 1):
-    fields = line.split('\t') if '\t' in line else line.split()
-    fields = [field.strip() for field in fields]
+    fields = cells(line)
     if not any(fields):
       if sentence:
         tokens, tags = zip(*sentence, strict=True)
+        wrong = schemes.fault(tags, layout.scheme)
+        if wrong:
+          raise ValueError(f'{path}, line {first + wrong[0]}: {wrong[1]}.')
         records.append({'text': ' '.join(tokens), 'tags': ' '.join(tags)})
         sentence = []
       continue
     if fields[0] == '-DOCSTART-':
       continue
-    token, tag = fields[0], fields[-1]
+    if not sentence:
+      count, first = len(fields), number
+    token, tag = (column(fields, at) for at in layout[:2])
     if len(fields) < 2 or len(token.split()) != 1 or len(tag.split()) != 1:
       raise ValueError(
         f'{path}, line {number}: {line!r} is not a token and its tag, in '
-        'columns separated by tabs or spaces.'
+        f'columns separated by tabs or spaces: word_column = {layout.word}, '
+        f'tag_column = {layout.tag}.'
+      )
+    if len(fields) != count:
+      raise ValueError(
+        f'{path}, line {number}: {line!r} has {len(fields)} columns; line '
+        f'{first}, where the sentence begins, has {count}.'
       )
     sentence.append((token, tag))
   if not records:
     raise ValueError(f'{path} holds no token.')
   return records
+
+
+def cells(line: str) -> list[str]:
+  """The cells of a line, separated by tabs, or by spaces if it has no tab."""
+  parts = line.split('\t') if '\t' in line else line.split()
+  return [part.strip() for part in parts]
+
+
+def column(fields: Sequence[str], at: int) -> str:
+  """A column, counted from 1, or from the end; '' where there is none."""
+  place = at - 1 if at > 0 else at
+  return fields[place] if at and -len(fields) <= place < len(fields) else ''
 
 
 def _read_table(path: str) -> list[Record]:

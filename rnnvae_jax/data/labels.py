@@ -10,10 +10,12 @@ import numpy as np
 
 from rnnvae_jax import errors
 from rnnvae_jax.config import schema
+from rnnvae_jax.data import spellings
 from rnnvae_jax.data.sources import base
 
 FIELDS = ('label', 'tags')  # Arrays that a batch may have besides tokens.
-PER_TOKEN = frozenset({'tags'})  # Fields with an entry for each token.
+# Fields with an entry for each token.
+PER_TOKEN = frozenset({'tags', spellings.INDEX})
 NONE = -1  # The id of a training text without a label.
 
 
@@ -34,10 +36,11 @@ class LabelConfig:
 
 
 def check_fields(fields: Sequence[str], stream: bool) -> None:
+  known = (*FIELDS, 'source', spellings.FIELD)
   for name in fields:
-    if name not in (*FIELDS, 'source'):
-      raise ValueError(errors.unknown('field', name, (*FIELDS, 'source')))
-  if len(fields) > 1:
+    if name not in known:
+      raise ValueError(errors.unknown('field', name, known))
+  if len([name for name in fields if name != spellings.FIELD]) > 1:
     raise ValueError(
       f'fields = {tuple(fields)}: a corpus has one list of label names. Legal: '
       f'one of {", ".join(FIELDS)}.'
@@ -76,7 +79,8 @@ def encode(
   column: str,
   values: Sequence[Sequence[str]],
   names: Sequence[str],
-) -> list[np.ndarray]:
+  unseen: bool = False,
+) -> tuple[list[np.ndarray], tuple[str, ...]]:
   """Converts labels or tags to ids.
 
   Args:
@@ -84,20 +88,25 @@ def encode(
     column: name of the column, for messages.
     values: the tags of each sentence, or a tuple of its label.
     names: names of the labels or tags, in the order of their ids.
+    unseen: whether values without a name are legal; their ids follow.
 
   Returns:
-    The ids of each sentence, int32[number of values] each.
+    The ids of each sentence, int32[number of values] each; and the values
+    without a name, in the order of their ids.
 
   Raises:
     ValueError: a value has no id.
   """
   ids = {name: i for i, name in enumerate(names)}
   strange = set(itertools.chain.from_iterable(values)) - set(ids)
-  if strange:
+  if strange and not unseen:
     listed = ', '.join(map(repr, sorted(strange)[:5]))
     known = ', '.join(map(repr, names[:20]))
     raise ValueError(
       f'{where}: {len(strange)} values of {column!r} never occur in the '
       f'training text: {listed}. Known: {known}.'
     )
-  return [np.array([ids[v] for v in row], np.int32) for row in values]
+  others = tuple(sorted(strange))
+  ids |= {name: len(names) + i for i, name in enumerate(others)}
+  rows = [np.array([ids[v] for v in row], np.int32) for row in values]
+  return rows, others

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.inference import fill, translation, writing
+from rnnvae_jax.inference import fill, tagging, translation, writing
 from rnnvae_jax.inference import programs as programs_lib
 from rnnvae_jax.inference import texts as texts_lib
 from rnnvae_jax.tasks import base
@@ -75,6 +75,12 @@ class Run(texts_lib.Texts):
     """The compiled functions of a task that writes texts for source texts."""
     self._require(base.Translates)
     return translation.Translator(self.task)
+
+  @functools.cached_property
+  def tagger(self) -> tagging.Tagger:
+    """The compiled functions of a task that gives words tags."""
+    self._require(base.Tags)
+    return tagging.Tagger(self.task)
 
   # -- latents ----------------------------------------------------------------
 
@@ -398,6 +404,21 @@ class Run(texts_lib.Texts):
     return self.programs.predict(
       self.params, self.extras, self.sentences(texts), self.begin_mark
     )
+
+  def tag(
+    self, sentences: Sequence[Sequence[str]], count: int = 1
+  ) -> list[tagging.Tagging]:
+    """The tags of the words of each sentence, with their probabilities.
+
+    Args:
+      sentences: the words of each; there may be none.
+      count: how many sequences of tags are given, the best one first.
+
+    Raises:
+      ValueError: the task gives no tags.
+    """
+    self._require(base.Tags)
+    return tagging.of_sentences(self, sentences, count)
 
   # -- what these have in common ----------------------------------------------
 

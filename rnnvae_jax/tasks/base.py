@@ -13,6 +13,7 @@ task's name:
   Translates    writes a text for a source text, token by token
   HasLatents    encodes text into latent vectors and decodes them
   Predicts      gives a sentence a label
+  Tags          gives each word of a sentence a tag
 """
 
 import abc
@@ -24,7 +25,7 @@ from clu import metrics as clu_metrics
 import jax
 import numpy as np
 
-from rnnvae_jax.data import corpora
+from rnnvae_jax.data import corpora, spellings
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.objectives import posteriors
 
@@ -82,13 +83,17 @@ class Task(abc.ABC):
       `config.schema`.
     FIGURES: the figures that `evaluate` prints, in this order.
     FIELDS: arrays of a batch that the task reads in addition to `inputs`,
-      `targets`, `mask`, `index` and `weights`: 'label', 'tags' or 'source'.
+      `targets`, `mask`, `index` and `weights`: 'label', 'tags', 'source' or
+      'chars'.
+    PER_TOKEN: values of `evaluate` that a row has for each token, [B, T, ...];
+      those of shorter batches are filled up with 0.
     TINY_CORPUS: the corpus of `:tiny` if no corpus is named.
   """
 
   FRAGMENTS: ClassVar[tuple[type, ...]]
   FIGURES: ClassVar[tuple[Figure, ...]]
   FIELDS: ClassVar[tuple[str, ...]] = ()
+  PER_TOKEN: ClassVar[frozenset[str]] = frozenset()
   TINY_CORPUS: ClassVar[str] = 'grammar'
 
   @classmethod
@@ -441,3 +446,33 @@ class Predicts(abc.ABC):
     """
     del extras
     return log_probs
+
+
+class Tagged(NamedTuple):
+  """The tags of a batch of sentences, of T - 1 words each at most."""
+
+  tags: jax.Array  # int32[B, N, T - 1], the best sequence first.
+  log_probs: jax.Array  # float[B, N], nats of each sequence; -inf: none.
+  shares: jax.Array  # float[B, T - 1, K], the probability of each tag.
+
+
+class Tags(abc.ABC):
+  """Gives each word of a sentence a tag.
+
+  Its batches have `chars` and `chars_mask`; see `data.batches.gather`.
+
+  Attributes:
+    labels: names of the tags, in the order of their ids.
+    speller: turns words into characters.
+    scheme: how tags mark spans, one of `schemes.SCHEMES`.
+  """
+
+  labels: tuple[str, ...]
+  speller: spellings.Speller
+  scheme: str
+
+  @abc.abstractmethod
+  def tag(
+    self, params: Any, batch: Batch, extras: Any, count: int = 1
+  ) -> Tagged:
+    """The `count` best sequences of tags of each row."""

@@ -34,6 +34,7 @@ def make_evaluator(
   )
   plan = batches.evaluation_plan(split.sizes, buckets, batch_size)
   run = step.make_evaluation_step(task, buckets, samples)
+  longest = int(split.lengths.max())
   corpus = batches.put(split)
 
   def evaluate(params, extras, key, report=None) -> Values:
@@ -44,6 +45,8 @@ def make_evaluator(
       )
       real = rows != batches.BLANK
       for name, value in jax.device_get(row_values).items():
+        if name in task.PER_TOKEN:
+          value = _widened(value, longest)
         if name not in values:
           values[name] = np.empty((len(split), *value.shape[1:]))
         values[name][rows[real]] = value[real]
@@ -52,6 +55,13 @@ def make_evaluator(
     return values
 
   return evaluate
+
+
+def _widened(value: np.ndarray, length: int) -> np.ndarray:
+  """[B, T, ...] -> [B, length, ...], cut, or filled up with 0."""
+  value = value[:, :length]
+  rest = [(0, length - value.shape[1]), *[(0, 0)] * (value.ndim - 2)]
+  return np.pad(value, [(0, 0), *rest])
 
 
 def make_stream_evaluator(

@@ -303,9 +303,13 @@ class TagsTest(parameterized.TestCase):
     np.testing.assert_array_equal(train.lengths, [3, 2])
     np.testing.assert_array_equal(train.fields['tags'], [2, 1, 0, 0, 0])
 
-  def test_a_tag_that_is_never_trained_is_refused(self):
-    with self.assertRaisesRegex(ValueError, "test: 1 values of 'tags'.*'PER'"):
-      self.build(test='Ann PER\n')
+  def test_a_tag_that_is_never_trained_has_an_id_and_is_told(self):
+    corpus = self.build(test='Ann PER\nsaw O\n')
+    self.assertEqual(corpus.labels, ('LOC', 'O', 'ORG'))
+    test = corpus.splits['test']
+    self.assertEqual(test.unseen, ('PER',))
+    np.testing.assert_array_equal(test.fields['tags'], [3, 1, 0])
+    self.assertRegex(' '.join(corpus.warnings()), 'test: .* has no tag PER')
 
   def test_another_tokenisation_is_refused(self):
     with self.assertRaisesRegex(ValueError, "2 tags.*'plain' makes 3 tokens"):

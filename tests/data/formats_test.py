@@ -302,10 +302,26 @@ class ColumnsTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'holds no token'):
       self.read('-DOCSTART- O\n')
 
-  def test_is_for_folders(self):
-    path = self.create_tempfile(content='a X\n').full_path
-    with self.assertRaisesRegex(ValueError, 'columns = True is for folders'):
-      formats.read(path, columns=True)
+  def test_a_file_is_cut_between_sentences(self):
+    path = self.create_tempfile(content='a X\nb Y\n\nc X\n').full_path
+    records = formats.read(path, columns=True, valid_share=0.4)
+    self.assertEqual(records['train'], [{'text': 'a b', 'tags': 'X Y'}])
+    self.assertEqual(records['valid'], [{'text': 'c', 'tags': 'X'}])
+
+  def test_columns_are_counted_from_either_end(self):
+    text = '1\tEU\tN\tx\n2\tor\tC\ty\n'
+    want = [{'text': 'EU or', 'tags': 'N C'}]
+    for word, tag in ((2, 3), (-3, -2)):
+      found = self.read(text, word_column=word, tag_column=tag)
+      self.assertEqual(found['train'], want)
+    with self.assertRaisesRegex(ValueError, 'line 1: .*tag_column = 5'):
+      self.read(text, tag_column=5)
+
+  def test_a_tag_that_breaks_the_scheme_has_its_line(self):
+    text = 'a O\n\n-DOCSTART- O\n\nb B-X\nc I-Y\n'
+    with self.assertRaisesRegex(ValueError, "txt, line 6: in bio 'I-Y' must"):
+      self.read(text, tag_scheme='bio')
+    self.assertLen(self.read(text, tag_scheme='none')['train'], 2)
 
 
 class PrefixesTest(parameterized.TestCase):

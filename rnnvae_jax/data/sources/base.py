@@ -172,7 +172,8 @@ def default_protocol(name_or_path: str) -> str:
 def default_label(name_or_path: str) -> str:
   """The column of a corpus that is its label unless the config names one."""
   own = get(name_or_path).labels if name_or_path in REGISTRY else ()
-  return own[0] if own else 'label'
+  # Tags are not of a sentence, but of its words.
+  return next((name for name in own if name != 'tags'), 'label')
 
 
 def evaluation_split(name_or_path: str) -> str:

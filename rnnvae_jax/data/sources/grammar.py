@@ -13,7 +13,7 @@ latents of a sentence VAE may carry.
 """
 
 import bisect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import functools
 import itertools
 import math
@@ -29,6 +29,11 @@ FACTORS: dict[str, dict[str, float]] = {
   'polarity': {'affirmative': 0.7, 'negative': 0.3},
 }
 
+# What the words of each slot are, for their tags; see `_slots`.
+_PARTS = (
+  *('subject', 'subject', 'subject', 'place', 'verb', 'verb', 'verb'),
+  *('object', 'time', 'O'),
+)
 # The phrases that may fill a slot of a sentence, with their probabilities.
 Slot = dict[tuple[str, ...], float]
 
@@ -171,7 +176,11 @@ def log_prob(tokens: Sequence[str]) -> float:
 
 
 def sample(num_sentences: int, seed: int) -> list[dict[str, str]]:
-  """Draws sentences: records with 'text' and the value of each factor."""
+  """Draws sentences: records with 'text', 'tags' and each factor's value.
+
+  Tags are in the scheme `bio`: the subject, the place, the verb with what
+  stands before it, the object and the time.
+  """
   types = sentence_types()
   draw_type = _sampler({i: p for i, (_, p, _) in enumerate(types)})
   draw_slots = [[_sampler(slot) for slot in slots] for _, _, slots in types]
@@ -179,11 +188,25 @@ def sample(num_sentences: int, seed: int) -> list[dict[str, str]]:
   records = []
   for uniforms in rng.random((num_sentences, 1 + len(types[0][2]))).tolist():
     i = draw_type(uniforms[0])
-    words = itertools.chain.from_iterable(
+    phrases = [
       draw(u) for draw, u in zip(draw_slots[i], uniforms[1:], strict=True)
-    )
-    records.append({'text': ' '.join(words), **types[i][0]})
+    ]
+    words = itertools.chain.from_iterable(phrases)
+    tags = ' '.join(_tags(phrases))
+    records.append({'text': ' '.join(words), 'tags': tags, **types[i][0]})
   return records
+
+
+def _tags(phrases: Iterable[Sequence[str]]) -> Iterator[str]:
+  """The tags of a sentence's words, from the words of its slots."""
+  for part, slots in itertools.groupby(
+    zip(_PARTS, phrases, strict=True), lambda pair: pair[0]
+  ):
+    count = sum(len(words) for _, words in slots)
+    if part == 'O':
+      yield from ['O'] * count
+    else:
+      yield from [f'B-{part}', *[f'I-{part}'] * (count - 1)][:count]
 
 
 def _sampler(distribution: Mapping):

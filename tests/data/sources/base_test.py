@@ -14,17 +14,20 @@ from rnnvae_jax.data.sources import base, grammar
 class RegistryTest(parameterized.TestCase):
   def test_lists_the_corpora_of_the_folder(self):
     want = (
+      'conll2003',
       'dates',
       'grammar',
       'imdb',
       'imdb_unlabelled',
       'lee',
+      'nltk_treebank_pos',
       'politicians',
       'ptb',
       'reversal',
       'sentence_polarity',
       'sentiment140',
       'tiny_shakespeare',
+      'ud_english_ewt',
       'wikipedia_sample',
     )
     self.assertEqual(base.names(), want)
@@ -44,6 +47,9 @@ class RegistryTest(parameterized.TestCase):
   def test_each_has_its_protocol_and_a_folder_is_plain(self):
     want = {
       'wikipedia_sample': 'plain',
+      'conll2003': 'mikolov',
+      'nltk_treebank_pos': 'mikolov',
+      'ud_english_ewt': 'mikolov',
       'dates': 'characters',
       'lee': 'plain',
       'grammar': 'mikolov',
