@@ -486,10 +486,7 @@ def _with_scheme(
     return text
   schemes.check(where, text.tags, scheme)
   limit = max_length - 1 if max_length else None
-  tags = [
-    schemes.convert(row[:limit], learnt or scheme) + row[limit or len(row) :]
-    for row in text.tags
-  ]
+  tags = [schemes.convert(row[:limit], learnt or scheme) for row in text.tags]
   return dataclasses.replace(text, tags=tags)
 
 

@@ -233,7 +233,7 @@ def span_figures(
     predicted: the tags that were predicted.
 
   Returns:
-    precision, recall and f1 of all spans, None where they are 0 / 0; spans, by
+    precision, recall and f1 of all spans, 0 where they are 0 / 0; spans, by
     type the same with count, predicted and right; and mistakes, how many of
     each kind of `MISTAKES`.
   """
@@ -264,7 +264,7 @@ def span_figures(
 
 
 def _shares(right: int, predicted: int, count: int) -> dict[str, Any]:
-  percent = lambda part, whole: 100.0 * part / whole if whole else None
+  percent = lambda part, whole: 100.0 * part / whole if whole else 0.0
   return {
     'precision': percent(right, predicted),
     'recall': percent(right, count),

@@ -132,7 +132,7 @@ def viterbi(
 
   state, best = jax.lax.fori_loop(1, steps, forward, (first, best))
   state += weights.end[None]
-  before = weights.transitions.T  # A row for each tag.
+  before = jnp.transpose(weights.transitions)  # A row for each tag.
 
   def backward(number, loop):
     tag, tags = loop
@@ -277,8 +277,9 @@ def _backward(saved, cotangent):
   p *= cotangent[None, :, None]
   ratios *= cotangent[None, :, None]
   size = p.shape[2]
-  pairs = products.outer(
-    saved.scaled[:-1].reshape(-1, size), ratios.reshape(-1, size), 'float32'
+  flat = lambda array: array.reshape(-1, size)
+  pairs = products.contract(
+    flat(saved.scaled[:-1]), flat(ratios), 0, 0, 'float32'
   )
   end = jnp.sum(saved.last * cotangent[:, None], axis=0)
   weights = Weights(pairs * saved.factors, jnp.sum(p[0], axis=0), end)

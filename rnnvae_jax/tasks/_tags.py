@@ -143,17 +143,15 @@ def summary(
     'sentences': len(split),
     'tokens': len(gold),
     'unknown_share': float(np.mean(unknown)),
-    'nll_per_token': (
-      float(values['nll'][has_nats].sum() / scored) if scored else None
-    ),
     'accuracy': float(np.mean(is_right)),
     'error_percent': float(100 * np.mean(~is_right)),
-    'unknown_accuracy': (
-      float(np.mean(is_right[unknown])) if unknown.any() else None
-    ),
     'unseen_tags': int(np.sum(gold >= len(names))),
     'confused': _confused(gold, predicted, all_names),
   }
+  if scored:
+    figures['nll_per_token'] = float(values['nll'][has_nats].sum() / scored)
+  if unknown.any():
+    figures['unknown_accuracy'] = float(np.mean(is_right[unknown]))
   if scheme != 'none':
     figures |= schemes.span_figures(
       by_sentence(gold, counts, all_names),
@@ -219,19 +217,16 @@ def report(figures: Mapping[str, Any]) -> str:
   """Describes the figures of a validation, for the log."""
   line = f'accuracy {figures["accuracy"]:.2%}'
   if 'f1' in figures:
-    line += f', F1 {_percent(figures["f1"])}'
-  nats = figures['nll_per_token']
-  return line if nats is None else f'{line}, {nats:.4f} nats a tag'
-
-
-def _percent(value: float | None) -> str:
-  return '-' if value is None else f'{value:.2f}'
+    line += f', F1 {figures["f1"]:.2f}'
+  if 'nll_per_token' in figures:
+    line += f', {figures["nll_per_token"]:.4f} nats a tag'
+  return line
 
 
 def _span_lines(by_type: Mapping[str, Mapping[str, Any]]) -> str:
   lines = (
-    f'{kind}: F1 {_percent(f["f1"])}, precision {_percent(f["precision"])}, '
-    f'recall {_percent(f["recall"])} of {f["count"]:,}'
+    f'{kind}: F1 {f["f1"]:.2f}, precision {f["precision"]:.2f}, recall '
+    f'{f["recall"]:.2f} of {f["count"]:,}'
     for kind, f in by_type.items()
   )
   return '\n'.join(lines)

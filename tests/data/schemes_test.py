@@ -130,9 +130,9 @@ class FiguresTest(parameterized.TestCase):
     )
     self.assertEqual(figures['spans']['B']['right'], 0)
 
-  def test_without_spans_there_are_no_shares(self):
+  def test_without_spans_shares_are_0_as_in_conlleval(self):
     figures = schemes.span_figures([('O', 'O')], [('O', 'O')])
-    self.assertIsNone(figures['f1'])
+    self.assertEqual(figures['f1'], 0.0)
     self.assertEqual(figures['spans'], {})
 
 

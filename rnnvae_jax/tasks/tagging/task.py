@@ -144,10 +144,9 @@ class Tagging(_likelihood.Recurrent, base.Tags):
     name = config.train.select_by
     if name == 'f1' and 'f1' not in figures:
       name = 'accuracy'
-    value = figures[name]
     if name == 'nll_per_token':
-      return float('inf') if value is None else float(value)
-    return -float(value or 0.0)
+      return float(figures.get(name, float('inf')))
+    return -float(figures[name])
 
   def report(self, figures: Mapping[str, Any]) -> str:
     return _tags.report(figures)
