@@ -214,6 +214,5 @@ FIGURES = (
     'calibration error',
   ),
   base.Figure('calibration_error_before', 'the same, temperature 1', '{:.4f}'),
-  base.Figure('temperature', 'temperature, fitted on valid', '{:.3f}'),
   base.Figure('confusion', _confusion_label, _confusion_text),
 )
