@@ -56,6 +56,8 @@ def get_config(tail: str = ''):
   config.corpus.learnt_scheme = 'bioes'
 
   argument.apply(config, arg)
+  if arg.tiny and 'pretrained_embeddings' in config.model:
+    config.model.pretrained_embeddings = ''  # They have another size.
   config.corpus.columns = os.path.exists(config.corpus.name)
   return config
 

@@ -39,6 +39,8 @@ def get_config(tail: str = ''):
   config.corpus.name = 'ud_english_ewt'
 
   argument.apply(config, arg)
+  if arg.tiny and 'pretrained_embeddings' in config.model:
+    config.model.pretrained_embeddings = ''  # They have another size.
   config.corpus.columns = os.path.exists(config.corpus.name)
   return config
 

@@ -37,5 +37,7 @@ def get_config(tail: str = ''):
     config.train.eval_every = 100
 
   argument.apply(config, arg)
+  if arg.tiny and 'pretrained_embeddings' in config.model:
+    config.model.pretrained_embeddings = ''  # They have another size.
   config.corpus.columns = os.path.exists(config.corpus.name)
   return config

@@ -10,7 +10,7 @@ A tag is `O`, outside of any span, or a prefix, a hyphen and the span's type:
 """
 
 import collections
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -136,12 +136,8 @@ def is_allowed(before: str, after: str, scheme: str) -> bool:
     return following != 'B' or same
   if scheme == 'bio':
     return following != 'I' or same
-  is_open = prefix in ('B', 'I')
-  return (
-    (following in ('I', 'E') and same)
-    if is_open
-    else (following not in ('I', 'E'))
-  )
+  goes_on = following in ('I', 'E')
+  return goes_on and same if prefix in ('B', 'I') else not goes_on
 
 
 def fault(tags: Sequence[str], scheme: str) -> tuple[int, str] | None:
@@ -285,7 +281,7 @@ def mistakes(
   ours = sorted(set(gold) - set(predicted))
   theirs = sorted(set(predicted) - set(gold))
   found: list[tuple[str, Span | None, Span | None]] = []
-  rules = (
+  rules: tuple[tuple[str, Callable[[Span, Span], bool]], ...] = (
     ('type', lambda a, b: a[:2] == b[:2]),
     ('boundary', lambda a, b: _overlap(a, b) and a.type == b.type),
     ('type and boundary', _overlap),
@@ -299,7 +295,14 @@ def mistakes(
         theirs.remove(other)
   found += [('missed', span, None) for span in ours]
   found += [('spurious', None, span) for span in theirs]
-  return sorted(found, key=lambda entry: entry[1] or entry[2] or ())
+  return sorted(found, key=_place)
+
+
+def _place(mistake: tuple[str, Span | None, Span | None]) -> Span:
+  _, span, other = mistake
+  found = span or other
+  assert found is not None
+  return found
 
 
 def _overlap(a: Span, b: Span) -> bool:

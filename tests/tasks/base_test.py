@@ -5,7 +5,7 @@ import inspect
 from absl.testing import absltest, parameterized
 
 from rnnvae_jax.config import build as config_build
-from rnnvae_jax.data import labels, parallel
+from rnnvae_jax.data import labels, parallel, spellings
 from rnnvae_jax.tasks import base
 
 import helpers
@@ -22,7 +22,8 @@ class ContractTest(parameterized.TestCase):
     # It learns, or it is fitted.
     kinds = [issubclass(task, kind) for kind in (base.Trained, base.Fitted)]
     self.assertEqual(sum(kinds), 1)
-    self.assertContainsSubset(task.FIELDS, (*labels.FIELDS, parallel.FIELD))
+    known = (*labels.FIELDS, parallel.FIELD, spellings.FIELD)
+    self.assertContainsSubset(task.FIELDS, known)
     names = [figure.name for figure in task.FIGURES]
     self.assertLen(set(names), len(names))
     for figure in task.FIGURES:

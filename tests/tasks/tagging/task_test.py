@@ -238,12 +238,12 @@ class TaggingTest(parameterized.TestCase):
     def step(params):
       loss = lambda p: task.loss(p, batch, scalars, jax.random.key(0), {})[0]
       value, grads = jax.value_and_grad(loss)(params)
-      return value, jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
+      return value, jax.tree.map(lambda p, g: p - 0.2 * g, params, grads)
 
     first, params = step(params)
-    for _ in range(60):
+    for _ in range(100):
       last, params = step(params)
-    self.assertLess(float(last), 0.3 * float(first))
+    self.assertLess(float(last), 0.5 * float(first))
 
 
 class InputTest(parameterized.TestCase):
