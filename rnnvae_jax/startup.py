@@ -46,9 +46,8 @@ def _cache_compilations() -> None:
   cores, which JAX's cache keys leave out. A folder that cannot be used is left.
   """
   given = os.environ.get(_CACHE)
-  folder = given
-  if given is None:
-    folder = str(compiled.cache() / f'{environment.cores()}_cores')
+  own = str(compiled.cache() / f'{environment.cores()}_cores')
+  folder = own if given is None else given
   refusal = _cache_refusal(folder) if folder else ''
   if refusal:
     logging.warning(

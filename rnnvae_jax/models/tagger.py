@@ -110,6 +110,7 @@ class Tagger(nn.Module):
 
   def _spelt(self, chars, chars_mask, rates, keys) -> jax.Array:
     """The vectors of words from their characters: float[B, T, F]."""
+    assert self.characters is not None
     rows, length, width = chars.shape
     x = self.character_embedding(chars.reshape(rows, length * width))
     x = self._dropped(x, rates.embedding, keys, 'characters')

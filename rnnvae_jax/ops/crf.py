@@ -244,11 +244,11 @@ def _forward(emissions, mask, weights):
   largest, scaled = scale(state)
   ones = jnp.ones_like(emissions)
   loop = state, largest, scaled, ones.at[0].set(scaled), ones
-  state, _, _, *saved = jax.lax.fori_loop(1, steps, step, loop)
+  state, _, _, scaled, sums = jax.lax.fori_loop(1, steps, step, loop)
   state += weights.end[None]
   total = jax.nn.logsumexp(state, axis=1)
   last = jnp.where(mask[0][:, None], jax.nn.softmax(state, axis=1), 0.0)
-  saved = _Saved(*saved, factors, last, mask, steps)
+  saved = _Saved(scaled, sums, factors, last, mask, steps)
   return jnp.where(mask[0], total, 0.0), saved
 
 

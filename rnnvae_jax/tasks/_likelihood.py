@@ -166,7 +166,7 @@ def initialiser(config: Any) -> Callable[[Any, jax.Array], Any] | None:
 
 def init(
   model: nn.Module,
-  arrays: tuple[jax.Array, ...],
+  arrays: tuple[Any, ...],
   initialise: Callable[[Any, jax.Array], Any] | None,
   key: jax.Array,
 ) -> Any:

@@ -153,7 +153,8 @@ def _endings(chars, lengths, tags, prior, longest) -> Endings:
       counts.setdefault(whole[first:], np.zeros(len(prior)))[tag] += 1
   # TnT's weight of the shorter ending: the deviation of the shares of tags.
   weight = max(float(np.std(prior, ddof=1)), 1e-3)
-  keys, shares = {}, np.zeros((len(counts), len(prior)))
+  keys: dict[tuple[int, ...], int] = {}
+  shares = np.zeros((len(counts), len(prior)))
   for row, ending in enumerate(sorted(counts, key=len)):
     shorter = shares[keys[ending[1:]]] if ending else prior
     total = max(counts[ending].sum(), 1.0)

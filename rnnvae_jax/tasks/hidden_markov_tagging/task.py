@@ -68,8 +68,8 @@ class HiddenMarkovTagging(base.Fitted, base.Tags):
     self.speller = speller
     self.scheme = scheme
     self._model = model
-    weights = crf.Weights(model.transitions, model.start, model.end)
-    self._weights = jax.tree.map(jnp.asarray, weights)
+    arrays = model.transitions, model.start, model.end
+    self._weights = crf.Weights(*map(jnp.asarray, arrays))
 
   @classmethod
   def check(cls, config: Any) -> None:
@@ -140,9 +140,13 @@ class HiddenMarkovTagging(base.Fitted, base.Tags):
         )
         keys = {tuple(p.tolist()): row for row, p in enumerate(parts)}
         endings = counts.Endings(int(arrays['longest']), keys, arrays['shares'])
-        names = 'transitions', 'start', 'end', 'words'
         model = counts.HiddenMarkov(
-          *(arrays[name] for name in names), endings, arrays['prior']
+          arrays['transitions'],
+          arrays['start'],
+          arrays['end'],
+          arrays['words'],
+          endings,
+          arrays['prior'],
         )
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
       raise ValueError(f'{path} is damaged: {error}.') from error

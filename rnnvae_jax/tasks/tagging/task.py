@@ -71,9 +71,10 @@ class Tagging(_likelihood.Recurrent, base.Tags):
     self.backend = model.layers.backend
     self.backend_reason = model.layers.backend_reason
     self._initialise = initialise
-    self._allowed = None
+    self._allowed: crf.Weights | None = None
     if is_constrained:
-      self._allowed = crf.Weights(*schemes.allowed(labels, scheme))
+      legal = schemes.allowed(labels, scheme)
+      self._allowed = crf.Weights(*map(jnp.asarray, legal))
 
   @classmethod
   def check(cls, config: Any) -> None:
