@@ -46,9 +46,8 @@ def _cache_compilations() -> None:
   cores, which JAX's cache keys leave out. A folder that cannot be used is left.
   """
   given = os.environ.get(_CACHE)
-  folder = given
-  if given is None:
-    folder = str(compiled.cache() / f'{environment.cores()}_cores')
+  own = str(compiled.cache() / f'{environment.cores()}_cores')
+  folder = own if given is None else given
   refusal = _cache_refusal(folder) if folder else ''
   if refusal:
     logging.warning(
@@ -131,7 +130,8 @@ class _Outliving:
 
 def outliving_readers() -> contextlib.AbstractContextManager[Any]:
   """The end of `head` or of a terminal does not end what the block does."""
-  return contextlib.redirect_stdout(_Outliving(sys.stdout))
+  stream: Any = _Outliving(sys.stdout)
+  return contextlib.redirect_stdout(stream)
 
 
 def _read_by_nobody(stream: Any) -> None:

@@ -222,7 +222,7 @@ def refusal(folder: str) -> str:
     with tempfile.TemporaryFile(dir=folder):
       return ''
   except OSError as error:
-    return error.strerror
+    return error.strerror or str(error)
 
 
 def room(path: str, needed: int) -> str:
