@@ -130,7 +130,8 @@ class _Outliving:
 
 def outliving_readers() -> contextlib.AbstractContextManager[Any]:
   """The end of `head` or of a terminal does not end what the block does."""
-  return contextlib.redirect_stdout(_Outliving(sys.stdout))
+  stream: Any = _Outliving(sys.stdout)
+  return contextlib.redirect_stdout(stream)
 
 
 def _read_by_nobody(stream: Any) -> None:
