@@ -390,7 +390,9 @@ class FieldsTest(parameterized.TestCase):
   def test_a_corpus_without_labels_is_refused(self):
     with self.assertRaisesRegex(ValueError, "no 'label'; there are no others"):
       self.build(self.labelled(), labelled=False)
-    with self.assertRaisesRegex(ValueError, "no 'label'; there are topic, num"):
+    with self.assertRaisesRegex(
+      ValueError, "no 'label'; there are tags, topic"
+    ):
       corpora.build('grammar', fields=['label'], label_column='label')
 
   def test_the_first_label_of_a_corpus_is_its_own(self):

@@ -57,6 +57,8 @@ def config_of(**overrides):
     'model.character_size': 3,
     'model.character_units': 7,
   }
+  if overrides.get('model.characters') == 'none':
+    del small['model.character_size'], small['model.character_units']
   return helpers.make_config('tagging', **(small | overrides))
 
 
