@@ -24,7 +24,7 @@ from absl import app, flags
 from benchmarks import harness
 
 _WORKDIR = flags.DEFINE_string(
-  'keep', '', 'Where the trained run is kept; empty: nowhere.'
+  'run_folder', '', 'Where the trained run is kept; empty: nowhere.'
 )
 _ROOT = pathlib.Path(__file__).parent.parent
 TRAIN = 'python -m rnnvae_jax.main --config=gru_vae'

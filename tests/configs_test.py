@@ -424,6 +424,8 @@ class DeadKeysTest(parameterized.TestCase):
       ('ptb_ngram', ''),
       ('ptb_lm', 'row=feed_forward'),
       ('imdb', 'row=likelihood_ratio_3'),
+      ('polarity', 'row=concatenation'),
+      ('polarity', 'row=mean_virtual'),
     )
     # Rows that have a posterior or a loss of their own.
     trained = (

@@ -12,8 +12,7 @@ import pytest
 
 from rnnvae_jax.analysis import intervals
 from rnnvae_jax.config import files
-from rnnvae_jax.inference import run as run_lib
-from rnnvae_jax.inference import units
+from rnnvae_jax.inference import loading, units
 from rnnvae_jax.training import loop
 
 pytestmark = [
@@ -156,7 +155,7 @@ class UnitsTest(absltest.TestCase):
       again = units.units(config, workdir)
     self.assertEqual(again['trained'], result['trained'])
     self.assertEqual(again['untrained'], result['untrained'])
-    opened = run_lib.open_run(config, workdir)
+    opened = loading.open_run(config, workdir)
     self.assertEqual(opened.checkpoint, result['checkpoint'])
 
 
