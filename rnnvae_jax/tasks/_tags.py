@@ -244,7 +244,8 @@ FIGURES = (
   base.Figure('sentences', 'sentences', '{:,}'),
   base.Figure('tokens', 'words', '{:,}'),
   base.Figure('unknown_share', 'unknown words', '{:.2%}'),
-  base.Figure('nll_per_token', 'nll of a tag', '{:.4f}', 'NLL of a tag'),
+  # The title is that of the same figure of language models, a column of tables.
+  base.Figure('nll_per_token', 'nll of a tag', '{:.4f}', 'NLL a token'),
   base.Figure('accuracy', 'accuracy', '{:.2%}', 'accuracy'),
   base.Figure('error_percent', '', '{:.2f}', 'error, %'),
   base.Figure('unknown_accuracy', 'accuracy of unknown words', '{:.2%}'),
