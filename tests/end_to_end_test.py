@@ -716,7 +716,7 @@ class TrainingTest(absltest.TestCase):
       )
     self.assertStartsWith(
       str(raised.exception),
-      'Error: Step 7: the loss is inf. Training has stopped',
+      'Error: Step 7: the loss is inf, for the sentences in ',
     )
     arrays, step = read_state(workdir)
     self.assertEqual(step, 6)

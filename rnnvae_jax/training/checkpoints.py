@@ -86,7 +86,7 @@ class Checkpoints:
       steps = self.steps(kind)
       raise CheckpointError(
         f'no space left on device while saving step {step} to {folder}: '
-        f'{writers.room(self.directory, _size(state))}; '
+        f'{writers.room(folder, _size(state))}; '
         + (f'the last good checkpoint is step {steps[-1]}; ' if steps else '')
         + 'free some space and run the same command again'
       ) from error

@@ -140,7 +140,9 @@ class RowsTest(absltest.TestCase):
     judged = {'self_bleu': 7.0, 'reconstruction_bleu': 5.0, 'samples': 15}
     figures = {'samples_self_bleu': 7.0, 'test_reconstruction_bleu': 5.0}
     corpus = preparation.build_corpus(config)
-    os.makedirs(workdir_lib.checkpoint_dir('runs/a'))
+    os.makedirs(
+      os.path.join(workdir_lib.checkpoint_dir('runs/a'), 'latest', '3')
+    )
     with (
       mock.patch.object(rows.loop, 'train', return_value=corpus),
       mock.patch.object(
