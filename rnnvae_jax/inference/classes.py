@@ -41,12 +41,12 @@ def figures(
   labels = split.fields['label']
   before = values['log_probs']
   after = run.task.calibrated(before, run.extras)
+  curves = {'predicted': calibration.reliability(after, labels)}
   found = {
-    'calibration_error': calibration.expected_calibration_error(after, labels),
+    'calibration_error': curves['predicted'].error,
     'brier_score': calibration.brier_score(after, labels),
     'calibrated_nll_per_sentence': calibration.nll(after, labels),
   }
-  curves = {'predicted': calibration.reliability(after, labels)}
   if after is not before:
     curves['before correction'] = calibration.reliability(before, labels)
     found['calibration_error_before'] = curves['before correction'].error

@@ -61,7 +61,7 @@ def inputs(run: run_lib.Run, texts: Sequence[str]) -> list[np.ndarray]:
   return found
 
 
-def of_last_layer(carry: Any) -> jax.Array:
+def last_layer_state(carry: Any) -> jax.Array:
   """The last layer's state float[B, H]: c of an LSTM, h of cells without c."""
   return carry[-1][0][-1]
 
@@ -99,7 +99,7 @@ class Reader:
       for first in range(0, tokens.shape[1], window):
         part = slice(first, first + window)
         carry = self._read(params, tokens[:, part], mask[:, part], carry)
-      state = np.asarray(of_last_layer(carry), np.float32)
+      state = np.asarray(last_layer_state(carry), np.float32)
       states.append(state[: len(chosen)])
     return np.concatenate(states)[np.argsort(order, kind='stable')]
 
@@ -128,7 +128,7 @@ class Reader:
   def _follow_tokens(self, params, tokens):
     def step(carry, now):
       carry, _ = self._task.step(params, carry, now, None)
-      return carry, of_last_layer(carry)
+      return carry, last_layer_state(carry)
 
     start = self._task.start(params, tokens.shape[0], None)
     return jax.lax.scan(step, start, jnp.swapaxes(tokens, 0, 1))[1]

@@ -63,7 +63,7 @@ def clamped(run: run_lib.Run, unit: int, value: float) -> run_lib.Run:
   """
   states.check(run)
   start = jax.eval_shape(lambda: run.task.start(run.params, 1, None))
-  size = states.of_last_layer(start).shape[1]
+  size = states.last_layer_state(start).shape[1]
   if not 0 <= unit < size:
     raise ValueError(
       f'there is no unit {unit}: those of the last layer are 0 to {size - 1}.'
@@ -96,7 +96,7 @@ def parse(setting: str) -> tuple[int, float]:
 
 
 def _overwritten(carry: Any, params: Params) -> Any:
-  """The carry with the unit's value in the state of `states.of_last_layer`."""
+  """The carry with the unit's value in `states.last_layer_state` of it."""
   *layers, ((*others, state),) = carry
   state = state.at[:, params.unit].set(params.value.astype(state.dtype))
   return (*layers, ((*others, state),))

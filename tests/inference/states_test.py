@@ -173,12 +173,12 @@ class SteeringTest(parameterized.TestCase):
     run = make_run()
     held = steering.clamped(run, 3, 2.5)
     carry = held.task.start(held.params, 2)
-    before = np.asarray(states.of_last_layer(carry))
+    before = np.asarray(states.last_layer_state(carry))
     np.testing.assert_array_equal(before[:, 3], 2.5)
     step = jax.jit(held.task.step)
     for token in (20, 90, 33):
       carry, _ = step(held.params, carry, jnp.array([token, token + 1]))
-      after = np.asarray(states.of_last_layer(carry))
+      after = np.asarray(states.last_layer_state(carry))
       np.testing.assert_array_equal(after[:, 3], 2.5)
       self.assertTrue((np.delete(after != before, 3, axis=1)).all())
       before = after

@@ -94,10 +94,10 @@ class GenerativeClassification(base.Fitted, base.Predicts):
     train, valid = corpus.splits['train'], corpus.splits['valid']
     targets = train.fields['label']
     # The class of each token.
-    of_token = np.repeat(targets, train.lengths)
+    class_of_token = np.repeat(targets, train.lengths)
     models = [
       counts_lib.NGrams.fit(
-        train.tokens[of_token == number],
+        train.tokens[class_of_token == number],
         len(corpus.vocab),
         settings.order,
         settings.smoothing,
