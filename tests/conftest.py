@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import signal
 import socket
 
 # Before jax is imported: tests never look for an accelerator.
@@ -111,9 +112,19 @@ def network_attempts(_no_network):
 
 
 def pytest_configure(config):
-  """Corpora are prepared in a folder of this test run, never in the home."""
+  """Sets what tests take for granted of the process that they run in."""
   del config
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  # A shell's background jobs ignore some signals, and so do their children.
+  defaults = {
+    'SIGINT': signal.default_int_handler,
+    'SIGTERM': signal.SIG_DFL,
+    'SIGHUP': signal.SIG_DFL,
+  }
+  for name, handler in defaults.items():
+    number = getattr(signal, name, None)  # Windows has no SIGHUP.
+    if number and signal.getsignal(number) == signal.SIG_IGN:
+      signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True, scope='session')

@@ -134,10 +134,6 @@ class GoingOnTest(RunTest):
         os.kill(os.getpid(), number)
       return check(guard, losses, first)
 
-    # Where tests run in the background, some signals are ignored.
-    for each in stopping.SIGNALS:
-      before = signal.signal(each, signal.default_int_handler)
-      self.addCleanup(signal.signal, each, before)
     handlers = [*map(signal.getsignal, stopping.SIGNALS)]
     with mock.patch.object(nonfinite.Guard, 'check', check_and_interrupt):
       with self.assertRaises(KeyboardInterrupt):
