@@ -153,6 +153,8 @@ def compile_once(_compiled):
   """For modules that compile much of the same again."""
   _configure(
     jax_persistent_cache_min_compile_time_secs=0.0,
+    # A test of the command line may have set a limit, for a folder of its own.
+    jax_compilation_cache_max_size=-1,
     jax_compilation_cache_dir=_compiled,
   )
   yield
