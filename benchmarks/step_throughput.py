@@ -6,6 +6,7 @@ r"""Training steps: the GRU sentence VAE here, in PyTorch and in plain Flax.
 Each turn is 20 steps on the same 640 sentences of a shuffled epoch:
 
   ours         one program for the 20 steps, with the text on the device
+  ours_X       the same with the recurrence on backend X, for each of --also
   torch_eager  the usual PyTorch script, with batches of mixed lengths, not
                sorted by length
   torch_best   our batches and PyTorch's fastest code (see `torch_best`)
@@ -37,6 +38,7 @@ torch_peers = harness.with_torch('benchmarks.torch_peers')
 _COMPILE = flags.DEFINE_bool(
   'torch_compile', True, 'Whether torch_best uses torch.compile.'
 )
+_ALSO = flags.DEFINE_list('also', [], 'Backends that are timed beside ours.')
 
 
 def main(_) -> None:
@@ -49,6 +51,10 @@ def main(_) -> None:
   )
   config.model.backend = ours.BACKEND.value
   trainer = ours.make_trainer(config)
+  runs = {'ours': trainer.run}
+  for backend in _ALSO.value:
+    config.model.backend = backend
+    runs[f'ours_{backend}'] = ours.make_trainer(config).run
   blocks = [trainer.block(k) for k in range(harness.REPETITIONS.value)]
   rng = np.random.default_rng(0)
   mixed = [recipe.shuffle(block, rng) for block in blocks]
@@ -68,7 +74,7 @@ def main(_) -> None:
       'flax_sorted': lambda: flax_peer.make(weights, blocks, precision),
     }
   )
-  timings = harness.interleave({'ours': trainer.run, **peers}, len(blocks))
+  timings = harness.interleave({**runs, **peers}, len(blocks))
 
   rates = limits.measure()
   tokens = np.array([recipe.num_tokens(block) for block in blocks])
