@@ -2,19 +2,21 @@
 # One short run on a GPU: everything that is worth measuring, the most valuable
 # first. Run it in the repository's root, after `gpu_prepare.sh`:
 #
-#   bash benchmarks/gpu_measure.sh            on a GPU, less than 8 minutes
+#   bash benchmarks/gpu_measure.sh            on a GPU, less than 10 minutes
 #   DRY=1 bash benchmarks/gpu_measure.sh      tiny sizes, on any CPU
 #
-# Each step has a limit of its own, and none that fails ends the others. After
-# each step all figures so far are in $OUT/gpu.json; $OUT/log.txt has the rest.
-# With DRY=1 the exit status is the number of steps that failed.
+# First all programs are compiled side by side, which takes most cores of the
+# machine but few seconds of its GPU; then each step is timed by itself. A step has
+# a limit of its own, and none that fails ends the others. After each step all
+# figures so far are in $OUT/gpu.json; $OUT/log.txt has the rest. With DRY=1 the exit status is the number of steps that failed.
 set -u
 cd "$(dirname "$0")/.."
 export OUT=${OUT:-/tmp/gpu_measure} DRY=${DRY:-} PYTHONUNBUFFERED=1
 export TF_CPP_MIN_LOG_LEVEL=2 XLA_PYTHON_CLIENT_MEM_FRACTION=.6
 # Programs that several steps share are compiled once.
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-/tmp/gpu_jax}
-python=${PYTHON:-python3} total=${TOTAL:-480} began=$SECONDS failed=0
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
+python=${PYTHON:-python3} total=${TOTAL:-570} began=$SECONDS failed=0
 parts=$(mktemp -d) site=$(mktemp -d)
 mkdir -p "$OUT"
 exec > >(tee "$OUT/log.txt") 2>&1
@@ -43,15 +45,6 @@ step() {
   return $status
 }
 
-# A benchmark with its peers; if that fails, ours alone.
-timed() {
-  local name=$1 limit=$2
-  shift 2
-  step "$name" "$limit" "$python" -m "$@" --json="$parts/$name.json" ||
-    [ -n "$DRY" ] ||
-    step "$name" "$limit" "$python" -m "$@" --peers= --json="$parts/$name.json"
-}
-
 nvidia-smi --query-gpu=name,driver_version,clocks.sm,memory.total \
   --format=csv,noheader || echo 'No NVIDIA driver.'
 "$python" --version
@@ -69,64 +62,103 @@ if [ -d .gpu/data/ptb ]; then
 fi
 # The benchmarks run on Penn Treebank or on sentences of the grammar, the dry run
 # on tiny models.
-layers=(--cells=gru,lstm --repetitions=3)
-steps=(--corpus="$corpus" --repetitions=5 --peers=torch_best,torch_eager)
 if [ -n "$DRY" ]; then
   export JAX_PLATFORMS=cpu
-  corpus=grammar
-  first=("${layers[@]}" --batch_sizes=3 --lengths=4 --hidden_sizes=8)
+  corpus=grammar tiny=(--hidden_size=8 --batch_size=4)
+  steps=(--repetitions=1 --notorch_compile "${tiny[@]}")
+  hopper='' sizes=8
+  first=(--batch_sizes=3 --lengths=4 --hidden_sizes=8)
   large=("${first[@]}")
-  steps=(--corpus=grammar --repetitions=1 --peers=torch_best,torch_eager
-    --hidden_size=8 --batch_size=4 --notorch_compile)
-  trials=(--corpus=grammar --trials=2 --repetitions=1 --hidden_size=8
-    --batch_size=4)
-  traced=(--hidden_size=8 --batch_size=4)
+  trials=(--trials=2 --repetitions=1 "${tiny[@]}")
   drawn=(--repetitions=1 --sentences=4 --max_length=5 --hidden_size=8)
-  epoch=(--config=configs/gru_vae.py:grammar,tiny
-    --config.evaluate.split=none)
+  epoch=(--config=configs/gru_vae.py:grammar,tiny)
+  compiled='step_float32 epoch'
 else
-  first=("${layers[@]}" --batch_sizes=32 --lengths=64 --hidden_sizes=256)
-  large=("${layers[@]}" --batch_sizes=32,128 --lengths=64,512
-    --hidden_sizes=512,1024 --backends=fused,pallas,cluster,cudnn
-    --peers=torch)
-  trials=(--corpus="$corpus" --trials=32 --repetitions=3)
-  traced=(--corpus="$corpus")
+  tiny=()
+  steps=(--repetitions=5)
+  hopper=cluster sizes=256,64,512
+  first=(--batch_sizes=32 --lengths=64 --hidden_sizes=256)
+  large=(--batch_sizes=32,128 --lengths=64,512 --hidden_sizes=512,1024
+    --backends=fused,cluster --peers=torch)
+  trials=(--trials=32 --repetitions=3)
   drawn=(--repetitions=5)
   epoch=(--config=configs/gru_vae.py:"$corpus" --config.train.num_steps=1320
     --config.train.steps_per_call=20 --config.train.eval_every=1320
-    --config.objective.kl_anneal_steps=400 --config.evaluate.split=none)
+    --config.objective.kl_anneal_steps=400
+    --config.model.precision=bfloat16)
+  compiled='step_bfloat16 step_float32 step_tf32 epoch population decode
+    recurrence_bfloat16 recurrence_float32 recurrence_tf32'
 fi
+steps+=(--corpus="$corpus" --peers=torch_best,torch_eager)
+trials+=(--corpus="$corpus")
+first+=(--cells=gru,lstm --repetitions=3)
+large+=(--cells=gru,lstm --repetitions=3)
+epoch+=(--config.evaluate.split=none)
 
-# (a) Right or wrong.
-step correctness 70 "$python" -m benchmarks.gpu.correctness \
-  --json="$parts/correctness.json" || true
-# (b) The layers that matter most, and (c) training steps.
-timed recurrence_bfloat16 45 benchmarks.recurrence "${first[@]}" \
-  --precision=bfloat16 || true
-for precision in bfloat16 float32; do
-  timed "step_$precision" 65 benchmarks.step_throughput "${steps[@]}" \
-    --precision="$precision" || true
+# The command of a step, in $command. float32 has no cluster kernels.
+describe() {
+  local precision=${1##*_} also=$hopper
+  [ "$precision" != float32 ] || also=
+  case $1 in
+    correctness_*) command=(benchmarks.gpu.correctness --sizes="$sizes"
+      --backends=${hopper:+cluster,}fused) ;;
+    step_*) command=(benchmarks.step_throughput "${steps[@]}" --also="$also") ;;
+    trace_*) command=(benchmarks.gpu.trace --corpus="$corpus" "${tiny[@]}"
+      --backend="${also:-fused}") ;;
+    recurrence_large_*) command=(benchmarks.recurrence "${large[@]}") ;;
+    recurrence_*) command=(benchmarks.recurrence "${first[@]}") ;;
+    population) command=(benchmarks.population "${trials[@]}") ;;
+    decode) command=(benchmarks.decode "${drawn[@]}") ;;
+    epoch) command=(rnnvae_jax.main "${epoch[@]}"
+      --config.model.backend="${hopper:-auto}") ;;
+  esac
+  case $1 in *_float32 | *_tf32 | *_bfloat16)
+    command+=(--precision="$precision") ;;
+  esac
+}
+
+# compile SECONDS NAME...: runs steps side by side and drops their figures.
+compile() {
+  local limit=$1 name
+  shift
+  echo "--- compiling for $*"
+  for name in "$@"; do
+    describe "$name"
+    [ "$name" != epoch ] || command+=(--workdir="$site/compiled")
+    XLA_PYTHON_CLIENT_PREALLOCATE=false SECONDS_ALLOWED=$limit timeout -k 5 \
+      "$limit" "$python" -m "${command[@]}" \
+      > "$parts/$name.log" 2>&1 &&
+      echo "$name: after $((SECONDS - began)) s" ||
+      echo "$name: status $? after $((SECONDS - began)) s" &
+  done
+  wait $(jobs -p)
+  echo "--- compiled, $(left) s left"
+}
+
+# timed NAME SECONDS
+timed() {
+  describe "$1"
+  local place=(--json="$parts/$1.json")
+  [ "$1" != epoch ] || place=(--workdir="$site/run")
+  step "$1" "$2" "$python" -m "${command[@]}" "${place[@]}"
+}
+
+precisions='bfloat16 tf32 float32'
+# shellcheck disable=SC2086
+compile $((DRY ? 600 : 150)) $compiled
+# Right or wrong, the layers that matter most, and training steps.
+for name in correctness recurrence step; do
+  for precision in $precisions; do timed "${name}_$precision" 60; done
 done
-# (g) Memory and (h) the kernels of an update.
-step trace 60 "$python" -m benchmarks.gpu.trace "${traced[@]}" \
-  --json="$parts/trace.json" || true
-# (d) One epoch of the library's own training.
-step epoch 50 "$python" -m rnnvae_jax.main "${epoch[@]}" \
-  --workdir="$site/run" || true
-# (e) A population and (f) decoding.
-timed population 40 benchmarks.population "${trials[@]}" || true
-timed decode 30 benchmarks.decode "${drawn[@]}" || true
-# (b) and (c) The rest, as far as time allows.
-timed step_tf32 60 benchmarks.step_throughput "${steps[@]}" \
-  --precision=tf32 || true
-for precision in float32 tf32; do
-  timed "recurrence_$precision" 40 benchmarks.recurrence "${first[@]}" \
-    --precision="$precision" || true
-done
-for precision in bfloat16 float32 tf32; do
-  timed "recurrence_large_$precision" 60 benchmarks.recurrence "${large[@]}" \
-    --precision="$precision" || true
-done
+# One epoch of the library's own training; the kernels of an update, its memory
+# and whether it repeats; a population; decoding.
+timed epoch 50
+timed trace_bfloat16 50
+timed population 60
+timed decode 30
+timed trace_float32 50
+# Larger layers, as far as time allows.
+for precision in $precisions; do timed "recurrence_large_$precision" 90; done
 echo "=== $failed steps failed, $(left) s left"
 rm -rf "$parts" "$site"
 [ -z "$DRY" ] || exit "$failed"

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Makes what `gpu_measure.sh` needs on a GPU machine that reaches no registry:
-# .whl, the wheels of gpu_wheels.txt, and .gpu, the text of Penn Treebank. Git
-# ignores both. Penn Treebank must be below $RNNVAE_DATA_DIR.
+# .whl, the wheels of gpu_wheels.txt, and .gpu, the text of Penn Treebank and the
+# commit. Git ignores both. Penn Treebank must be below $RNNVAE_DATA_DIR.
 set -eu
 cd "$(dirname "$0")/.."
 rm -rf .gpu .whl
 mkdir -p .gpu/data .whl
+git describe --always --abbrev=40 --exclude='*' --dirty > .gpu/commit
 if [ -d "${RNNVAE_DATA_DIR:-}/ptb" ]; then
   cp -r --no-preserve=mode "$RNNVAE_DATA_DIR/ptb" .gpu/data/
 else

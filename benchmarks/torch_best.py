@@ -108,7 +108,9 @@ def _output_loss(model, batch: _Batch, compiles: bool):
   bind = lambda f: lambda hidden, labels: f(hidden, weight, bias, labels)
   if not compiles:
     return bind(plain), {'compiled': False, 'reason': 'not asked for'}
-  # N varies on a CPU, and has only a few values on a GPU.
+  # N varies on a CPU, and has a value for each length on a GPU. Beyond a limit,
+  # PyTorch would leave further values uncompiled.
+  torch._dynamo.config.recompile_limit = 64
   compiled = torch.compile(plain, dynamic=torch_peers.device().type == 'cpu')
   hidden = torch.randn(
     (len(batch.real), weight.shape[1]),

@@ -3,7 +3,8 @@ r"""The kernels of training steps, their times, and the memory that they need.
   python -m benchmarks.gpu.trace --corpus=ptb --json=trace.json
 
 Trains two blocks of 20 updates of the GRU sentence VAE, the second under JAX's
-profiler, and adds up the time of each kernel on the device. `busy_us` is the
+profiler, and adds up the time of each kernel on the device. `repeats` says
+whether the first block trained again agrees bit for bit. `busy_us` is the
 sum of all, `span_us` the time from the first kernel to the end of the last, an
 update: the difference is waiting, unless kernels run side by side.
 """
@@ -16,21 +17,25 @@ from typing import Any
 
 from absl import app
 import jax
+import numpy as np
 
 from benchmarks import harness, ours, recipe
 
 _MOST = 40  # Kernels that are listed, those with the longest times.
 
 
-def measure(precision: str) -> dict[str, Any]:
+def measure() -> dict[str, Any]:
   """Traces a block of updates."""
   config = ours.make_config(
-    ours.CORPUS.value, ours.HIDDEN_SIZE.value, ours.BATCH_SIZE.value, precision
+    ours.CORPUS.value,
+    ours.HIDDEN_SIZE.value,
+    ours.BATCH_SIZE.value,
+    harness.PRECISION.value,
   )
   config.model.backend = ours.BACKEND.value
   trainer = ours.make_trainer(config)
   start = time.time()
-  jax.block_until_ready(trainer.run(0))
+  losses = jax.device_get(trainer.run(0))
   first = time.time() - start
   with tempfile.TemporaryDirectory() as folder:
     with jax.profiler.trace(folder):
@@ -38,10 +43,12 @@ def measure(precision: str) -> dict[str, Any]:
     (path,) = pathlib.Path(folder).rglob('*.xplane.pb')
     planes = jax.profiler.ProfileData.from_file(str(path)).planes
     figures = kernels(planes, recipe.STEPS_PER_BLOCK)
+  again = jax.device_get(ours.make_trainer(config).run(0))
   statistics = jax.devices()[0].memory_stats() or {}  # None on a CPU.
   return figures | {
     'first_block_seconds': first,
-    'peak_bytes_so_far': statistics.get('peak_bytes_in_use'),
+    'repeats': bool(np.array_equal(losses, again)),
+    'peak_bytes': statistics.get('peak_bytes_in_use'),
   }
 
 
@@ -77,26 +84,18 @@ def kernels(planes: Any, updates: int) -> dict[str, Any]:
 
 
 def main(_) -> None:
-  figures: dict[str, Any] = {}
-  # Memory only grows: the program that needs less comes first.
-  for precision in ('bfloat16', 'float32'):
-    try:
-      figures[precision] = measure(precision)
-    except Exception as error:  # The other one may still work.
-      figures[precision] = {'error': harness.first_line(error)}
-    print(precision, figures[precision], flush=True)
-    harness.write(
-      {
-        'ours': figures,
-        'environment': harness.environment(
-          corpus=ours.CORPUS.value,
-          backend=ours.BACKEND.value,
-          batch_size=ours.BATCH_SIZE.value,
-        ),
-      }
-    )
-  if any('error' in figure for figure in figures.values()):
-    raise SystemExit('A trace failed.')
+  figures = measure()
+  print(figures, flush=True)
+  harness.write(
+    {
+      'ours': figures,
+      'environment': harness.environment(
+        corpus=ours.CORPUS.value,
+        backend=ours.BACKEND.value,
+        batch_size=ours.BATCH_SIZE.value,
+      ),
+    }
+  )
 
 
 if __name__ == '__main__':
