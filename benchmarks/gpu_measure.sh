@@ -146,17 +146,16 @@ timed() {
 precisions='bfloat16 tf32 float32'
 # shellcheck disable=SC2086
 compile $((DRY ? 600 : 150)) $compiled
-# Right or wrong, the layers that matter most, and training steps.
-for name in correctness recurrence step; do
-  for precision in $precisions; do timed "${name}_$precision" 60; done
-done
-# One epoch of the library's own training; the kernels of an update, its memory
-# and whether it repeats; a population; decoding.
-timed epoch 50
+# Right or wrong, training steps, the kernels of an update, its memory and whether
+# it repeats; one epoch of the library's own training; layers.
+for precision in $precisions; do timed "correctness_$precision" 60; done
+for precision in $precisions; do timed "step_$precision" 60; done
 timed trace_bfloat16 50
+timed epoch 50
+for precision in $precisions; do timed "recurrence_$precision" 45; done
+timed trace_float32 50
 timed population 60
 timed decode 30
-timed trace_float32 50
 # Larger layers, as far as time allows.
 for precision in $precisions; do timed "recurrence_large_$precision" 90; done
 echo "=== $failed steps failed, $(left) s left"
