@@ -39,7 +39,7 @@ _CELLS = flags.DEFINE_list('cells', ['elman', 'gru', 'lstm'], 'Which cells.')
 _BATCH_SIZES = flags.DEFINE_list('batch_sizes', ['32'], 'Rows.')
 _LENGTHS = flags.DEFINE_list('lengths', ['24', '60'], 'Time steps.')
 _HIDDEN_SIZES = flags.DEFINE_list('hidden_sizes', ['256'], 'Units.')
-_BACKENDS = flags.DEFINE_list('backends', [], 'Of ours; empty: all.')
+BACKENDS = flags.DEFINE_list('backends', [], 'Of ours; empty: all.')
 
 _CALLS = 5  # Calls in a turn; a single call is too short for the clock.
 _TORCH = {'elman': 'RNN', 'gru': 'GRU', 'lstm': 'LSTM'}
@@ -170,7 +170,7 @@ def _measure(case, cell, shape, report, rows) -> None:
   """Times the contestants of a case; adds to the report and the table."""
   rng = np.random.default_rng(0)
   arrays = rng.standard_normal((2, *shape), np.float32)
-  layers = stacks(cell, shape[-1], harness.PRECISION.value, _BACKENDS.value)
+  layers = stacks(cell, shape[-1], harness.PRECISION.value, BACKENDS.value)
   contestants: dict[str, Callable[[int], Any]] = {}
   for name, stack in layers.items():
     try:

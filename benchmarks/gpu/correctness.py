@@ -31,7 +31,6 @@ _ALLOWED = {'float32': 1e-4, 'tf32': 1e-2, 'bfloat16': 5e-2}
 _ROWS, _STEPS = 19, 13
 
 _SIZES = flags.DEFINE_list('sizes', ['256'], 'Units of a layer.')
-_BACKENDS = flags.DEFINE_list('backends', [], 'Of ours; empty: all.')
 
 
 def compare(
@@ -45,7 +44,7 @@ def compare(
     cell,
     size,
     precision,
-    _BACKENDS.value,
+    recurrence.BACKENDS.value,
     bidirectional=True,
     left_out=left_out,
   )
