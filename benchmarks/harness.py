@@ -24,7 +24,7 @@ import numpy as np
 import rich.console
 import rich.table
 
-from benchmarks import cpu_tables
+from benchmarks import device_tables
 from rnnvae_jax.training import environment as environment_lib
 
 JSON = flags.DEFINE_string(
@@ -233,7 +233,7 @@ def write(report: dict[str, Any]) -> None:
   """Writes the report to the file given by --json, if any."""
   if JSON.value:
     text = json.dumps(report, indent=2, allow_nan=False)
-    cpu = cpu_tables.slug(report['environment'])
+    cpu = device_tables.slug(report['environment'])
     path = pathlib.Path(JSON.value.replace('{cpu}', cpu))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text + '\n', encoding='utf-8')

@@ -25,7 +25,7 @@ An expression has numbers, + - * / **, the constants of the file, and
 
 A format is that of Python's `format`: the exact value is rounded once, to the
 nearest. `<!-- table NAME -->` and `<!-- /table -->` enclose a table of
-`cpu_tables`. This script needs the standard library alone.
+`device_tables`. This script needs the standard library alone.
 """
 
 import argparse
@@ -42,7 +42,7 @@ import sys
 import tomllib
 from typing import Any
 
-from benchmarks import cpu_tables
+from benchmarks import device_tables
 
 ROOT = pathlib.Path(__file__).parent.parent
 DEFINITIONS = 'docs/figures.toml'
@@ -130,14 +130,14 @@ class Figures:
       raise ValueError(f'{expression}: {error!r}') from error
 
   def table(self, name: str) -> str:
-    """The lines of a table of `cpu_tables`.
+    """The lines of a table of `device_tables`.
 
     Raises:
       ValueError: there is no such table.
     """
-    if name not in cpu_tables.TABLES:
+    if name not in device_tables.TABLES:
       raise ValueError(f'There is no table {name!r}.')
-    return cpu_tables.TABLES[name](self._results)
+    return device_tables.TABLES[name](self._results)
 
   def _value(self, node: ast.AST) -> Any:
     match node:
@@ -159,7 +159,7 @@ class Figures:
   def _entries(self, name: str, path: str) -> list[float]:
     """The entry of each CPU whose report has it."""
     found = []
-    for report in cpu_tables.reports(self._results, name).values():
+    for report in device_tables.reports(self._results, name).values():
       with contextlib.suppress(KeyError):
         found.append(self._at(report, name, path))
     if not found:

@@ -10,7 +10,6 @@ from rnnvae_jax.ops import (
   noise,
   products,
   recurrence,
-  recurrence_cudnn,
   rules,
 )
 
@@ -54,8 +53,6 @@ class Layer(nn.Module):
     """
     cell = self.cell
     columns = cell.num_gates * cell.features
-    if context is not None and self.backend == 'cudnn':
-      x, context = beside(x, context), None
     inputs = x.shape[-1] + (0 if context is None else context.shape[-1])
     shape = (inputs, columns)
     kernel = self.param('kernel', nn.initializers.xavier_uniform(), shape)
@@ -73,10 +70,6 @@ class Layer(nn.Module):
     options = self.options._replace(reverse=self.reverse)
     if self.backend == 'scan':
       carry, outputs = self._scan(cell, weights, x, mask, carry, state_mask)
-    elif self.backend == 'cudnn':
-      carry, outputs = recurrence_cudnn.run(
-        weights, x, mask, carry, self.reverse, options.precision
-      )
     else:
       carry, outputs = recurrence.run(
         cell.spec, weights, x, mask, carry, options, state_mask
@@ -129,6 +122,12 @@ class Recurrent(nn.Module):
   def output_size(self) -> int:
     """Number of features of an output."""
     return self.sizes[-1] * (2 if self.bidirectional else 1)
+
+  def with_backend(self, backend: str) -> 'Recurrent':
+    """The same layers, with the same parameters, on another backend."""
+    loops = backend if backend in ('native', 'cluster') else 'xla'
+    options = self.options._replace(loops=loops)
+    return self.clone(backend=backend, options=options)
 
   @property
   def backend_reason(self) -> str:

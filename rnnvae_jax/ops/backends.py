@@ -1,19 +1,15 @@
 """Which backend runs a recurrence on which platform, and why."""
 
+import jax
+
 from rnnvae_jax import errors
 from rnnvae_jax.ops import rules
 from rnnvae_jax.ops.cluster import calls
 from rnnvae_jax.ops.native import library
 
-BACKENDS = (
-  'auto',
-  'scan',
-  'fused',
-  'native',
-  'pallas',
-  'cluster',
-  'cudnn',
-)
+BACKENDS = ('auto', 'scan', 'fused', 'native', 'cluster')
+# Units from which `auto` takes `native`: below, little time is in the layer.
+_NATIVE_SIZE = 128
 
 
 def choose(
@@ -53,32 +49,24 @@ def choose(
     else 'it computes in float32'
     if precision == 'bfloat16'
     else '',
-    'pallas': no_rule
-    if cell.rule is None
-    else 'its kernels need an NVIDIA GPU'
-    if platform != 'gpu'
-    else 'its kernels do not support dropout on states'
-    if drops_states
-    else '',
     'cluster': 'its kernels need an NVIDIA GPU'
     if platform != 'gpu'
     else 'its kernels do not support dropout on states'
     if drops_states
     else calls.obstacle(cell, precision, size),
-    'cudnn': 'it needs an NVIDIA GPU'
-    if platform != 'gpu'
-    else 'it runs LSTMs without peepholes and clipping only'
-    if not cell.is_cudnn_lstm
-    else 'it computes in float32 or tf32 only'
-    if precision == 'bfloat16'
-    else 'it does not support dropout on states'
-    if drops_states
-    else '',
   }
   if backend not in obstacles:
     raise ValueError(errors.unknown('backend', backend, obstacles))
-  if backend == 'native' and not obstacles['native']:
-    # Asked last, because the answer may take a compilation.
+  # XLA cannot divide handwritten layers among devices.
+  is_alone = jax.device_count() == 1
+  # Asked only where it is wanted, because the answer may take a compilation.
+  is_wanted = backend == 'native' or (
+    backend == 'auto'
+    and is_alone
+    and size >= _NATIVE_SIZE
+    and library.is_fastest()
+  )
+  if is_wanted and not obstacles['native']:
     obstacles['native'] = library.obstacle(cell.kernel)
   if obstacles[backend]:
     legal = ', '.join(name for name, why in obstacles.items() if not why)
@@ -88,7 +76,10 @@ def choose(
     )
   if backend != 'auto':
     return backend
-  # Without what has been tested on one kind of CPU alone, or never on a GPU.
+  if is_wanted and not obstacles['native']:
+    return 'native'
+  if is_alone and not obstacles['cluster']:
+    return 'cluster'
   return 'scan' if obstacles['fused'] else 'fused'
 
 
@@ -105,7 +96,5 @@ def reason(backend: str, cell: rules.Spec) -> str:
     'scan': f'nn.scan of cell {cell.name}, automatic gradient',
     'fused': f'hand-derived rule of cell {cell.name}, loops in XLA',
     'native': f'hand-derived rule of cell {cell.name}, the layer in C++',
-    'pallas': f'hand-derived rule of cell {cell.name}, Pallas kernels',
     'cluster': f'hand-derived rule of cell {cell.name}, CUDA cluster kernels',
-    'cudnn': f"cuDNN's layer for cell {cell.name}",
   }[backend]

@@ -33,8 +33,8 @@ class Options(NamedTuple):
   precision: str = 'float32'  # See `products.PRECISIONS`.
   # Largest number of time steps in a block; 0: all, in loops of static length.
   block: int = 4
-  # What runs the loops: 'xla', 'pallas' or 'cluster' (NVIDIA GPUs); or the
-  # whole layer: 'native' (CPUs).
+  # What runs the loops: 'xla' or 'cluster' (NVIDIA GPUs); or the whole layer:
+  # 'native' (CPUs).
   loops: str = 'xla'
   interpret: bool = False  # Whether GPU kernels run on a CPU, for tests.
 
@@ -69,7 +69,7 @@ def run(
     The state after each row's last token (first, when reversed), and the
     outputs float[T, B, H], which are undefined where the mask is False.
   """
-  if options.loops in ('pallas', 'cluster') and state_mask is not None:
+  if options.loops == 'cluster' and state_mask is not None:
     raise ValueError(
       f'loops = {options.loops!r} does not support a state_mask (dropout on '
       'states).'
@@ -296,10 +296,6 @@ def _no_activations(rule, state, steps):
 
 def _loops(options: Options) -> Loops:
   # Imported only if needed.
-  if options.loops == 'pallas':
-    from rnnvae_jax.ops import recurrence_pallas as pallas
-
-    return Loops(pallas.forward, pallas.backward)
   if options.loops == 'cluster':
     from rnnvae_jax.ops import recurrence_cluster as cluster
 

@@ -3,7 +3,7 @@
 One kernel runs all time steps. Its recurrent weights stay in the registers and
 shared memory of a cluster of thread blocks, which exchange states, and the
 gradients of states, through each other's shared memory. `ops.cluster` describes
-the kernels and what they need. Not yet measured on a GPU.
+the kernels and what they need.
 """
 
 import jax

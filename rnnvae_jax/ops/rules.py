@@ -2,7 +2,7 @@
 
 A cell with a hand-derived gradient declares its steps as a `Rule`: recurrent
 products and pointwise parts, in both directions. `ops.recurrence` runs a rule
-over time, `ops.recurrence_pallas` on tiles. The rules themselves stand beside
+over time. The rules themselves stand beside
 the cells, in `models.cells`.
 """
 
@@ -70,14 +70,12 @@ class Spec(NamedTuple):
     name: the cell's name, for messages.
     rule: hand-derived forward and backward steps; None if the cell has none, so
       that only `nn.scan` can run it.
-    is_cudnn_lstm: whether cuDNN's LSTM computes the same function.
     kernel: 'gru' or 'lstm', whose handwritten loops (`ops.native`,
       `ops.cluster`) compute the rule; '' if none do.
   """
 
   name: str
   rule: Rule | None = None
-  is_cudnn_lstm: bool = False
   kernel: str = ''
 
   def require_rule(self) -> Rule:

@@ -14,7 +14,6 @@ from rnnvae_jax.data import corpora
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.models import build as model_build
 from rnnvae_jax.objectives import likelihoods
-from rnnvae_jax.ops import backends
 from rnnvae_jax.tasks import base
 
 
@@ -190,16 +189,11 @@ class Recurrent(base.Trained):
   @classmethod
   def for_population(cls, config: Any) -> None:
     if config.model.backend == 'auto':
-      config.model.backend = 'fused'  # cuDNN cannot be mapped over trials.
+      # Others run trials one after another.
+      config.model.backend = 'fused'
 
   @classmethod
   def population_refusal(cls, config: Any) -> str:
-    if config.model.backend == 'cudnn':
-      others = ', '.join(name for name in backends.BACKENDS if name != 'cudnn')
-      return (
-        "config.model.backend = 'cudnn' runs one trial at a time. Legal for a "
-        f'population: {others}.'
-      )
     if config.train.get('inner_steps'):
       return (
         'config.train.inner_steps: trials would wait for the longest inner '

@@ -143,7 +143,7 @@ class CompileTest(parameterized.TestCase):
     ):
       gpu_aot.main([])
 
-  @parameterized.parameters('vae_step_float32', 'gru_256_bfloat16_pallas')
+  @parameterized.parameters('vae_step_float32', 'gru_256_bfloat16_cluster')
   @pytest.mark.slow
   def test_does_no_more_than_the_baseline(self, name):
     if not gpu_aot.is_installed():

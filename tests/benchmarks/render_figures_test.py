@@ -7,7 +7,7 @@ from unittest import mock
 
 from absl.testing import absltest, parameterized
 
-from benchmarks import cpu_tables, render_figures
+from benchmarks import device_tables, render_figures
 
 DEFINITIONS = """
 [constants]
@@ -135,7 +135,7 @@ class FiguresTest(parameterized.TestCase):
 
   def test_the_folder_of_a_cpu_is_its_model(self):
     device = 'cpu: AMD EPYC (family 25, model 1)'
-    slug = cpu_tables.slug({'device': device})
+    slug = device_tables.slug({'device': device})
     self.assertEqual(slug, 'amd-epyc-family-25-model-1')
 
   @parameterized.parameters(

@@ -230,8 +230,8 @@ class BuildTest(parameterized.TestCase):
     self.assertEqual(model.decoder.stack.backend, backend)
 
   def test_a_backend_that_does_not_fit_is_refused(self):
-    config = configure(model__backend='cudnn')
-    with self.assertRaisesRegex(ValueError, r"model\.backend = 'cudnn'"):
+    config = configure(model__backend='cluster')
+    with self.assertRaisesRegex(ValueError, r"model\.backend = 'cluster'"):
       built(config)
 
   @parameterized.parameters(*products.PRECISIONS)

@@ -3,9 +3,11 @@
 from unittest import mock
 
 from absl.testing import absltest, parameterized
+import jax
 
 from rnnvae_jax.models.cells import gru, lstm
 from rnnvae_jax.ops import backends, rules
+from rnnvae_jax.ops.cluster import build
 from rnnvae_jax.ops.native import library
 
 PLAIN = lstm.LSTM(4).spec
@@ -29,8 +31,6 @@ class ChooseTest(parameterized.TestCase):
     ('auto', GRU, 'float32', 'gpu', 'fused'),
     ('scan', CLIPPED, 'bfloat16', 'tpu', 'scan'),
     ('fused', PEEPHOLES, 'tf32', 'cpu', 'fused'),
-    ('pallas', GRU, 'bfloat16', 'gpu', 'pallas'),
-    ('cudnn', PLAIN, 'tf32', 'gpu', 'cudnn'),
     ('auto', RULELESS, 'float32', 'cpu', 'scan'),
     ('auto', RULELESS, 'bfloat16', 'gpu', 'scan'),
     ('scan', RULELESS, 'float32', 'tpu', 'scan'),
@@ -40,8 +40,6 @@ class ChooseTest(parameterized.TestCase):
     self.assertEqual(got, want)
 
   @parameterized.parameters(
-    ('pallas', GRU, 'float32', 'cpu', 'its kernels need an NVIDIA GPU'),
-    ('pallas', GRU, 'float32', 'tpu', 'its kernels need an NVIDIA GPU'),
     ('native', GRU, 'float32', 'gpu', 'it needs a CPU'),
     ('native', PEEPHOLES, 'float32', 'cpu', 'it runs LSTMs without peepholes'),
     ('native', CLIPPED, 'float32', 'cpu', 'it runs LSTMs without peepholes'),
@@ -51,14 +49,7 @@ class ChooseTest(parameterized.TestCase):
     ('cluster', PLAIN, 'float32', 'gpu', 'its operands are bfloat16 or tf32'),
     ('cluster', PEEPHOLES, 'tf32', 'gpu', 'without peepholes'),
     ('cluster', RULELESS, 'tf32', 'gpu', 'it runs GRUs that reset after'),
-    ('cudnn', PLAIN, 'float32', 'cpu', 'it needs an NVIDIA GPU'),
-    ('cudnn', GRU, 'float32', 'gpu', 'LSTMs without peepholes and clipping'),
-    ('cudnn', PEEPHOLES, 'tf32', 'gpu', 'without peepholes'),
-    ('cudnn', CLIPPED, 'tf32', 'gpu', 'clipping only'),
-    ('cudnn', PLAIN, 'bfloat16', 'gpu', 'it computes in float32 or tf32 only'),
     ('fused', RULELESS, 'float32', 'cpu', 'minimal has no hand-derived rule'),
-    ('pallas', RULELESS, 'float32', 'gpu', 'minimal has no hand-derived'),
-    ('cudnn', RULELESS, 'float32', 'gpu', 'it runs LSTMs'),
   )
   def test_says_why_one_does_not_fit_and_what_would(
     self, backend, cell, precision, platform, why
@@ -82,13 +73,47 @@ class ChooseTest(parameterized.TestCase):
     )
     self.assertEqual(choose('auto', PLAIN), 'fused')
     self.assertEqual(choose('scan', PLAIN), 'scan')
-    for backend, cell in (
-      ('cudnn', PLAIN),
-      ('pallas', GRU),
-      ('cluster', GRU),
-    ):
+    for backend, cell in (('cluster', GRU),):
       with self.assertRaisesRegex(ValueError, 'not support dropout on states'):
         choose(backend, cell)
+
+  @parameterized.parameters(
+    (GRU, 'float32', 'cpu', 128, 1, True, 'native'),
+    (PLAIN, 'tf32', 'cpu', 1024, 1, True, 'native'),
+    (GRU, 'float32', 'cpu', 127, 1, True, 'fused'),
+    (GRU, 'float32', 'cpu', 128, 1, False, 'fused'),  # An unmeasured CPU.
+    (GRU, 'bfloat16', 'cpu', 128, 1, True, 'fused'),
+    (GRU, 'float32', 'gpu', 128, 1, True, 'fused'),
+    (GRU, 'float32', 'cpu', 128, 2, True, 'fused'),  # XLA cannot divide it.
+    (PEEPHOLES, 'float32', 'cpu', 128, 1, True, 'fused'),
+    (RULELESS, 'float32', 'cpu', 128, 1, True, 'scan'),
+    (GRU, 'bfloat16', 'gpu', 256, 1, False, 'cluster'),
+    (PLAIN, 'tf32', 'gpu', 256, 1, False, 'cluster'),
+    (GRU, 'bfloat16', 'gpu', 256, 2, False, 'fused'),
+    (GRU, 'bfloat16', 'gpu', 1024, 1, False, 'fused'),
+  )
+  def test_auto_takes_handwritten_layers_where_they_were_measured_faster(
+    self, cell, precision, platform, size, devices, is_fastest, want
+  ):
+    hopper = mock.Mock(compute_capability='9.0')
+    with (
+      mock.patch.object(library, 'obstacle', lambda cell: ''),
+      mock.patch.object(library, 'is_fastest', lambda: is_fastest),
+      mock.patch.object(build, 'obstacle', lambda: ''),
+      mock.patch.object(jax, 'devices', lambda: [hopper]),
+      mock.patch.object(jax, 'device_count', lambda: devices),
+    ):
+      got = backends.choose('auto', cell, precision, platform, size=size)
+    self.assertEqual(got, want)
+
+  def test_auto_goes_on_without_a_library_that_cannot_be_built(self):
+    with (
+      mock.patch.object(library, 'obstacle', lambda cell: 'no compiler'),
+      mock.patch.object(library, 'is_fastest', lambda: True),
+      mock.patch.object(jax, 'device_count', lambda: 1),
+    ):
+      got = backends.choose('auto', GRU, 'float32', 'cpu', size=128)
+    self.assertEqual(got, 'fused')
 
   def test_of_a_library_that_cannot_be_built_it_says_why(self):
     with (

@@ -93,7 +93,6 @@ class LSTM(base.Cell):
     return rules.Spec(
       'lstm',
       rule(self.peepholes, self.cell_clip),
-      is_cudnn_lstm=is_plain,
       kernel='lstm' if is_plain else '',
     )
 

@@ -23,6 +23,17 @@ _TIMEOUT = 60  # Seconds for the compiler, which takes about four.
 
 
 @functools.cache
+def is_fastest() -> bool:
+  """Whether this is a kind of CPU on which all sizes were measured faster.
+
+  These have AVX2 without AVX-512. With the wider instructions XLA's products
+  are others, and have not been compared.
+  """
+  words = _cpu().split()
+  return 'avx2' in words and 'avx512f' not in words
+
+
+@functools.cache
 def obstacle(cell: str) -> str:
   """Why the library of a cell cannot be used here; '' if it can.
 

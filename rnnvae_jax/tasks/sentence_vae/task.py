@@ -84,12 +84,7 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     self._exact_kl = family.kl if self._own_prior else None
     # A prior that is fitted to the posterior has no part in the loss's KL term.
     self._loss_kl = family.kl if choices.fit_prior else self._exact_kl
-    # Decoding is mapped over samples, which cuDNN does not support; the fused
-    # backend has the same parameters.
-    self._mapped = model
-    if model.decoder.stack.backend == 'cudnn':
-      stack = model.decoder.stack.clone(backend='fused')
-      self._mapped = model.clone(decoder=model.decoder.clone(stack=stack))
+    self._mapped = model.clone(decoder=_over_samples(model.decoder))
 
   @classmethod
   def check(cls, config: Any) -> None:
@@ -405,6 +400,16 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
 def _given(scalar, default):
   """The scalar, or a default if it is None because the config ignores it."""
   return default if scalar is None else scalar
+
+
+def _over_samples(decoder):
+  """The decoder whose runs are mapped over samples of z, in one loop for all.
+
+  Handwritten layers would run one sample after another.
+  """
+  if decoder.stack.backend not in ('native', 'cluster'):
+    return decoder
+  return decoder.clone(stack=decoder.stack.with_backend('fused'))
 
 
 def _decode(model, params, batch, latents, **options):

@@ -165,7 +165,7 @@ class NewCellTest(absltest.TestCase):
       )
 
   def test_other_backends_are_refused(self):
-    for backend in ('fused', 'pallas', 'cudnn'):
+    for backend in ('fused', 'native', 'cluster'):
       config = configure(cell='minimal', backend=backend)
       with self.assertRaisesRegex(
         ValueError, rf"config\.model\.backend = '{backend}'.*auto, scan\."

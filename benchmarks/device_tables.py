@@ -1,7 +1,8 @@
-"""The tables of docs/speed.md that have a row for each CPU, slowest first.
+"""The tables of docs/speed.md that have a row for each CPU or GPU.
 
-Results lie in benchmarks/results/cpu/CPU/NAME.json, where CPU is the `slug` of
-a processor's model. A new folder is a new row.
+Results lie in benchmarks/results/cpu/CPU/NAME.json and in gpu/GPU/NAME.json,
+where CPU and GPU are the `slug` of a processor's model. A new folder is a new
+row; the CPU on which we are least ahead comes first.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ _LAYERS = {'gru': 'GRU', 'lstm': 'LSTM'}
 
 
 def slug(environment: dict[str, Any]) -> str:
-  """The folder of a CPU: 'cpu: AMD EPYC (family 25)' -> 'amd-epyc-family-25'.
+  """The folder of a device: 'gpu: NVIDIA H200' -> 'nvidia-h200'.
 
   Args:
     environment: that of a report.
@@ -29,9 +30,11 @@ def slug(environment: dict[str, Any]) -> str:
   return re.sub(r'[^a-z0-9]+', '-', model.lower()).strip('-')
 
 
-def reports(results: pathlib.Path, name: str) -> dict[str, dict[str, Any]]:
-  """The reports of a name, by CPU."""
-  paths = sorted((results / 'cpu').glob(f'*/{name}.json'))
+def reports(
+  results: pathlib.Path, name: str, kind: str = 'cpu'
+) -> dict[str, dict[str, Any]]:
+  """The reports of a name, by device; `kind` is 'cpu' or 'gpu'."""
+  paths = sorted((results / kind).glob(f'*/{name}.json'))
   return {
     path.parent.name: json.loads(path.read_text(encoding='utf-8'))
     for path in paths
@@ -92,9 +95,75 @@ def layers(results: pathlib.Path) -> str:
   return _table([*columns, '`flax.linen.RNN`'], rows)
 
 
+_GPU_STEPS = {'step_256_bfloat16': 'bfloat16', 'step_256_tf32': 'tf32'}
+_GPU_LAYERS = {
+  'recurrence_256': 'B32 T64 H256',
+  'recurrence_512': 'B128 T64 H512',
+}
+
+
+def gpu_steps(results: pathlib.Path) -> str:
+  """Training steps on GPUs: ms an update, and ratios of the medians."""
+  rows = []
+  for name, precision in _GPU_STEPS.items():
+    for gpu, report in reports(results, name, 'gpu').items():
+      figures = {'ours': report['ours'], **report['peers']}
+      times = {
+        name: figure['milliseconds_per_step']['median']
+        for name, figure in figures.items()
+      }
+      ours = times['ours_cluster']
+      rows.append(
+        [
+          precision,
+          _title(gpu, report),
+          f'{ours:.2f}',
+          *(
+            f'{times[name]:.2f} ({times[name] / ours:.2f})'
+            for name in ('ours', 'torch_best', 'torch_eager')
+          ),
+        ]
+      )
+  columns = ['precision', 'GPU', '`cluster`', '`fused`', '`torch_best`']
+  return _table([*columns, '`torch_eager`'], rows)
+
+
+def gpu_layers(results: pathlib.Path) -> str:
+  """A recurrent layer alone on GPUs: ms, and ratios of the medians."""
+  rows = []
+  for name, shape in _GPU_LAYERS.items():
+    for gpu, report in reports(results, name, 'gpu').items():
+      for cell, title in _LAYERS.items():
+        case = f'{cell} {shape}'
+        times = {
+          name: cases[case]['median']
+          for part in ('ours', 'peers')
+          for name, cases in report[part].items()
+          if 'median' in cases.get(case, {})
+        }
+        ours = times['cluster']
+        rows.append(
+          [
+            f'{title}, {shape}',
+            _title(gpu, report),
+            f'{ours:.2f}',
+            *(
+              f'{times[name]:.2f} ({times[name] / ours:.2f})'
+              if name in times
+              else ''
+              for name in ('fused', 'scan', 'torch', 'flax_rnn')
+            ),
+          ]
+        )
+  columns = ['layer', 'GPU', '`cluster`', '`fused`', '`scan`', '`torch.nn`']
+  return _table([*columns, '`flax.linen.RNN`'], rows)
+
+
 TABLES: dict[str, Callable[[pathlib.Path], str]] = {
   'steps': steps,
   'layers': layers,
+  'gpu_steps': gpu_steps,
+  'gpu_layers': gpu_layers,
 }
 
 
