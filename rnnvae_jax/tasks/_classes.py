@@ -132,10 +132,9 @@ def class_figures(
     accuracy; error_percent, the share of wrong ones in per cent;
     majority_share, the accuracy of who always predicts the commonest label;
     macro_f1, the mean F1 of the classes that are the label or the prediction of
-    some sentence, as F1 of the others is 0 / 0; classes, by name their count
-    (sentences with this label), predicted, precision, recall and f1, None where
-    they are 0 / 0; labels, the names in the order of the matrix; and confusion,
-    its rows.
+    some sentence, as F1 of the others is 0 / 0; classes, by name and in the order
+    of the matrix, their count (sentences with this label), predicted, precision,
+    recall and f1, None where they are 0 / 0; and confusion, the matrix's rows.
   """
   right = np.diag(confusion)
   count, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
@@ -155,7 +154,6 @@ def class_figures(
     'error_percent': float(100 * (total - right.sum()) / total),
     'majority_share': float(count.max() / total),
     'macro_f1': float(np.mean([value for value in f1 if value is not None])),
-    'labels': list(names),
     'classes': classes,
     'confusion': confusion.tolist(),
   }
@@ -174,12 +172,12 @@ def _ratio(part: int, whole: int) -> float | None:
 
 
 def _confusion_label(figures: Mapping[str, Any]) -> str:
-  if len(figures['labels']) > _MOST_SHOWN:
+  if len(figures['classes']) > _MOST_SHOWN:
     return ''  # It is in results.json.
   return '\n'.join(
     [
       'labels, by what was predicted',
-      *(f'  {name}' for name in figures['labels']),
+      *(f'  {name}' for name in figures['classes']),
     ]
   )
 

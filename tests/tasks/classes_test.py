@@ -88,6 +88,15 @@ class FiguresTest(parameterized.TestCase):
     found = {'sentences': 5, **_classes.class_figures(confusion, NAMES)}
     self.assertEmpty(_classes.warnings(found))
 
+  def test_the_confusion_is_shown_by_class(self):
+    confusion = _classes.confusion_matrix(np.arange(4), np.full(4, 2), 4)
+    # An evaluation adds figures by label, as of another column of the text.
+    found = _classes.class_figures(confusion, NAMES) | {'labels': {'other': {}}}
+    names = _classes._confusion_label(found).splitlines()[1:]
+    rows = _classes._confusion_text(found['confusion']).splitlines()[1:]
+    self.assertEqual([name.strip() for name in names], list(NAMES))
+    self.assertEqual([row.split() for row in rows], [['0', '0', '1', '0']] * 4)
+
   def test_telling_features_are_shown_as_they_are(self):
     text = _classes.telling_text({'sea': [['[/b]', 2.0], ['[ok]', 1.0]]})
     self.assertEqual(markup.render(text).plain, 'sea: [/b], [ok]')

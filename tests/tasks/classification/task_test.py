@@ -222,8 +222,8 @@ class LossTest(parameterized.TestCase):
       values = {k: np.float64(v) for k, v in values.items()}
       figures.append(chosen.summarise(values, split, config))
     ours, theirs = figures
-    self.assertEqual(ours['labels'], list(LABELS))
-    self.assertEqual(theirs['labels'], list(names))
+    self.assertEqual(list(ours['classes']), list(LABELS))
+    self.assertEqual(list(theirs['classes']), list(names))
     self.assertEqual(ours['classes'], theirs['classes'])
     self.assertAlmostEqual(
       ours['nll_per_sentence'],
