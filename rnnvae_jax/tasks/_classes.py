@@ -132,9 +132,10 @@ def class_figures(
     accuracy; error_percent, the share of wrong ones in per cent;
     majority_share, the accuracy of who always predicts the commonest label;
     macro_f1, the mean F1 of the classes that are the label or the prediction of
-    some sentence, as F1 of the others is 0 / 0; classes, by name and in the order
-    of the matrix, their count (sentences with this label), predicted, precision,
-    recall and f1, None where they are 0 / 0; and confusion, the matrix's rows.
+    some sentence, as F1 of the others is 0 / 0; classes, by name and in the
+    order of the matrix, their count (sentences with this label), predicted,
+    precision, recall and f1, None where they are 0 / 0; and confusion, the rows
+    of the matrix.
   """
   right = np.diag(confusion)
   count, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
