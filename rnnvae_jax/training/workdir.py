@@ -220,7 +220,11 @@ def load_config(workdir: str) -> ml_collections.ConfigDict:
       f'No run in {workdir!r}: {config_path} does not exist. Train one first: '
       f'python -m rnnvae_jax.main --config=gru_vae --workdir={workdir}'
     )
-  config = config_build.from_flat(read_json(config_path))
+  flat = read_json(config_path)
+  try:
+    config = config_build.from_flat(flat)
+  except ValueError as error:
+    raise ValueError(f'{config_path}: {error}') from error
   config.corpus.protocol = protocol_name(config)
   return config
 
@@ -270,7 +274,7 @@ def read_json(file_path: str) -> dict[str, Any]:
   with open(file_path, encoding='utf-8') as file:
     try:
       value = json.load(file)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # Of brackets in brackets.
       raise ValueError(f'{file_path} is damaged: {error}.') from error
   if not isinstance(value, dict):
     raise ValueError(f'{file_path} is damaged: it holds no JSON object.')

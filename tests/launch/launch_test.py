@@ -17,8 +17,9 @@ SCRIPTS = 'local.sh', 'slurm.sbatch', 'tpu_vm.sh'
 ARGUMENTS = ['--config=gru_vae:a folder', "--workdir=it's here"]
 LIMIT = 60.0  # Seconds, on a busy machine.
 
-# Notes its arguments and variables. Ends with the next status of its number; or
-# waits for SIGTERM, which it notes, and ends with 75.
+# Notes its arguments and variables. Ends with the next status of its number,
+# once as many processes wait as stand behind it; or waits for SIGTERM, which it
+# notes, and ends with 75.
 PYTHON = r"""#!/usr/bin/env bash
 cd "$STUB" || exit
 number=${JAX_PROCESS_ID-alone}
@@ -26,13 +27,14 @@ number=${JAX_PROCESS_ID-alone}
   printf '%s\0' "$@"
   printf '%s\0' "${JAX_NUM_PROCESSES-}" "${JAX_COORDINATOR_ADDRESS-}"
 } >"call.$number.$(ls call.$number.* 2>/dev/null | wc -l)"
-read -r status <"statuses.$number"
+read -r status others <"statuses.$number"
 sed -i 1d "statuses.$number"
 if [ "$status" = wait ]; then
   trap 'echo TERM >>signals; exit 75' TERM
   touch "ready.$number"
   for _ in $(seq 600); do sleep 0.1; done
 fi
+until (($(ls ready.* 2>/dev/null | wc -l) >= ${others:-0})); do sleep 0.05; done
 exit "$status"
 """
 # Starts the tasks of a step, as many as there are.
@@ -115,13 +117,13 @@ class Stubs:
       stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT,
       text=True,
+      start_new_session=True,
     )
 
   def run(self, script, *before, **variables):
     """The status of the script."""
     with self.start(script, *before, **variables) as process:
-      process.communicate(timeout=LIMIT)
-    return process.returncode
+      return _finish(process)
 
   def signalled(self, number, script, *before, wait_for, **variables):
     """The status of the script, signalled once these processes wait."""
@@ -129,12 +131,11 @@ class Stubs:
       end = time.monotonic() + LIMIT
       while not all((self.folder / f'ready.{n}').exists() for n in wait_for):
         if time.monotonic() > end or process.poll() is not None:
-          process.kill()
+          os.killpg(process.pid, signal.SIGKILL)
           raise AssertionError(f'no process waits: {process.stdout.read()}')
         time.sleep(0.01)
       process.send_signal(number)
-      process.communicate(timeout=LIMIT)
-    return process.returncode
+      return _finish(process)
 
   def calls(self, number='alone'):
     """The arguments of each call, and the number of processes and address."""
@@ -152,6 +153,18 @@ SLURM = {
   'SLURM_JOB_NODELIST': 'node[1-2]',
   'SLURM_NTASKS': '2',
 }
+
+
+def _finish(process):
+  """The status of a script; all that it started ends at the limit."""
+  try:
+    process.communicate(timeout=LIMIT)
+  except subprocess.TimeoutExpired:
+    os.killpg(process.pid, signal.SIGKILL)
+    raise
+  return process.returncode
+
+
 CALL = ['-m', 'rnnvae_jax.main', *ARGUMENTS]
 
 
@@ -183,7 +196,7 @@ class LocalTest(parameterized.TestCase):
     self.assertLen(stubs.calls(), 1)
 
   def test_processes_have_numbers_and_meet_at_one_address(self):
-    stubs = self.stubs(_0=[75, 0], _1=['wait', 0], _2=['wait', 0])
+    stubs = self.stubs(_0=['75 2', 0], _1=['wait', 0], _2=['wait', 0])
     self.assertEqual(stubs.run('local.sh', PROCESSES='3'), 0)
     # The one that asked to be started again has ended the others.
     self.assertEqual(stubs.read('signals'), 2 * ['TERM'])

@@ -83,7 +83,9 @@ class LoadConfigTest(WorkdirTest):
     with self.assertRaisesRegex(FileNotFoundError, 'No run in .*Train one'):
       workdir_lib.load_config(self.workdir)
 
-  @parameterized.parameters('', '{"seed": 0', '\0\0\0', '[]', 'null')
+  @parameterized.parameters(
+    *('', '{"seed": 0', '\0\0\0', '[]', 'null', 5_000 * '[')
+  )
   def test_names_a_damaged_file(self, text):
     self.save()
     with open(self.path('config.json'), 'w') as file:
