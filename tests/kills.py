@@ -35,6 +35,7 @@ from typing import Any
 os.environ['OPENBLAS_NUM_THREADS'] = '1'
 
 from absl import app
+import jax
 import numpy as np
 
 from rnnvae_jax import main
@@ -268,8 +269,13 @@ def kill(
   end = time.monotonic() + seconds
   corpus = folder / 'text'
   write_corpus(corpus)
-  os.environ['JAX_COMPILATION_CACHE_DIR'] = str(folder / 'compiled')
-  os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
+  cache = {
+    'jax_compilation_cache_dir': str(folder / 'compiled'),
+    'jax_persistent_cache_min_compile_time_secs': 0.0,
+  }
+  for name, value in cache.items():
+    os.environ[name.upper()] = str(value)  # The command leaves these alone.
+    jax.config.update(name, value)  # JAX read them when it was imported.
   Run(folder / 'compiles', corpus, limit).finish()
   begun = time.time()
   Run(folder / 'whole', corpus, limit).finish()
