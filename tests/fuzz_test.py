@@ -124,6 +124,14 @@ def read_checksums(path: str) -> None:
   assert isinstance(checkpoints._damage(str(pathlib.Path(path).parent)), str)
 
 
+def check_workdir(path: str) -> None:
+  """As a training does whose folder has a trained run."""
+  workdir = os.path.dirname(path)
+  folder = workdir_lib.checkpoint_dir(workdir)
+  os.makedirs(os.path.join(folder, 'latest', '6'), exist_ok=True)
+  workdir_lib.check(build.default('sentence_vae'), workdir)
+
+
 class Reader(NamedTuple):
   """A reader, and what is near to what it reads.
 
@@ -185,6 +193,9 @@ READERS = {
     'config.json',
     near_json(_flat(), {'model.kind': 'ngrams'}),
     lambda path: workdir_lib.load_config(os.path.dirname(path)),
+  ),
+  'config_of_another_run': Reader(
+    'config.json', near_json(_flat(), {'model.kind': 'ngrams'}), check_workdir
   ),
   'results': Reader(
     'results.json',

@@ -155,7 +155,7 @@ def check(config: ml_collections.ConfigDict, workdir: str) -> bool:
     return True
   if not is_trained(workdir):
     return False
-  is_longer = ours.get('train.num_steps', 0) > theirs.get('train.num_steps', 0)
+  is_longer = _steps(ours) > _steps(theirs)
   if is_longer and all('config.train.num_steps:' in line for line in differing):
     return True
   raise ValueError(
@@ -178,8 +178,13 @@ def replaces_config(config: ml_collections.ConfigDict, workdir: str) -> bool:
   if not os.path.exists(config_path):
     return True
   theirs, ours = read_json(config_path), config_build.flatten(config)
-  steps = 'train.num_steps'
-  return _is_moved(ours, theirs) or ours.get(steps, 0) > theirs.get(steps, 0)
+  return _is_moved(ours, theirs) or _steps(ours) > _steps(theirs)
+
+
+def _steps(flat: Mapping[str, Any]) -> int:
+  """The training steps of a flat config, which may be damaged."""
+  steps = flat.get('train.num_steps', 0)
+  return steps if isinstance(steps, int) else 0
 
 
 def _is_moved(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:

@@ -157,6 +157,12 @@ class CheckTest(WorkdirTest):
     with self.assertRaisesRegex(ValueError, 'seed'):
       workdir_lib.check(self.config, self.workdir)
 
+  def test_steps_of_a_damaged_config_differ(self):
+    self.save()
+    self.edit(**{'train.num_steps': 'many'})
+    with self.assertRaisesRegex(ValueError, "num_steps: 'many' there"):
+      workdir_lib.check(self.config, self.workdir)
+
   def test_another_task_is_another_run(self):
     self.save()
     other = helpers.make_config(
