@@ -10,7 +10,7 @@ from absl.testing import absltest
 import pytest
 
 SCRIPT = pathlib.Path(__file__).with_name('kills.py')
-LIMIT = 1_800.0  # Seconds; about ninety are usual.
+LIMIT = 1_800.0  # Seconds, on a busy machine.
 
 
 class KillTest(absltest.TestCase):

@@ -10,7 +10,8 @@ best checkpoint, metrics, TensorBoard series, figures, samples and the names of
 files must be those of the undisturbed run, bit for bit.
 
 Runs are forked from one process that has imported everything, which saves
-seconds a start. The undisturbed run fills a cache of compiled programs.
+seconds a start, unless an import has begun a thread, which a fork would lack.
+The undisturbed run fills a cache of compiled programs.
 """
 
 import argparse
@@ -31,7 +32,7 @@ import time
 import traceback
 from typing import Any
 
-# A fork copies one thread alone, so none may be begun before.
+# It would begin threads when it is imported.
 os.environ['OPENBLAS_NUM_THREADS'] = '1'
 
 from absl import app
@@ -173,9 +174,10 @@ class Run:
 
   @contextlib.contextmanager
   def _process(self) -> Iterator['_Process']:
+    forks = _has_one_thread()
     process = _Process(os.fork())
     if not process.pid:
-      self._train()
+      self._train(forks)
     try:
       yield process
     finally:
@@ -183,23 +185,29 @@ class Run:
         os.kill(process.pid, signal.SIGKILL)
         os.waitpid(process.pid, 0)
 
-  def _train(self) -> None:
-    """The command, in the process that was forked; does not return."""
+  def _train(self, forks: bool) -> None:
+    """The command, in a process that was forked; does not return.
+
+    Without `forks` it begins anew.
+    """
     with open(self._log, 'ab') as log:
       os.dup2(log.fileno(), 1)
       os.dup2(log.fileno(), 2)
+    arguments = [
+      f'--config={ROOT / "configs" / "gru_vae.py"}:tiny,{self._corpus}',
+      f'--workdir={self.workdir}',
+      f'--config.train.num_steps={STEPS}',
+      f'--config.train.steps_per_call={STEPS_PER_CALL}',
+      f'--config.train.eval_every={EVAL_EVERY}',
+    ]
+    if not forks:
+      begin = [sys.executable, '-m', 'rnnvae_jax.main', *arguments]
+      os.execv(sys.executable, begin)
     faulthandler.register(signal.SIGUSR1)  # Shows where a process hangs.
     status: Any = 1
     try:
       # ml_collections looks for overrides in sys.argv.
-      sys.argv = [
-        'main',
-        f'--config={ROOT / "configs" / "gru_vae.py"}:tiny,{self._corpus}',
-        f'--workdir={self.workdir}',
-        f'--config.train.num_steps={STEPS}',
-        f'--config.train.steps_per_call={STEPS_PER_CALL}',
-        f'--config.train.eval_every={EVAL_EVERY}',
-      ]
+      sys.argv = ['main', *arguments]
       app.run(main.main, flags_parser=command_line.parse)
     except SystemExit as ending:
       print(ending.code or '')
@@ -401,7 +409,7 @@ def _series(workdir: pathlib.Path) -> list[tuple[int, str, float]]:
 
 
 def _import_all() -> None:
-  """What a run imports; nothing of it begins a thread."""
+  """What a run imports."""
   from orbax.checkpoint import v1  # noqa: F401
   from safetensors import numpy  # noqa: F401
 
@@ -410,9 +418,12 @@ def _import_all() -> None:
 
   with writers._without('torch'):
     from tensorboardX import event_file_writer  # noqa: F401
-  tasks = pathlib.Path('/proc/self/task')
-  if tasks.exists() and len(os.listdir(tasks)) > 1:
-    raise RuntimeError('an import has begun a thread, which a fork would lose')
+
+
+def _has_one_thread() -> bool:
+  """Whether a fork of this process can go on in Python."""
+  tasks = pathlib.Path('/proc/self/task')  # Of Linux alone.
+  return tasks.exists() and len(os.listdir(tasks)) == 1
 
 
 def _main() -> None:
