@@ -155,10 +155,13 @@ def from_flat(flat: Mapping[str, Any]) -> ml_collections.ConfigDict:
     ValueError: keys are unknown, or values have the wrong type.
   """
   kind = flat.get(KIND)
-  if kind is None:
+  if not isinstance(kind, str):
     raise ValueError(f'The saved config is damaged: it has no {KIND!r}.')
   config = default(kind)
   known = keys_of(config).keys
+  empty = [key for key, value in flat.items() if value is None and key in known]
+  if empty:  # ml_collections takes None for a value of any type.
+    raise ValueError(f'The saved config is damaged: {empty[0]} is null.')
   unknown = sorted({*flat} - {*all_keys()})
   if unknown:
     raise ValueError(

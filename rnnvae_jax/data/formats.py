@@ -112,15 +112,17 @@ def read(
   text = ''.join(record['text'] + '\n' for record in records)
   return {
     split: [{'text': line} for line in part.split('\n')]
-    for split, part in cut(text, valid_share, test_share).items()
+    for split, part in cut(text, valid_share, test_share, path).items()
   }
 
 
-def cut(text: str, valid_share: float, test_share: float) -> dict[str, str]:
+def cut(
+  text: str, valid_share: float, test_share: float, where: str = 'a text'
+) -> dict[str, str]:
   """Cuts a text into splits: train first, then valid and test.
 
   Raises:
-    ValueError: a split would be empty.
+    ValueError: a split would be empty; the message begins with `where`.
   """
   valid = int(len(text) * (1 - valid_share - test_share))
   test = int(len(text) * (1 - test_share)) if test_share else len(text)
@@ -129,7 +131,7 @@ def cut(text: str, valid_share: float, test_share: float) -> dict[str, str]:
     parts['test'] = text[test:]
   for split, part in parts.items():
     if not part.strip():
-      raise _none_left(split, len(text), valid_share, test_share)
+      raise _none_left(where, split, len(text), valid_share, test_share)
   return parts
 
 
@@ -147,7 +149,7 @@ def _cut_records(
   sizes = np.array([len(record['text']) + 1 for record in records])
   starts, total = np.cumsum(sizes) - sizes, int(sizes.sum())
   if not valid_share:
-    raise _none_left('valid', total, valid_share, test_share)
+    raise _none_left(path, 'valid', total, valid_share, test_share)
   shares = [valid_share + test_share, *[test_share][: test_share > 0]]
   bounds = [0]
   for number, share in enumerate(shares):
@@ -168,14 +170,14 @@ def _cut_records(
   }
   for split, part in parts.items():
     if not any(record['text'].strip() for record in part):
-      raise _none_left(split, total, valid_share, test_share)
+      raise _none_left(path, split, total, valid_share, test_share)
   return parts
 
 
-def _none_left(split, total, valid_share, test_share) -> ValueError:
+def _none_left(where, split, total, valid_share, test_share) -> ValueError:
   return ValueError(
-    f'valid_share = {valid_share} and test_share = {test_share} of {total} '
-    f'characters leave none for {split}.'
+    f'{where}: valid_share = {valid_share} and test_share = {test_share} of '
+    f'{total} characters leave none for {split}.'
   )
 
 

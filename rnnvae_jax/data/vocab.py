@@ -110,7 +110,7 @@ class Vocabulary:
       if 'source_tokens' in content:
         source = cls(kind, tuple(content['source_tokens']))
       vocab = cls(kind, tuple(content['tokens']), source)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
       raise ValueError(
         f'{os.fspath(path)} is not a saved vocabulary: {error!r}.'
       ) from error

@@ -118,7 +118,11 @@ def _from_file(path: str, wanted: frozenset[str]):
         word = ' '.join(fields[:-size])
         # The first line is always parsed, to check the file's format.
         if word in wanted or not found:
-          found.setdefault(word, np.array(fields[-size:], np.float32))
+          with np.errstate(over='ignore'):
+            vector = np.array(fields[-size:], np.float32)
+          if not np.isfinite(vector).all():
+            raise ValueError('a number is not finite')
+          found.setdefault(word, vector)
     if not found:
       raise ValueError('it is empty')
   except UnicodeDecodeError as error:

@@ -307,18 +307,19 @@ def _damage(path: str) -> str:
     found = _checksums(path)
   except OSError as error:
     return str(error)
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:  # Of brackets in brackets.
     return f'{CHECKSUMS} cannot be read: {error}'
   if not isinstance(wanted, dict):
     return f'{CHECKSUMS} holds no JSON object'
-  missing, changed = wanted.keys() - found, wanted.items() - found.items()
+  missing = wanted.keys() - found
   if missing:
     return f'{min(missing)} is missing'
   # Hidden files may be of the file system.
   unknown = {n for n in found.keys() - wanted if not _is_hidden(n)}
   if unknown:
     return f'{min(unknown)} has no checksum'
-  return f'{min(changed)[0]} is not what was saved' if changed else ''
+  changed = [name for name in wanted if wanted[name] != found[name]]
+  return f'{min(changed)} is not what was saved' if changed else ''
 
 
 def _is_hidden(name: str) -> bool:

@@ -155,7 +155,7 @@ def check(config: ml_collections.ConfigDict, workdir: str) -> bool:
     return True
   if not is_trained(workdir):
     return False
-  is_longer = ours.get('train.num_steps', 0) > theirs.get('train.num_steps', 0)
+  is_longer = _steps(ours) > _steps(theirs)
   if is_longer and all('config.train.num_steps:' in line for line in differing):
     return True
   raise ValueError(
@@ -178,8 +178,13 @@ def replaces_config(config: ml_collections.ConfigDict, workdir: str) -> bool:
   if not os.path.exists(config_path):
     return True
   theirs, ours = read_json(config_path), config_build.flatten(config)
-  steps = 'train.num_steps'
-  return _is_moved(ours, theirs) or ours.get(steps, 0) > theirs.get(steps, 0)
+  return _is_moved(ours, theirs) or _steps(ours) > _steps(theirs)
+
+
+def _steps(flat: Mapping[str, Any]) -> int:
+  """The training steps of a flat config, which may be damaged."""
+  steps = flat.get('train.num_steps', 0)
+  return steps if isinstance(steps, int) else 0
 
 
 def _is_moved(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
@@ -220,7 +225,11 @@ def load_config(workdir: str) -> ml_collections.ConfigDict:
       f'No run in {workdir!r}: {config_path} does not exist. Train one first: '
       f'python -m rnnvae_jax.main --config=gru_vae --workdir={workdir}'
     )
-  config = config_build.from_flat(read_json(config_path))
+  flat = read_json(config_path)
+  try:
+    config = config_build.from_flat(flat)
+  except ValueError as error:
+    raise ValueError(f'{config_path}: {error}') from error
   config.corpus.protocol = protocol_name(config)
   return config
 
@@ -270,7 +279,7 @@ def read_json(file_path: str) -> dict[str, Any]:
   with open(file_path, encoding='utf-8') as file:
     try:
       value = json.load(file)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # Of brackets in brackets.
       raise ValueError(f'{file_path} is damaged: {error}.') from error
   if not isinstance(value, dict):
     raise ValueError(f'{file_path} is damaged: it holds no JSON object.')

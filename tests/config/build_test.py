@@ -517,7 +517,11 @@ class FlattenTest(parameterized.TestCase):
   @parameterized.parameters(
     ({}, "damaged: it has no 'model.kind'"),
     ({'model.kind': 'ngramms'}, "Did you mean 'ngrams'"),
+    ({'model.kind': ['ngrams']}, "damaged: it has no 'model.kind'"),
+    ({'model.kind': 3}, "damaged: it has no 'model.kind'"),
     ({'model.kind': 'ngrams', 'seed': 'x'}, 'The saved config is damaged'),
+    ({'model.kind': 'ngrams', 'seed': {'x': 1}}, 'The saved config is damaged'),
+    ({'model.kind': 'ngrams', 'seed': None}, 'damaged: seed is null'),
   )
   def test_says_what_is_damaged(self, flat, message):
     with self.assertRaisesRegex(ValueError, message):

@@ -224,7 +224,7 @@ class CutTest(parameterized.TestCase):
   def test_too_few_lines_are_refused_with_what_to_do(self):
     with self.assertRaisesRegex(ValueError, "stream = True .* 'characters'"):
       self.read('one line of many words\n')
-    with self.assertRaisesRegex(ValueError, 'leave none for valid'):
+    with self.assertRaisesRegex(ValueError, r'txt: .* leave none for valid'):
       self.read('a\nb\n', valid_share=0.0)
     with self.assertRaisesRegex(ValueError, 'leave none for valid'):
       self.read('a\nb\n\n', valid_share=0.1)

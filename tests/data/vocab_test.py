@@ -92,7 +92,9 @@ class VocabularyTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'was edited or is corrupt'):
       Vocabulary.load(path)
 
-  @parameterized.parameters('', '{}', '[1]', '{"kind": "word"', '\xff')
+  @parameterized.parameters(
+    '', '{}', '[1]', '{"kind": "word"', '\xff', 5_000 * '['
+  )
   def test_refuses_what_is_no_vocabulary(self, content):
     path = self.create_tempfile(content=content.encode('latin-1')).full_path
     with self.assertRaisesRegex(ValueError, 'is not a saved vocabulary'):

@@ -74,7 +74,14 @@ class WordVectorsTest(absltest.TestCase):
   def test_what_is_no_vectors_is_refused(self):
     with self.assertRaisesRegex(ValueError, 'holds no word vectors'):
       word_vectors.read(self.write('a b c\nd e\n'), WORDS, TEXT)
-    for text in ('', 'the\n', 'dog 0 1 3\nthe 1.5\n', 'dog 0 1\nthe 0 x\n'):
+    for text in (
+      '',
+      'the\n',
+      'dog 0 1 3\nthe 1.5\n',
+      'dog 0 1\nthe 0 x\n',
+      'the 0 nan\n',
+      'the 1e39 0\n',
+    ):
       with self.assertRaisesRegex(ValueError, r'holds no word vectors.* line'):
         word_vectors.read(self.write(text), WORDS, TEXT)
     with self.assertRaisesRegex(ValueError, "none of the vocabulary's 3"):

@@ -1,5 +1,6 @@
 """Checkpoints: bit-exact, atomic, and never silently wrong."""
 
+import json
 import os
 import re
 import shutil
@@ -103,6 +104,20 @@ def delete_checksums(path):
   os.remove(os.path.join(path, checkpoints.CHECKSUMS))
 
 
+def write_checksums(path, text):
+  with open(os.path.join(path, checkpoints.CHECKSUMS), 'w') as file:
+    file.write(text)
+
+
+def nest_the_checksums(path):
+  write_checksums(path, 5_000 * '[')
+
+
+def make_a_checksum_a_list(path):
+  with open(os.path.join(path, checkpoints.CHECKSUMS)) as file:
+    write_checksums(path, json.dumps({name: [] for name in json.load(file)}))
+
+
 def empty_the_folder(path):
   shutil.rmtree(path)
   os.makedirs(path)
@@ -113,6 +128,8 @@ DAMAGES = (
   flip_a_byte_of_an_array,
   delete_metadata,
   delete_checksums,
+  nest_the_checksums,
+  make_a_checksum_a_list,
   empty_the_folder,
 )
 

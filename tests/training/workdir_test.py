@@ -83,7 +83,9 @@ class LoadConfigTest(WorkdirTest):
     with self.assertRaisesRegex(FileNotFoundError, 'No run in .*Train one'):
       workdir_lib.load_config(self.workdir)
 
-  @parameterized.parameters('', '{"seed": 0', '\0\0\0', '[]', 'null')
+  @parameterized.parameters(
+    *('', '{"seed": 0', '\0\0\0', '[]', 'null', 5_000 * '[')
+  )
   def test_names_a_damaged_file(self, text):
     self.save()
     with open(self.path('config.json'), 'w') as file:
@@ -153,6 +155,12 @@ class CheckTest(WorkdirTest):
       workdir_lib.check(self.config, self.workdir)
     self.config.train.num_steps, self.config.seed = 2 * before, 3
     with self.assertRaisesRegex(ValueError, 'seed'):
+      workdir_lib.check(self.config, self.workdir)
+
+  def test_steps_of_a_damaged_config_differ(self):
+    self.save()
+    self.edit(**{'train.num_steps': 'many'})
+    with self.assertRaisesRegex(ValueError, "num_steps: 'many' there"):
       workdir_lib.check(self.config, self.workdir)
 
   def test_another_task_is_another_run(self):
