@@ -162,6 +162,7 @@ def _characters(config: Any) -> encoders.Encoder | None:
       (settings.character_width,),
       settings.character_units,
       settings.precision,
+      copies=True,
     )
   layers: recurrent_lib.Recurrent = build.recurrent(
     config, settings.character_units, bidirectional=True
