@@ -28,6 +28,7 @@ class Speller:
   """Turns words into ids of characters.
 
   Attributes:
+    characters: those that are known, in the order of their ids.
     size: number of ids, those of padding and of unknown characters counted.
   """
 
@@ -39,9 +40,9 @@ class Speller:
       max_characters: W, characters of a word that are read.
     """
     words = vocab.tokens[len(vocab_lib.SPECIALS) :]
-    known = sorted(set().union(*words)) if words else []
-    self._ids = {character: 2 + i for i, character in enumerate(known)}
-    self.size = 2 + len(known)
+    self.characters = tuple(sorted(set().union(*words)))
+    self._ids = {c: 2 + i for i, c in enumerate(self.characters)}
+    self.size = 2 + len(self.characters)
     self.width = max_characters
 
   def chars(self, words: Sequence[str]) -> Spellings:
