@@ -57,6 +57,11 @@ class Speller:
       table[row, : len(word)] = [self._ids.get(c, UNKNOWN) for c in word]
     return Spellings(table, lengths)
 
+  def word(self, chars: np.ndarray) -> str:
+    """The characters of int[N] as text; unknown ones are question marks."""
+    known = ('', '?', *self.characters)
+    return ''.join(known[i] for i in chars.tolist())
+
   def split(
     self, sentences: Iterable[Sequence[str]], lengths: np.ndarray
   ) -> tuple[Spellings, np.ndarray]:
