@@ -62,7 +62,8 @@ def page(title: str, sentences: Iterable[Sentence]) -> str:
 
 
 def _sentence(sentence: Sentence) -> str:
-  parts, place = [], 0
+  parts: list[str] = []
+  place = 0
   for span in sentence.spans:
     parts += map(html.escape, sentence.words[place : span.start])
     parts.append(_marked(sentence.words[span.start : span.stop], span))

@@ -220,6 +220,7 @@ def _columns(run: Any, lines: Sequence[str]):
   cells: list[list[list[str]]] = []
   rows: list[list[str]] = []
   for number, line in enumerate((*lines, ''), 1):
+    formats.check_line_end(f'{config.generate.input}, line {number}', line)
     row = formats.cells(line)
     if not any(row):
       if rows:

@@ -107,6 +107,8 @@ class Tagger(nn.Module):
       spelt = self._spelt(words.chars, words.chars_mask, rates, keys)
       x = jnp.concatenate([x, spelt], axis=2)
     if self.case_size:
+      assert words.chars is not None
+      assert words.chars_mask is not None
       kinds = word_features.kinds(words.chars, words.chars_mask, self.alphabet)
       x = jnp.concatenate([x, self.case_embedding(kinds)], axis=2)
     x = self._dropped(x, rates.embedding, keys, 'embedding')

@@ -1,7 +1,7 @@
 """Code shared by taggers that are trained by the likelihood of tags."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from clu import metrics as clu_metrics
 import flax.linen as nn
@@ -51,7 +51,11 @@ class SelectConfig:
 class TrainedTags(base.Trained, base.Tags):
   """The tags of a sentence's words, by a model that scores them."""
 
-  FRAGMENTS = (ConstraintConfig, schemes.TagConfig, SelectConfig)
+  FRAGMENTS: ClassVar[tuple[type, ...]] = (
+    ConstraintConfig,
+    schemes.TagConfig,
+    SelectConfig,
+  )
   FIGURES = _tags.FIGURES
   FIELDS = ('tags', spellings.FIELD)
   PER_TOKEN = frozenset({'predicted'})

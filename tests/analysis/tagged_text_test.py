@@ -1,6 +1,7 @@
 """The page of tagged text: complete, escaped, self-contained, with contrast."""
 
 import html.parser
+import itertools
 
 from absl.testing import absltest, parameterized
 
@@ -89,7 +90,7 @@ class PageTest(parameterized.TestCase):
       one, other = sorted((luminance(back), luminance(text)))
       self.assertGreaterEqual((other + 0.05) / (one + 0.05), 4.5)
       backs.append(luminance(back))
-    for lighter, darker in zip(backs, backs[1:], strict=False):
+    for lighter, darker in itertools.pairwise(backs):
       self.assertGreater((lighter + 0.05) / (darker + 0.05), 1.2)
 
   @parameterized.parameters((0.0, 0), (0.5, 1), (0.899, 2), (0.9, 3), (1.0, 4))

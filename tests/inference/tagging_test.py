@@ -79,6 +79,10 @@ class TagTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'line 2: .*no column 2'):
       self.written('1 Berg\n2\n', columns=True)
 
+  def test_mixed_line_ends_lose_no_word(self):
+    with self.assertRaisesRegex(ValueError, 'line 2: .*carriage return'):
+      self.written('Berg NNP\nleft VBD\rOslo NNP\n', columns=True)
+
   def test_punctuation_may_be_split_off(self):
     got = self.written("Anna didn't leave.\n", split_words=True)
     words = [line.split('\t')[0] for line in got.splitlines()]

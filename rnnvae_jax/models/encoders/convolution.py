@@ -1,5 +1,7 @@
 """Filters over neighbouring words, and the strongest response of each."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -91,8 +93,9 @@ class Convolution(base.Encoder):
         responses = products.dot(windows, kernel, self.precision)
       else:
         parts = zip(shifted, jnp.split(kernel, width), strict=True)
-        responses = sum(
-          products.dot(words, part, self.precision) for words, part in parts
+        responses = functools.reduce(
+          jnp.add,
+          (products.dot(words, part, self.precision) for words, part in parts),
         )
       # Of two windows without a word none is read, of none the bias alone.
       has_word = jnp.arange(count)[None] < jnp.maximum(lengths, 1) + width - 1

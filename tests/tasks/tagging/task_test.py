@@ -315,6 +315,7 @@ class InputTest(parameterized.TestCase):
     ('saw O\n\nOslo B-LOC\n', r"train.txt, line 3: in iob1 'B-LOC' must not"),
     ('saw O\r\nOslo X\r\n', r"train.txt, line 2: 'X' is no tag of iob1"),
     ('\n\n \n', r'train.txt.* is empty'),
+    ('a O\n\nb O\rc O\rd O\ne O\n', r'train.txt, line 3: .*carriage return'),
   )
   def test_names_the_file_and_the_line(self, text, message):
     folder = write(self.create_tempdir().full_path, train=text)
