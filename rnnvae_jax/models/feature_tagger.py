@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rnnvae_jax.models import tagger, word_features
+from rnnvae_jax.models import embeddings, tagger, word_features
 from rnnvae_jax.ops import crf, noise
 
 
@@ -33,8 +33,9 @@ class FeatureTagger(nn.Module):
   ) -> tuple[jax.Array, crf.Weights]:
     """See `tagger.Tagger`; `rates.embedding` is of features."""
     zeros, size = nn.initializers.zeros_init(), self.num_tags
-    shape = (self.num_features, size)
-    table = self.param('features', zeros, shape)
+    table = embeddings.Embed(
+      self.num_features, size, embedding_init=zeros, name='features'
+    )
     assert words.chars is not None
     assert words.chars_mask is not None
     features = word_features.hashed(
@@ -47,7 +48,7 @@ class FeatureTagger(nn.Module):
     kept = jnp.ones(features.shape)
     rate = None if rates is None else rates.embedding
     kept = noise.dropout(kept, rate, keys, 'features', False)
-    emissions = jnp.sum(table[features] * kept[:, :, :, None], axis=2)
+    emissions = jnp.sum(table(features) * kept[:, :, :, None], axis=2)
     weights = crf.Weights(
       self.param('transitions', zeros, (size, size)),
       self.param('start', zeros, (size,)),

@@ -69,7 +69,7 @@ class FeatureTaggingTest(absltest.TestCase):
     params = self.task.init(jax.random.key(0))
     rng = np.random.default_rng(0)
     table = np.float32(rng.normal(size=(997, len(self.task.labels))))
-    params['params']['features'] = table
+    params['params']['features']['embedding'] = table
     got, _ = self.task.model.apply(params, self.words)
     want = table[np.asarray(self.features)]
     np.testing.assert_allclose(
@@ -78,7 +78,7 @@ class FeatureTaggingTest(absltest.TestCase):
 
   def test_the_gradient_is_expected_less_observed_counts(self):
     params = self.task.init(jax.random.key(0))
-    grad = jax.grad(self.loss)(params)['params']['features']
+    grad = jax.grad(self.loss)(params)['params']['features']['embedding']
     emissions, weights = self.task.model.apply(params, self.words)
     shares = crf.marginals(emissions, self.words.mask, weights)
     want: dict = collections.defaultdict(float)
