@@ -27,8 +27,8 @@ def get_config(tail: str = ''):
   config.optimizer.final_learning_rate = 1e-4
 
   config.train.batch_size = 32
-  config.train.num_steps = 3_920  # 10 epochs.
-  config.train.eval_every = 392
+  config.train.num_steps = 3_900  # 10 epochs.
+  config.train.eval_every = 390
   config.train.num_buckets = 5  # Features of padding are hashed, too.
   config.evaluate.num_buckets = 5
 

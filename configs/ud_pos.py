@@ -55,8 +55,8 @@ def tagger(row: str):
     config.dropout.embedding = 0.2
     config.optimizer.learning_rate = 1e-2
     _train(config)
-    config.train.num_steps = 3_920  # 10 epochs of EWT.
-    config.train.eval_every = 392
+    config.train.num_steps = 3_900  # 10 epochs of EWT.
+    config.train.eval_every = 390
   else:
     config = build.default('tagging')
     model = config.model
