@@ -48,6 +48,15 @@ class SelectConfig:
   )
 
 
+def allowed_moves(
+  config: Any, labels: Sequence[str], scheme: str
+) -> schemes.Allowed | None:
+  """Which tags may follow each other; None: any."""
+  if not config.model.constrained:
+    return None
+  return schemes.allowed(labels, scheme)
+
+
 class TrainedTags(base.Trained, base.Tags):
   """The tags of a sentence's words, by a model that scores them."""
 

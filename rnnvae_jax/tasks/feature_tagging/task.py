@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from rnnvae_jax.config import schema
-from rnnvae_jax.data import schemes
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.models import feature_tagger, word_features
 from rnnvae_jax.tasks import _tags, _trained_tags
@@ -54,11 +53,10 @@ class FeatureTagging(_trained_tags.TrainedTags):
       config.model.num_features,
       word_features.alphabet(speller.characters),
     )
-    allowed = schemes.allowed(labels, scheme)
     return cls(
       model,
       labels,
       speller,
       scheme=scheme,
-      allowed=allowed if config.model.constrained else None,
+      allowed=_trained_tags.allowed_moves(config, labels, scheme),
     )

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rnnvae_jax.data import schemes
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.models.cells import base as cells
 from rnnvae_jax.tasks import _likelihood, _tags, _trained_tags
@@ -30,13 +29,12 @@ class Tagging(_likelihood.Recurrent, _trained_tags.TrainedTags):
     _tags.check_labels(config, labels)
     speller, scheme = _tags.reading(config, vocab)
     model = settings.model(config, len(vocab), len(labels), speller)
-    allowed = schemes.allowed(labels, scheme)
     task = cls(
       model,
       labels,
       speller,
       scheme=scheme,
-      allowed=allowed if config.model.constrained else None,
+      allowed=_trained_tags.allowed_moves(config, labels, scheme),
       initialise=_likelihood.initialiser(config),
     )
     task.frozen_parts = ('embedding',) * config.model.frozen_embeddings
