@@ -28,6 +28,7 @@ from benchmarks import harness, ours
 from rnnvae_jax.config import build as config_build
 from rnnvae_jax.data import batches, corpora, vocab
 from rnnvae_jax.inference import programs
+from rnnvae_jax.objectives import schedules
 from rnnvae_jax.training import optimizers, preparation
 from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import step as step_lib
@@ -161,9 +162,9 @@ class Ours:
   def training(self, blocks: Sequence[np.ndarray]) -> Callable[[int], Any]:
     """Returns `run(turn)`, which trains on a block; the first loss."""
     buckets = preparation.train_buckets(self.config, self.split)
-    step = step_lib.make_train_step(
-      self.task, self.tx, buckets, self.config.optimizer.schedule
-    )
+    optimizer = self.config.optimizer
+    schedule = schedules.resolve(optimizer.schedule, 'optimizer.schedule')
+    step = step_lib.make_train_step(self.task, self.tx, buckets, schedule)
     scalars = ours.make_hyperparameters(self.config)
     device_split = batches.put(self.split)
     lengths = [bucket.length for bucket in buckets]

@@ -19,6 +19,7 @@ PROTOCOL = (
 _OURS = {'published': {}, 'source': 'none'}
 ROWS = {
   'hidden_markov': _OURS,
+  'feature_crf': _OURS,
   'blstm': _OURS,
   'blstm_cnn': {
     'published': {'test_accuracy': 0.9548},
@@ -49,6 +50,13 @@ def tagger(row: str):
   """The config of a row, without its corpus."""
   if row == 'hidden_markov':
     config = build.default('hidden_markov_tagging')
+  elif row == 'feature_crf':
+    config = build.default('feature_tagging')
+    config.dropout.embedding = 0.2
+    config.optimizer.learning_rate = 1e-2
+    _train(config)
+    config.train.num_steps = 3_900  # 10 epochs of EWT.
+    config.train.eval_every = 390
   else:
     config = build.default('tagging')
     model = config.model
@@ -62,15 +70,20 @@ def tagger(row: str):
     config.dropout.embedding = 0.4
     config.dropout.output = 0.4
     config.optimizer.learning_rate = 2e-3
-    config.optimizer.schedule = 'linear'
-    config.optimizer.final_learning_rate = 1e-4
-    config.train.select_by = 'accuracy'
-    config.train.batch_size = 32
+    _train(config)
     config.train.num_steps = 5_880  # 15 epochs of EWT.
     config.train.eval_every = 390
-    # Characters of padding are read, too.
-    config.train.num_buckets = 5
-    config.evaluate.num_buckets = 5
   config.corpus.protocol = 'mikolov'  # Words as they are.
   config.corpus.max_length = 250  # No sentence is cut.
   return config
+
+
+def _train(config) -> None:
+  """What all rows have that are trained."""
+  config.optimizer.schedule = 'linear'
+  config.optimizer.final_learning_rate = 1e-4
+  config.train.select_by = 'accuracy'
+  config.train.batch_size = 32
+  # Padding is computed, too: characters, and features of words.
+  config.train.num_buckets = 5
+  config.evaluate.num_buckets = 5

@@ -23,6 +23,11 @@ class TagConfig:
   n_best: int = schema.field(
     1, 'How many sequences of tags are written, the best one first.', low=1
   )
+  page: str = schema.field(
+    '',
+    'File of an HTML page that shows the text with its spans, coloured by '
+    "confidence; '': none.",
+  )
 
 
 HELP = 'the tag of each word of config.generate.input, and its probability'

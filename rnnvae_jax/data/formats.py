@@ -246,6 +246,7 @@ def read_columns(
   sentence: list[tuple[str, str]] = []
   count, first = 0, 1  # Columns of the sentence, and its first line.
   for number, line in enumerate((*lines, ''), 1):
+    check_line_end(f'{path}, line {number}', line)
     fields = cells(line)
     if not any(fields):
       if sentence:
@@ -276,6 +277,19 @@ def read_columns(
   if not records:
     raise ValueError(f'{path} holds no token.')
   return records
+
+
+def check_line_end(where: str, line: str) -> None:
+  """Raises ValueError for a carriage return that ends a line within a line.
+
+  Words after it would be read as columns, and lost.
+  """
+  if '\r' in line.strip():
+    raise ValueError(
+      f'{where}: there is a carriage return within the line {line[:60]!r}: the '
+      'file mixes line ends. End all lines with a line feed, as `dos2unix -c '
+      'mac` or `tr "\\r" "\\n"` does.'
+    )
 
 
 def cells(line: str) -> list[str]:

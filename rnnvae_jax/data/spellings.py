@@ -28,6 +28,7 @@ class Speller:
   """Turns words into ids of characters.
 
   Attributes:
+    characters: those that are known, in the order of their ids.
     size: number of ids, those of padding and of unknown characters counted.
   """
 
@@ -39,9 +40,9 @@ class Speller:
       max_characters: W, characters of a word that are read.
     """
     words = vocab.tokens[len(vocab_lib.SPECIALS) :]
-    known = sorted(set().union(*words)) if words else []
-    self._ids = {character: 2 + i for i, character in enumerate(known)}
-    self.size = 2 + len(known)
+    self.characters = tuple(sorted(set().union(*words)))
+    self._ids = {c: 2 + i for i, c in enumerate(self.characters)}
+    self.size = 2 + len(self.characters)
     self.width = max_characters
 
   def chars(self, words: Sequence[str]) -> Spellings:
@@ -55,6 +56,11 @@ class Speller:
       lengths[row] = len(word)
       table[row, : len(word)] = [self._ids.get(c, UNKNOWN) for c in word]
     return Spellings(table, lengths)
+
+  def word(self, chars: np.ndarray) -> str:
+    """The characters of int[N] as text; unknown ones are question marks."""
+    known = ('', '?', *self.characters)
+    return ''.join(known[i] for i in chars.tolist())
 
   def split(
     self, sentences: Iterable[Sequence[str]], lengths: np.ndarray

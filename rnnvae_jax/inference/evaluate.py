@@ -14,7 +14,7 @@ from rich import table as rich_table
 
 from rnnvae_jax.data import corpora
 from rnnvae_jax.data import labels as labels_lib
-from rnnvae_jax.inference import classes, loading, translation
+from rnnvae_jax.inference import classes, loading, tag_mistakes, translation
 from rnnvae_jax.inference import run as run_lib
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import (
@@ -152,6 +152,8 @@ def evaluate_split(
     sentence_nats.write(keep_in, name, values[task.score], split)
   if isinstance(task, base.Predicts) and 'log_probs' in values:
     summary |= classes.figures(run, values, split, keep_in, name)
+  if keep_in and isinstance(task, base.Tags):
+    tag_mistakes.write(run, values, split, keep_in, name)
   by_label = _figures_by_label(task, values, split, config)
   if by_label:
     summary['labels'] = by_label

@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 import functools
 import itertools
+import os
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from rnnvae_jax.analysis import tagged_text
 from rnnvae_jax.data import batches, formats, schemes
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.inference import padding, records
 from rnnvae_jax.tasks import base
+from rnnvae_jax.training import writers
 
 _ROWS = 64  # Sentences that are read at a time, at most.
 _DOCUMENT = '-DOCSTART-'  # A line that begins a document, not a word.
@@ -147,6 +150,28 @@ def write_tags(run: Any) -> None:
     text.append('')
   scheme = run.task.scheme
   records.write(run.config, (_record(one, scheme) for one in found), text)
+  if settings.page:
+    source = 'standard input' if settings.input == '-' else settings.input
+    writers.write_output(
+      settings.page,
+      tagged_text.page(
+        f'Tags of {os.path.basename(source)}',
+        (_shown(one, scheme) for one in found),
+      ),
+    )
+
+
+def _shown(one: Tagging, scheme: str) -> tagged_text.Sentence:
+  """A sentence of the page; a tag that marks no span is one of its word."""
+  if scheme == 'none':
+    spans = [schemes.Span(t, t + 1, tag) for t, tag in enumerate(one.tags)]
+  else:
+    spans = schemes.spans(one.tags)
+  marked = [
+    tagged_text.Marked(*span, min(one.probabilities[span.start : span.stop]))
+    for span in spans
+  ]
+  return tagged_text.Sentence(one.words, marked)
 
 
 def _record(one: Tagging, scheme: str) -> dict[str, Any]:
@@ -195,6 +220,7 @@ def _columns(run: Any, lines: Sequence[str]):
   cells: list[list[list[str]]] = []
   rows: list[list[str]] = []
   for number, line in enumerate((*lines, ''), 1):
+    formats.check_line_end(f'{config.generate.input}, line {number}', line)
     row = formats.cells(line)
     if not any(row):
       if rows:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnvae_jax.data import vocab
-from rnnvae_jax.models import embeddings
+from rnnvae_jax.models import embeddings, word_features
 from rnnvae_jax.models import recurrent as recurrent_lib
 from rnnvae_jax.models.encoders import base as encoders
 from rnnvae_jax.ops import crf, noise, products
@@ -38,6 +38,9 @@ class Tagger(nn.Module):
       not read.
     num_characters: ids of characters.
     character_size: size of their embeddings.
+    case_size: size of the vectors of `word_features.KINDS`; 0: those are not
+      read.
+    alphabet: what is known of characters.
     has_transitions: whether tags beside each other have scores (a CRF).
     locked_dropout: whether dropout has one mask for all words of a sentence.
     precision: see `products.PRECISIONS`.
@@ -50,6 +53,8 @@ class Tagger(nn.Module):
   characters: encoders.Encoder | None = None
   num_characters: int = 0
   character_size: int = 30
+  case_size: int = 0
+  alphabet: word_features.Alphabet = word_features.alphabet(())
   has_transitions: bool = True
   locked_dropout: bool = False
   precision: str = 'float32'
@@ -59,6 +64,10 @@ class Tagger(nn.Module):
     if self.characters is not None:
       self.character_embedding = embeddings.Embed(
         self.num_characters, self.character_size
+      )
+    if self.case_size:
+      self.case_embedding = embeddings.Embed(
+        len(word_features.KINDS), self.case_size
       )
     self.output = nn.Dense(
       self.num_tags,
@@ -97,6 +106,11 @@ class Tagger(nn.Module):
     if self.characters is not None:
       spelt = self._spelt(words.chars, words.chars_mask, rates, keys)
       x = jnp.concatenate([x, spelt], axis=2)
+    if self.case_size:
+      assert words.chars is not None
+      assert words.chars_mask is not None
+      kinds = word_features.kinds(words.chars, words.chars_mask, self.alphabet)
+      x = jnp.concatenate([x, self.case_embedding(kinds)], axis=2)
     x = self._dropped(x, rates.embedding, keys, 'embedding')
     _, x = self.layers(x, mask, None, rates, keys)
     x = self._dropped(x, rates.output, keys, 'output')

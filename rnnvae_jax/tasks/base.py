@@ -459,7 +459,8 @@ class Tagged(NamedTuple):
 class Tags(abc.ABC):
   """Gives each word of a sentence a tag.
 
-  Its batches have `chars` and `chars_mask`; see `data.batches.gather`.
+  Its batches have `chars` and `chars_mask`; see `data.batches.gather`. Its
+  `evaluate` returns 'predicted' int[B, T - 1], the best tags.
 
   Attributes:
     labels: names of the tags, in the order of their ids.

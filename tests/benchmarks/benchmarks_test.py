@@ -20,10 +20,12 @@ from benchmarks import (
   limits,
   loss_memory,
   ours,
+  random_field,
   recipe,
   recurrence,
   scaling,
   step_throughput,
+  tagging,
   torch_best,
   torch_peers,
 )
@@ -62,6 +64,17 @@ SCRIPTS = (
     {'hidden_size': 5, 'texts': 6, 'batch_size': 3},
     {'torch_eager', 'torch_sorted'},
   ),
+  (
+    tagging,
+    {
+      'hidden_size': 5,
+      'sentences_a_turn': 6,
+      'batch_size': 3,
+      'different_words': 20,
+    },
+    {'torch_eager', 'torch_sorted'},
+  ),
+  (random_field, {'cases': ['2x3x4']}, {'scan'}),
 )
 
 

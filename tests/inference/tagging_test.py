@@ -4,19 +4,19 @@ import contextlib
 import io
 import json
 
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 import numpy as np
 
 from rnnvae_jax.data import corpora
 from rnnvae_jax.inference import run as run_lib
-from rnnvae_jax.inference import tagging
+from rnnvae_jax.inference import tag_mistakes, tagging
 from rnnvae_jax.tasks.hidden_markov_tagging import task as task_lib
 from tests import helpers
 
 TEXT = 'Anna B-PER\nBerg I-PER\nsaw O\nOslo B-LOC\n\nBerg B-PER\nleft O\n'
 
 
-class TagTest(absltest.TestCase):
+class TagTest(parameterized.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -41,6 +41,7 @@ class TagTest(absltest.TestCase):
     fields = task_lib.HiddenMarkovTagging.FIELDS
     corpus = corpora.build(name, fields=fields, **settings)
     task = task_lib.HiddenMarkovTagging.fit(config, corpus)
+    self.corpus = corpus
     self.run_ = run_lib.Run(
       config, corpus.vocab, corpus.labels, task, {}, {}, 'fitted'
     )
@@ -78,6 +79,10 @@ class TagTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, 'line 2: .*no column 2'):
       self.written('1 Berg\n2\n', columns=True)
 
+  def test_mixed_line_ends_lose_no_word(self):
+    with self.assertRaisesRegex(ValueError, 'line 2: .*carriage return'):
+      self.written('Berg NNP\nleft VBD\rOslo NNP\n', columns=True)
+
   def test_punctuation_may_be_split_off(self):
     got = self.written("Anna didn't leave.\n", split_words=True)
     words = [line.split('\t')[0] for line in got.splitlines()]
@@ -92,6 +97,64 @@ class TagTest(absltest.TestCase):
     self.assertLen(nats, 4)
     self.assertEqual(nats, sorted(nats, reverse=True))
     self.assertLess(np.sum(np.exp(nats)), 1.0)
+
+  def test_text_has_a_column_for_each_further_sequence(self):
+    rows = self.written('Anna Berg left\n', n_best=3).splitlines()
+    (found,) = self.run_.tag([['Anna', 'Berg', 'left']], 3)
+    self.assertEqual(
+      [tuple(row.split('\t')[3:]) for row in rows[:3]],
+      list(zip(*found.others, strict=True)),
+    )
+    self.assertLen(found.others, 2)
+
+  @parameterized.parameters('bio', 'none')
+  def test_a_page_shows_the_spans(self, scheme):
+    self.run_.task.scheme = scheme
+    path = self.create_tempdir().full_path + '/tags.html'
+    self.written('Anna Berg saw <i>\n\nOslo\n', page=path)
+    with open(path, encoding='utf-8') as file:
+      page = file.read()
+    self.assertIn('&lt;i&gt;', page)
+    self.assertEqual(page.count('<li>'), 3)
+    spans = {'bio': ('>Anna Berg <small>PER', '>Oslo <small>LOC')}
+    for span in spans.get(scheme, ('>Anna <small>B-PER', '>saw <small>O')):
+      self.assertIn(span, page)
+
+  @parameterized.parameters('bio', 'none')
+  def test_mistakes_are_listed_by_kind(self, scheme):
+    # Anna Berg saw Oslo; Berg left: missed, spurious, and wrong in its type.
+    names = self.run_.labels
+    rows = [['O', 'O', 'B-LOC', 'B-PER'], ['B-PER', 'O']]
+    predicted = np.zeros((2, 4))
+    for row, tags in enumerate(rows):
+      predicted[row, : len(tags)] = [names.index(tag) for tag in tags]
+    self.run_.task.scheme = scheme
+    folder = self.create_tempdir().full_path
+    tag_mistakes.write(
+      self.run_,
+      {'predicted': predicted},
+      self.corpus.splits['test'],
+      folder,
+      'test',
+    )
+    with open(f'{folder}/mistakes_test.tsv', encoding='utf-8') as file:
+      found = [line.rstrip('\n').split('\t') for line in file]
+    text = 'Anna Berg saw Oslo'
+    want = {
+      'bio': [
+        ['type', '1', '4', 'LOC', 'Oslo', 'PER', 'Oslo', text],
+        ['missed', '1', '1', 'PER', 'Anna Berg', '', '', text],
+        ['spurious', '1', '3', '', '', 'LOC', 'saw', text],
+      ],
+      'none': [
+        ['tag', '1', '1', 'B-PER', 'Anna', 'O', 'Anna', text],
+        ['tag', '1', '2', 'I-PER', 'Berg', 'O', 'Berg', text],
+        ['tag', '1', '3', 'O', 'saw', 'B-LOC', 'saw', text],
+        ['tag', '1', '4', 'B-LOC', 'Oslo', 'B-PER', 'Oslo', text],
+      ],
+    }
+    self.assertLen(found[0], 8)
+    self.assertEqual(found[1:], want[scheme])
 
   def test_a_sentence_has_the_same_tags_among_others(self):
     sentences = [['Berg'], ['Anna', 'Berg', 'saw', 'Oslo'] * 5, [], ['x', 'y']]

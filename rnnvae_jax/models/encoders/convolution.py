@@ -1,5 +1,7 @@
 """Filters over neighbouring words, and the strongest response of each."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -38,11 +40,21 @@ class Convolution(base.Encoder):
   'Convolutional neural networks for sentence classification' (Kim,
   arXiv:1408.5882): rectified, then the largest value over all windows that have
   a word. Zeros stand beyond both ends of a text.
+
+  Attributes:
+    widths: numbers of neighbouring words that filters read.
+    filters: of each width.
+    precision: see `products.PRECISIONS`.
+    copies: whether windows are copied, so that those of a width are one
+      product: for short texts of small vectors, such as the characters of
+      words, where it takes a third less time. Else there is a product for each
+      word of a window.
   """
 
   widths: tuple[int, ...] = (3, 4, 5)
   filters: int = 100
   precision: str = 'float32'
+  copies: bool = False
 
   CONFIG = Config
 
@@ -75,11 +87,16 @@ class Convolution(base.Encoder):
       )
       padded = jnp.pad(x, [(0, 0), (width - 1, width - 1), (0, 0)])
       count = x.shape[1] + width - 1
-      # A product for each word of a window: no copy of the windows is needed.
-      responses = sum(
-        products.dot(padded[:, i : i + count], part, self.precision)
-        for i, part in enumerate(jnp.split(kernel, width))
-      )
+      shifted = [padded[:, i : i + count] for i in range(width)]
+      if self.copies:
+        windows = jnp.concatenate(shifted, axis=2)
+        responses = products.dot(windows, kernel, self.precision)
+      else:
+        parts = zip(shifted, jnp.split(kernel, width), strict=True)
+        responses = functools.reduce(
+          jnp.add,
+          (products.dot(words, part, self.precision) for words, part in parts),
+        )
       # Of two windows without a word none is read, of none the bias alone.
       has_word = jnp.arange(count)[None] < jnp.maximum(lengths, 1) + width - 1
       responses = jnp.where(has_word[:, :, None], responses, -jnp.inf)

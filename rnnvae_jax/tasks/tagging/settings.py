@@ -7,7 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from rnnvae_jax.config import schema
-from rnnvae_jax.models import build, tagger
+from rnnvae_jax.data import spellings
+from rnnvae_jax.models import build, tagger, word_features
 from rnnvae_jax.models import recurrent as recurrent_lib
 from rnnvae_jax.models.encoders import base as encoders
 from rnnvae_jax.models.encoders import convolution, recurrent
@@ -53,16 +54,17 @@ class TaggerConfig(build.LayersConfig, build.EmbeddingConfig):
     tiny=4,
     only_if=_READS_CHARACTERS,
   )
+  case_size: int = schema.field(
+    0,
+    'Size of the vectors of kinds of words: numeric, without or with capitals; '
+    '0: they are not read.',
+    low=0,
+  )
   output: str = schema.field(
     'crf',
     'Tags are chosen together, with scores of tags beside each other (crf), '
     'or each by itself (softmax).',
     choices=OUTPUTS,
-  )
-  constrained: bool = schema.field(
-    False,
-    "Moves between tags that the text's scheme does not have are forbidden.",
-    only_if=schema.none_of('corpus.tag_scheme', 'none'),
   )
 
 
@@ -103,19 +105,6 @@ class DropoutConfig:
   )
 
 
-@schema.fragment('train')
-class SelectConfig:
-  """Which validation figure chooses the checkpoint."""
-
-  select_by: str = schema.field(
-    'f1',
-    'The validation figure that chooses the checkpoint: the highest f1 of '
-    'spans or accuracy, the lowest nll_per_token. Tags that mark no spans have '
-    'no f1; their accuracy is used.',
-    choices=('f1', 'accuracy', 'nll_per_token'),
-  )
-
-
 def slower(x):
   """A learning rate's schedule: 1 / (1 + 0.05 t) over 50 epochs t.
 
@@ -126,7 +115,7 @@ def slower(x):
 
 
 def model(
-  config: Any, vocab_size: int, num_tags: int, num_characters: int
+  config: Any, vocab_size: int, num_tags: int, speller: spellings.Speller
 ) -> tagger.Tagger:
   """Builds the tagger that a config describes.
 
@@ -145,8 +134,10 @@ def model(
       bidirectional=settings.bidirectional_encoder,
     ),
     characters=_characters(config),
-    num_characters=num_characters,
+    num_characters=speller.size,
     character_size=settings.character_size,
+    case_size=settings.case_size,
+    alphabet=word_features.alphabet(speller.characters),
     has_transitions=settings.output == 'crf',
     locked_dropout=config.dropout.locked,
     precision=settings.precision,
@@ -162,6 +153,7 @@ def _characters(config: Any) -> encoders.Encoder | None:
       (settings.character_width,),
       settings.character_units,
       settings.precision,
+      copies=True,
     )
   layers: recurrent_lib.Recurrent = build.recurrent(
     config, settings.character_units, bidirectional=True

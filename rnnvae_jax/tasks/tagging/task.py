@@ -1,88 +1,23 @@
 """Training of a tagger: the likelihood of a sentence's tags."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from clu import metrics as clu_metrics
-import jax
-import jax.numpy as jnp
-
-from rnnvae_jax.data import schemes, spellings
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.models import tagger
 from rnnvae_jax.models.cells import base as cells
-from rnnvae_jax.ops import crf, noise
-from rnnvae_jax.tasks import _likelihood, _metrics, _tags, base
+from rnnvae_jax.tasks import _likelihood, _tags, _trained_tags
 from rnnvae_jax.tasks.tagging import settings
 
-# Means over some updates, dropout on; nats.
-Metrics = clu_metrics.Collection.create(
-  loss=_metrics.mean('loss'),
-  nll_per_token=_metrics.per('words', 'nll'),
-  tokens=_metrics.total('tokens'),
-  grad_norm=_metrics.mean('grad_norm'),
-  learning_rate=_metrics.mean('learning_rate'),
-)
 
-
-class Tagging(_likelihood.Recurrent, base.Tags):
+class Tagging(_likelihood.Recurrent, _trained_tags.TrainedTags):
   """The tags of a sentence's words, by recurrent layers and a CRF."""
 
   FRAGMENTS = (
     settings.TaggerConfig,
     *cells.fragments(),
     settings.DropoutConfig,
-    schemes.TagConfig,
-    settings.SelectConfig,
+    *_trained_tags.TrainedTags.FRAGMENTS,
   )
-  FIGURES = _tags.FIGURES
-  FIELDS = ('tags', spellings.FIELD)
-  PER_TOKEN = frozenset({'predicted'})
-  metrics = Metrics
-
-  def __init__(
-    self,
-    model: tagger.Tagger,
-    labels: Sequence[str],
-    speller: spellings.Speller,
-    *,
-    scheme: str = 'none',
-    is_constrained: bool = False,
-    frozen_parts: tuple[str, ...] = (),
-    initialise: Callable | None = None,
-  ):
-    """Creates the task.
-
-    Args:
-      model: its Flax module.
-      labels: names of the tags, in the order of their ids.
-      speller: turns words into characters.
-      scheme: how tags mark spans.
-      is_constrained: whether moves that the scheme does not have are forbidden.
-      frozen_parts: parts of the model that stay as they begin.
-      initialise: (params, key) -> params, as they begin; None: as the modules
-        say.
-    """
-    self.model = model
-    self.labels = tuple(labels)
-    self.speller = speller
-    self.scheme = scheme
-    self.frozen_parts = frozen_parts
-    self.backend = model.layers.backend
-    self.backend_reason = model.layers.backend_reason
-    self._initialise = initialise
-    self._allowed: crf.Weights | None = None
-    if is_constrained:
-      legal = schemes.allowed(labels, scheme)
-      self._allowed = crf.Weights(*map(jnp.asarray, legal))
-
-  @classmethod
-  def check(cls, config: Any) -> None:
-    _tags.check_sentences(config)
-
-  @classmethod
-  def shrink(cls, config: Any) -> None:
-    _tags.shrink(config, cls.TINY_CORPUS)
 
   @classmethod
   def build(
@@ -93,85 +28,16 @@ class Tagging(_likelihood.Recurrent, base.Tags):
   ) -> 'Tagging':
     _tags.check_labels(config, labels)
     speller, scheme = _tags.reading(config, vocab)
-    return cls(
-      settings.model(config, len(vocab), len(labels), speller.size),
+    model = settings.model(config, len(vocab), len(labels), speller)
+    task = cls(
+      model,
       labels,
       speller,
       scheme=scheme,
-      is_constrained=config.model.constrained,
-      frozen_parts=('embedding',) * config.model.frozen_embeddings,
+      allowed=_trained_tags.allowed_moves(config, labels, scheme),
       initialise=_likelihood.initialiser(config),
     )
-
-  def init(self, key: jax.Array) -> Any:
-    ids = jnp.zeros((1, 2), jnp.int32)
-    chars = jnp.zeros((1, 2, self.speller.width), jnp.int32)
-    words = tagger.Words(ids, ids == 0, chars, chars == 0)
-    return _likelihood.init(self.model, (words,), self._initialise, key)
-
-  def loss(self, params, batch, hyperparameters, key, extras):
-    rates = noise.rates(hyperparameters.dropout)
-    params = noise.drop_weights(params, rates.weight, key, 'layers')
-    keys = noise.row_keys(key, batch['index'])
-    words = _tags.words_of(batch)
-    emissions, weights = self._scores(params, words, rates, keys)
-    tags = _tags.without_end(batch['tags'])
-    nll = self._nll(emissions, weights, words.mask, tags)
-    total = jnp.sum(batch['weights'] * nll)
-    sums = {
-      'nll': total,
-      'words': jnp.maximum(jnp.sum(words.mask, dtype=jnp.float32), 1.0),
-      **_likelihood.counts(batch),
-    }
-    return total / sums['sentences'], (sums, extras)
-
-  def evaluate(
-    self, params, batch, key, extras, samples: base.Samples = base.ONE_SAMPLE
-  ):
-    """See `_tags.values`."""
-    del key, extras, samples
-    words = _tags.words_of(batch)
-    emissions, weights = self._scores(params, words)
-    return _tags.values(emissions, weights, words.mask, batch['tags'])
-
-  def summarise(self, values, split, config, final=False):
-    del config, final
-    return _tags.summary(values, split, self.labels, self.scheme)
-
-  def warnings(self, figures: Mapping[str, Any]) -> list[str]:
-    return _tags.warnings(figures)
-
-  def selection_value(self, figures: Mapping[str, Any], config: Any) -> float:
-    name = config.train.select_by
-    if name == 'f1' and 'f1' not in figures:
-      name = 'accuracy'
-    if name == 'nll_per_token':
-      return float(figures.get(name, float('inf')))
-    return -float(figures[name])
-
-  def report(self, figures: Mapping[str, Any]) -> str:
-    return _tags.report(figures)
-
-  def tag(self, params, batch, extras, count=1):
-    del extras
-    words = _tags.words_of(batch)
-    emissions, weights = self._scores(params, words)
-    return _tags.tagged(emissions, weights, words.mask, count)
-
-  def _scores(self, params, words, *options):
-    """Emissions and the scores of tags beside each other."""
-    found: Any = self.model.apply(params, words, *options)
-    emissions, weights = found
-    # Undefined where there is no word.
-    emissions = jnp.where(words.mask[:, :, None], emissions, 0.0)
-    if self._allowed is not None:
-      weights = crf.constrained(weights, self._allowed)
-    return emissions, weights
-
-  def _nll(self, emissions, weights, mask, tags):
-    """Nats of each row's tags: float[B]."""
-    if self.model.has_transitions or self._allowed is not None:
-      return crf.nll(emissions, tags, mask, weights)
-    log_probs = jax.nn.log_softmax(emissions, axis=2)
-    own = jnp.take_along_axis(log_probs, tags[:, :, None], axis=2)[:, :, 0]
-    return -jnp.sum(jnp.where(mask, own, 0.0), axis=1)
+    task.frozen_parts = ('embedding',) * config.model.frozen_embeddings
+    task.backend = model.layers.backend
+    task.backend_reason = model.layers.backend_reason
+    return task

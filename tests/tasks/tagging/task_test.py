@@ -190,6 +190,63 @@ class TaggingTest(parameterized.TestCase):
     )
     self.assertEqual(float(more['nll'][1]), 0.0)
 
+  def test_order_of_sentences_and_size_of_batches_change_nothing(self):
+    config, corpus, task, params = self.made()
+    turned = TEXT.rstrip('\n').split('\n\n')[::-1]
+    other = write(
+      self.create_tempdir().full_path, test='\n\n'.join(turned) + '\n'
+    )
+    again = corpus_of(config, other, vocab=corpus.vocab, labels=corpus.labels)
+    found = []
+    for split, batch_size in (
+      (corpus.splits['test'], 3),
+      (again.splits['test'], 2),
+    ):
+      evaluate = evaluation.make_evaluator(
+        task, split, batch_size=batch_size, num_buckets=2
+      )
+      values = evaluate(params, {}, jax.random.key(0))
+      found.append((values, task.summarise(values, split, config)))
+    (values, want), (others, got) = found
+    np.testing.assert_array_equal(
+      others['predicted'][::-1], values['predicted']
+    )
+    # Rows of products of another size are summed in another order.
+    np.testing.assert_allclose(others['nll'][::-1], values['nll'], atol=1e-4)
+    nats = got.pop('nll_per_token'), want.pop('nll_per_token')
+    np.testing.assert_allclose(*nats, atol=1e-4)
+    self.assertEqual(got, want)
+
+  def test_the_loss_does_not_depend_on_the_order_of_rows_or_on_blank_ones(self):
+    config, corpus, task, params = self.made(
+      **{'dropout.embedding': 0.5, 'dropout.output': 0.5, 'dropout.word': 0.5}
+    )
+    scalars = helpers.make_hyperparameters(config)
+    split, key = corpus.splits['train'], jax.random.key(3)
+    loss = jax.jit(lambda b: task.loss(params, b, scalars, key, {})[0])
+    want = loss(self.batch(split, 6))
+    for rows in ((2, 0, 1), (1, -1, 2, 0)):
+      got = loss(self.batch(split, 6, rows))
+      np.testing.assert_allclose(got, want, atol=1e-4)
+    self.assertGreater(
+      abs(float(loss(self.batch(split, 6, (0, 1)))) - want), 0.01
+    )
+
+  def test_capitals_are_read_where_the_config_says_so(self):
+    _, corpus, task, params = self.made(
+      **{'model.case_size': 2, 'model.characters': 'none'}
+    )
+    self.assertEqual(
+      params['params']['case_embedding']['embedding'].shape, (7, 2)
+    )
+    words = _tags.words_of(self.batch(corpus.splits['train'], 6))
+    emissions = lambda words: task.model.apply(params, words)[0]
+    # The first word is Anna; with no letter but its capital it is no name.
+    fewer = words.chars_mask.at[0, 0, 1:].set(False)
+    moved = emissions(words._replace(chars_mask=fewer)) - emissions(words)
+    self.assertGreater(float(jnp.max(jnp.abs(moved[0, 0]))), 0.01)
+    np.testing.assert_allclose(moved[1], 0.0, atol=1e-5)
+
   def test_forbidden_moves_are_never_chosen(self):
     _, corpus, task, params = self.made(**{'model.constrained': True})
     values = task.evaluate(
@@ -218,8 +275,10 @@ class TaggingTest(parameterized.TestCase):
     self.assertTrue(np.isfinite(figures['nll_per_token']))
     self.assertLen(task.warnings(figures), 1)
 
-  def test_gold_tags_score_100(self):
-    config, corpus, task, _ = self.made()
+  @parameterized.parameters('iob1', 'bio', 'bioes')
+  def test_gold_tags_score_100(self, learnt):
+    config, corpus, task, _ = self.made(**{'corpus.learnt_scheme': learnt})
+    self.assertEqual(task.scheme, learnt)
     split = corpus.splits['train']
     gold = np.zeros((3, 6))
     for row, (start, n) in enumerate(
@@ -256,11 +315,26 @@ class InputTest(parameterized.TestCase):
     ('saw O\n\nOslo B-LOC\n', r"train.txt, line 3: in iob1 'B-LOC' must not"),
     ('saw O\r\nOslo X\r\n', r"train.txt, line 2: 'X' is no tag of iob1"),
     ('\n\n \n', r'train.txt.* is empty'),
+    ('a O\n\nb O\rc O\rd O\ne O\n', r'train.txt, line 3: .*carriage return'),
   )
   def test_names_the_file_and_the_line(self, text, message):
     folder = write(self.create_tempdir().full_path, train=text)
     with self.assertRaisesRegex(ValueError, message):
       corpus_of(config_of(), folder)
+
+  def test_blank_lines_and_old_line_ends_lose_nothing(self):
+    texts = {
+      'unix': 'a O\nb I-X\n\nc O\n',
+      'blank': '\n\n \t \na O\nb I-X\n\n\n\t\n\nc O\n\n\n',
+      'windows': 'a O\r\nb I-X\r\n\r\nc O',
+      'old': 'a O\rb I-X\r\rc O\r',
+      'mark': '\ufeffa O\nb I-X\n\nc O\n',
+    }
+    for name, text in texts.items():
+      folder = write(self.create_tempdir().full_path, train=text)
+      split = corpus_of(config_of(), folder).splits['train']
+      np.testing.assert_array_equal(split.lengths, [3, 2], name)
+      np.testing.assert_array_equal(split.fields['tags'], [0, 1, 0, 0, 0], name)
 
   def test_tabs_spaces_and_line_ends_may_mix(self):
     folder = write(

@@ -1,0 +1,5 @@
+"""Linear taggers: a random field over features of words."""
+
+from rnnvae_jax.tasks.feature_tagging.task import FeatureTagging as TASK
+
+__all__ = ['TASK']
