@@ -1,15 +1,15 @@
-r"""The search of the RNN-VAE report: random trials, then a grid around the best.
+r"""The search of the RNN-VAE report: random, then a grid around the best.
 
-  python -m rnnvae_jax.main --mode=sweep --config=configs/sweeps/rnn_vae_report.py --workdir=runs/report
-  python -m rnnvae_jax.main --config=runs/report/winner.py --workdir=runs/winner
+  python -m rnnvae_jax.main --mode=sweep --config=sweeps/rnn_vae_report ...
+  python -m rnnvae_jax.main --config=WORKDIR/winner.py --workdir=runs/winner
 
-Its criterion is a low -ELBO with a KL above one nat. The ranges cover the three
-rows of its table 1 and the trial that its code names (three layers of 384 units,
-48 latents); the ranges that it drew from are not published. A trial is short,
-`epochs=3` by default, with the KL term annealed over them; the winner trains for
-ten epochs, as the report's rows do. No trial is stopped early by default: while
-the KL term is annealed, ELBOs say little about the end. `halving=3` stops two of
-three at a third of the way.
+Its criterion is a low -ELBO with a KL above one nat. The ranges cover the rows
+of its table 1 and the trial that its code names (three layers of 384 units, 48
+latents); the ranges that it drew from are not published. A trial is short: three
+epochs, `epochs=3`, over which the KL term is annealed. The winner trains for ten
+epochs, as the report's rows do. No trial is stopped early by default: while the
+KL term is annealed, an ELBO says little about that of the end. `halving=3` stops
+two of three trials at a third of the way.
 """
 
 from rnnvae_jax.config import argument, files, space
