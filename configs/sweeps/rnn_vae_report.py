@@ -5,11 +5,11 @@ r"""The search of the RNN-VAE report: random, then a grid around the best.
 
 Its criterion is a low -ELBO with a KL above one nat. The ranges cover the rows
 of its table 1 and the trial that its code names (three layers of 384 units, 48
-latents); the ranges that it drew from are not published. A trial is short: three
-epochs, `epochs=3`, over which the KL term is annealed. The winner trains for ten
-epochs, as the report's rows do. No trial is stopped early by default: while the
-KL term is annealed, an ELBO says little about that of the end. `halving=3` stops
-two of three trials at a third of the way.
+latents); the ranges that it drew from are not published. A trial is short:
+three epochs, `epochs=3`, over which the KL term is annealed. The winner trains
+for ten epochs, as the report's rows do. No trial is stopped early by default:
+while the KL term is annealed, an ELBO says little about that of the end.
+`halving=3` stops two of three trials at a third of the way.
 """
 
 from rnnvae_jax.config import argument, files, space

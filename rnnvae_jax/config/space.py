@@ -161,7 +161,12 @@ def settled(
   if unknown:
     raise ValueError(errors.unknown('key', unknown[0], keys.keys))
   found = config.copy_and_resolve_references()
-  found.update_from_flattened_dict(dict(values))
+  found.update_from_flattened_dict(
+    {
+      name: float(value) if type(keys.keys[name].default) is float else value
+      for name, value in values.items()
+    }
+  )
   while True:
     flat = build.flatten(found)
     idle = {
@@ -269,11 +274,10 @@ def _check_effect(sweep: Sweep, name: str) -> None:
   """Raises ValueError if no value of another key gives this one an effect."""
   keys, base = build.keys_of(sweep.config), build.flatten(sweep.config)
   because = keys.unused(base, name)
-  others = [{}] + [
-    {other: value}
-    for other, domain in sweep.space.items()
-    for value in (domain.values if isinstance(domain, Choices) else domain[:2])
-  ]
+  others: list[dict[str, Any]] = [{}]
+  for other, domain in sweep.space.items():
+    ends = domain.values if isinstance(domain, Choices) else domain[:2]
+    others += [{other: value} for value in ends]
   if because and all(keys.unused(base | other, name) for other in others):
     raise ValueError(
       f'The space varies config.{name}, which would have no effect: {because}.'

@@ -45,7 +45,6 @@ def run(
       until, runs = advance(study, sweep, workdir)
     if not runs:
       break
-    logging.info('%d trials to train to update %d.', len(runs), until)
     trials.train(way, runs, until, deadline)
   found = study.trials()
   plots.write(found, study.importances(), sweep, workdir)
@@ -62,7 +61,6 @@ def run(
     if not left:
       winner.write(finalists, sweep, file, workdir)
       return
-    logging.info('%d runs of finalists to train.', len(left))
     trials.train(way, left, end, deadline)
   logging.info('The budget is spent; the same command goes on.')
 

@@ -8,6 +8,7 @@ noted in `trial.json` in its folder, for all processes that share the search.
 
 from collections.abc import Iterator, Mapping
 import contextlib
+import itertools
 import os
 import time
 from typing import Any, NamedTuple
@@ -105,7 +106,8 @@ def train(
     if first is None:
       time.sleep(_WAIT)
       return
-    drawn = _with_first(first, mine)
+    logging.info('%d runs to train to update %d.', len(runs), until)
+    drawn = itertools.chain([first], mine)
     if way.name == 'processes':
       _train_in_processes(drawn, until, deadline)
     elif way.name == 'population':
@@ -212,10 +214,3 @@ def _claimed(
         continue
       claims.push(held.pop_all())
     yield config, workdir
-
-
-def _with_first(
-  first: parallel.Run, others: Iterator[parallel.Run]
-) -> Iterator[parallel.Run]:
-  yield first
-  yield from others

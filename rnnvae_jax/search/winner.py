@@ -49,21 +49,16 @@ def write(
   end = sweep.config.train.num_steps
   results = []
   for trial in finalists:
-    found = [trial.last] + [
-      trials_lib.outcome(_folder(workdir, trial, seed)).figures.get(end)
-      for seed in _seeds(sweep)[1:]
-    ]
-    values = [figures for figures in found if figures]
-    names = (
-      sweep.figure,
-      *sweep.at_least,
-      *(n for n in ('kl',) if n in found[0]),
-    )
+    values = [trial.last]
+    for seed in _seeds(sweep)[1:]:
+      known = trials_lib.outcome(_folder(workdir, trial, seed))
+      if not known.error:
+        values.append(known.figures[end])
     means = {
       name: float(np.mean([figures[name] for figures in values]))
-      for name in dict.fromkeys(names)
+      for name in (sweep.figure, *sweep.at_least)
     }
-    diverged = len(found) - len(values)
+    diverged = sweep.seeds - len(values)
     results.append((diverged, study_lib.rank(means, sweep), trial, values))
   results.sort(key=lambda result: (*result[:2], result[2].number))
   spreads = [
