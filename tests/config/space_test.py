@@ -44,11 +44,7 @@ class CheckTest(parameterized.TestCase):
     ('model.hidden_size', space.uniform(64, 64), 'is empty: from 64 to 64'),
     ('dropout.word', space.uniform(0.1, 1.5), 'out of range'),
     ('dropout.word', space.log_uniform(0.0, 0.5), 'no logarithm'),
-    (
-      'objective.free_bits_per',
-      space.choices('batch', 'sentence'),
-      'no effect',
-    ),
+    ('model.lstm.forget_bias', space.uniform(0, 2), 'no effect'),
   )
   def test_a_key_or_its_values_are_refused(self, key, domain, message):
     with self.assertRaisesRegex(ValueError, message):
@@ -80,8 +76,8 @@ class CheckTest(parameterized.TestCase):
 
   def test_a_key_that_another_one_switches_on_is_legal(self):
     varied = {
-      'objective.free_bits': space.uniform(1.0, 4.0),
-      'objective.free_bits_per': space.choices('batch', 'sentence'),
+      'model.cell': space.choices('gru', 'lstm'),
+      'model.lstm.forget_bias': space.uniform(0, 2),
     }
     space.check(make_sweep(varied))
 
@@ -115,14 +111,12 @@ class CheckTest(parameterized.TestCase):
 class SettledTest(absltest.TestCase):
   def test_what_has_no_effect_is_at_its_default(self):
     config = build.default('sentence_vae')
-    config.objective.free_bits = 3.0
-    config.objective.free_bits_per = 'batch'
-    without = space.settled(config, {'objective.free_bits': 0.0})
-    default = build.default('sentence_vae').objective.free_bits_per
-    self.assertNotEqual(default, 'batch')
-    self.assertEqual(without.objective.free_bits_per, default)
+    config.model.cell, config.model.lstm.forget_bias = 'lstm', 2.0
+    without = space.settled(config, {'model.cell': 'gru'})
+    default = build.default('sentence_vae').model.lstm.forget_bias
+    self.assertEqual(without.model.lstm.forget_bias, default)
     build.validate(without)
-    self.assertEqual(config.objective.free_bits, 3.0)  # Not modified.
+    self.assertEqual(config.model.lstm.forget_bias, 2.0)  # Not modified.
 
 
 class NeighboursTest(parameterized.TestCase):
