@@ -19,20 +19,15 @@ _SHOWN = 10  # Of the best trials, in the table.
 _MARKERS = {'random': 'o', 'grid': 's', 'tpe': '^'}
 
 
-def write(
-  trials: Sequence[study_lib.Trial],
-  importances: Mapping[str, float],
-  sweep: space.Sweep,
-  workdir: str,
-) -> None:
+def write(study: study_lib.Study, sweep: space.Sweep, workdir: str) -> None:
   """Writes trials.json and the plots, and prints the best trials.
 
   Args:
-    trials: of the search.
-    importances: by key; {} if they are not known.
+    study: the trials.
     sweep: the search.
     workdir: its folder.
   """
+  trials = study.trials()
   writers.write_json(
     os.path.join(workdir, FILE),
     {
@@ -48,6 +43,7 @@ def write(
   path = lambda name: os.path.join(workdir, f'{name}.png')
   _draw_history(known, sweep, path('history'))
   _draw_coordinates(known, sweep, path('coordinates'))
+  importances = study.importances()
   if importances:
     _draw_importances(importances, sweep, path('importances'))
   if {'kl', 'reconstruction'} <= {*known[0].last}:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets
 from typing import Any, NamedTuple
+import warnings
 
 from rnnvae_jax.config import build, space
 from rnnvae_jax.training import workdir as workdir_lib
@@ -218,12 +219,16 @@ class Study:
     )
 
   def importances(self) -> dict[str, float]:
-    """By key, its share of how much trials differ; {} if that is not known."""
-    complete = self._optuna.trial.TrialState.COMPLETE
-    done = self._study.get_trials(deepcopy=False, states=(complete,))
-    if len({trial.value for trial in done}) < 3:
-      return {}
-    return self._optuna.importance.get_param_importances(self._study)
+    """By key, its share of what makes trials good; {} if that is not known.
+
+    It is not known where Optuna warns, such as of too few complete trials.
+    """
+    with warnings.catch_warnings():
+      warnings.simplefilter('error', UserWarning)
+      try:
+        return self._optuna.importance.get_param_importances(self._study)
+      except (UserWarning, ValueError):
+        return {}
 
   def _trial(self, number: int) -> Any:
     found = self._study.get_trials(deepcopy=False)[number]

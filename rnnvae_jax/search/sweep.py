@@ -47,7 +47,7 @@ def run(
       break
     trials.train(way, runs, until, deadline)
   found = study.trials()
-  plots.write(found, study.importances(), sweep, workdir)
+  plots.write(study, sweep, workdir)
   finalists = plan.best(found, sweep)[: sweep.finalists]
   if time.time() >= deadline:
     logging.info('The budget is spent; the same command goes on.')
