@@ -48,8 +48,14 @@ _SEEDS = flags.DEFINE_integer(
 _BUDGET = flags.DEFINE_float(
   'budget',
   0.0,
-  'Of reproduce: seconds; what is left goes on next time. 0: no end.',
+  'Of reproduce and sweep: seconds; what is left goes on next time. 0: no end.',
   lower_bound=0.0,
+)
+_STORAGE = flags.DEFINE_string(
+  'storage',
+  None,
+  "Of sweep: the address of a database for the trials, as SQLAlchemy's. By "
+  'default they are in a journal in --workdir.',
 )
 
 
@@ -71,7 +77,7 @@ def _run(workdir: str | None, mode: str) -> None:
       raise ValueError('--workdir is needed: the folder of the run.')
     logging.info('No --workdir is given: the run is in %s.', workdir)
   legal = getattr(command, 'FLAGS', ())
-  for name in ('table', 'rows', 'seeds', 'budget'):
+  for name in ('table', 'rows', 'seeds', 'budget', 'storage'):
     if flags.FLAGS[name].present and name not in legal:
       raise ValueError(f'--{name} is not read by --mode={mode}.')
   context = commands.Context(
@@ -83,6 +89,8 @@ def _run(workdir: str | None, mode: str) -> None:
     tuple(_ROWS.value),
     _SEEDS.value,
     _BUDGET.value,
+    config_flags.get_config_filename(flags.FLAGS['config']),
+    _STORAGE.value or '',
   )
   command_line.check_capability(command, context.config, mode)
   with contextlib.ExitStack() as stack:

@@ -31,6 +31,7 @@ BELOW = {
   'config.argument': ('config.build', 'data'),
   'config.files': (),
   'config.render': ('config.build',),
+  'config.space': ('config.build', 'config.files'),
   'config.saved': ('config.build', 'training'),
   'config.command_line': (
     'config.files',
@@ -43,7 +44,8 @@ BELOW = {
   'web': ('inference',),
   # Its processes begin as that of the command line does.
   'results': ('inference', 'startup'),
-  'commands': ('results', 'web'),
+  'search': ('results', 'config.space'),
+  'commands': ('search', 'web'),
   'startup': ('training',),
   'main': ('commands', 'config.command_line', 'startup'),
   '': (

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 # Distinguished by readers who are colour-blind (Okabe & Ito 2008).
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
 
@@ -26,6 +28,16 @@ def legend(axes: Any, **settings: Any) -> None:
   warning when the search takes more than a second, as on a busy machine.
   """
   axes.legend(loc='best', **settings)
+
+
+def sums(axes: Any) -> None:
+  """Lines on which the sum of both axes is the same, behind the curves."""
+  limits = axes.get_xlim(), axes.get_ylim()
+  x, y = np.meshgrid(*(np.linspace(*ends) for ends in limits))
+  lines = axes.contour(
+    x, y, x + y, colors='gray', linestyles=':', linewidths=0.8, zorder=0
+  )
+  axes.clabel(lines, fontsize=7, fmt='%g')
 
 
 def save(figure: Any, path: str) -> None:

@@ -35,6 +35,8 @@ class Context(NamedTuple):
     rows: of the table; empty: all.
     seeds: how many runs.
     budget: seconds; 0: no end.
+    file: the config file, with the argument after its colon; '' if none.
+    storage: address of a database; '': none.
   """
 
   workdir: str
@@ -43,3 +45,5 @@ class Context(NamedTuple):
   rows: tuple[str, ...] = ()
   seeds: int = 1
   budget: float = 0.0
+  file: str = ''
+  storage: str = ''

@@ -8,6 +8,8 @@ from rnnvae_jax import errors
 
 # A link to the source tree's configs/, of which a wheel has a copy.
 _FOLDER = pathlib.Path(__file__).parent.parent / '_configs'
+# By the folder of a name, the one below ours.
+_OWN = {'.': '', 'configs': '', 'sweeps': 'sweeps', 'configs/sweeps': 'sweeps'}
 
 
 def folder() -> pathlib.Path | None:
@@ -20,7 +22,8 @@ def find(name: str) -> str:
 
   Args:
     name: a path, or the name of one of the project's own: 'gru_vae',
-      'gru_vae.py' or 'configs/gru_vae.py', from any folder.
+      'gru_vae.py' or 'configs/gru_vae.py', from any folder, and
+      'sweeps/rnn_vae_report' of a search.
 
   Raises:
     FileNotFoundError: there is no such file.
@@ -28,11 +31,12 @@ def find(name: str) -> str:
   if os.path.isfile(name):
     return name
   own, stem = folder(), pathlib.Path(name).stem
-  if own is not None and str(pathlib.Path(name).parent) in ('.', 'configs'):
-    path = own / f'{stem}.py'
+  below = _OWN.get(str(pathlib.Path(name).parent))
+  if own is not None and below is not None:
+    path = own / below / f'{stem}.py'
     if path.is_file():
       return str(path)
-    known = sorted(path.stem for path in own.glob('*.py'))
+    known = sorted(path.stem for path in path.parent.glob('*.py'))
     raise FileNotFoundError(
       errors.unknown('--config', stem, known) + ' Nor is it a file.'
     )

@@ -260,7 +260,7 @@ class Schema:
     """
     flat = flatten(config)
     for name, key in self.keys.items():
-      _check_value(key, flat[name])
+      check_value(key, flat[name])
     for cls in self.fragments:
       if hasattr(cls, 'check') and all(
         condition.holds(flat) for condition in cls.SCHEMA[1]
@@ -305,7 +305,8 @@ def _keys(cls: Any) -> Iterable[Key]:
     yield Key(name, entry.default, component=cls.__name__, **meta)
 
 
-def _check_value(key: Key, value: Any) -> None:
+def check_value(key: Key, value: Any) -> None:
+  """Raises ValueError unless the value is legal by itself."""
   legal = key.legal()
   if legal is not None and value not in legal:
     listed = ', '.join(str(name) for name in legal if name != '')

@@ -6,7 +6,7 @@ all of them. What such a run computes and records is what it would alone on one
 core; on several cores sums are added up in another order.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import os
 from typing import Any
 
@@ -56,7 +56,7 @@ def choose(runs: Sequence[Run]) -> list[Run]:
 
 def run(
   function: Callable[..., Any],
-  runs: Sequence[Run],
+  runs: Iterable[Run],
   *arguments: Any,
   until: float = float('inf'),
 ) -> Iterator[tuple[str, processes.Ended]]:
@@ -64,7 +64,7 @@ def run(
 
   Args:
     function: of a module, which trains the run or goes on training it.
-    runs: with different workdirs.
+    runs: with different workdirs; each is drawn when a core is free for it.
     *arguments: for all runs; like what the function returns, they are pickled.
     until: seconds since 1970 after which no run is begun.
 
@@ -75,14 +75,18 @@ def run(
   Raises:
     KeyboardInterrupt: a signal stopped the runs; see `processes.schedule`.
   """
-  jobs = []
-  for config, workdir in runs:
-    os.makedirs(workdir, exist_ok=True)
-    call = function, config, workdir, *arguments
-    log = os.path.join(workdir, LOG)
-    jobs.append(processes.Job(workdir, _with_jax, call, log))
-  for ended in processes.schedule(jobs, until=until):
-    workdir = runs[ended.number][1]
+  workdirs: list[str] = []
+
+  def jobs() -> Iterator[processes.Job]:
+    for config, workdir in runs:
+      os.makedirs(workdir, exist_ok=True)
+      workdirs.append(workdir)
+      call = function, config, workdir, *arguments
+      log = os.path.join(workdir, LOG)
+      yield processes.Job(workdir, _with_jax, call, log)
+
+  for ended in processes.schedule(jobs(), until=until):
+    workdir = workdirs[ended.number]
     if ended.failure:
       logging.error('%s failed: %s', workdir, ended.failure)
     else:

@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping
 import pathlib
 from typing import Any
 
-import numpy as np
-
 from rnnvae_jax.analysis import plots
 
 _MARKERS = 'osv^D<>pX*'
@@ -98,20 +96,10 @@ def _draw_trade(axes, rows: Mapping[str, Any], x: str, y: str) -> None:
         textcoords='offset points',
         fontsize=7,
       )
-  _draw_sums(axes)
+  plots.sums(axes)
   axes.text(
     0.01, 0.01, 'dotted: equal -ELBO', transform=axes.transAxes, fontsize=8
   )
-
-
-def _draw_sums(axes) -> None:
-  """Lines on which the sum of both axes is the same, behind the curves."""
-  limits = axes.get_xlim(), axes.get_ylim()
-  x, y = np.meshgrid(*(np.linspace(*ends) for ends in limits))
-  lines = axes.contour(
-    x, y, x + y, colors='gray', linestyles=':', linewidths=0.8, zorder=0
-  )
-  axes.clabel(lines, fontsize=7, fmt='%g')
 
 
 def _finite(figures: Mapping[str, Any]) -> set[str]:

@@ -9,8 +9,6 @@ population, and rows one after another.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-import contextlib
-import functools
 import os
 import time
 from typing import Any
@@ -23,13 +21,11 @@ import jax
 from rnnvae_jax.config import build as config_build
 from rnnvae_jax.data import corpora
 from rnnvae_jax.inference import evaluate, judge
-from rnnvae_jax.results import parallel, records, settings, tables
+from rnnvae_jax.results import parallel, records, settings, tables, together
 from rnnvae_jax.training import (
-  checkpoints,
   environment,
   loop,
   population,
-  preparation,
   writers,
 )
 from rnnvae_jax.training import workdir as workdir_lib
@@ -45,8 +41,6 @@ JUDGED_AS = (
 # diverged.
 Outcome = dict[str, Any] | FloatingPointError | None
 
-# Where N small products take less time as one; on a CPU they take more.
-_BATCHING = ('gpu', 'tpu')
 # Entries of results.json that are no figures of the model.
 _NOT_OF_THE_MODEL = ('seconds', 'seed', 'sentences', 'tokens', 'truncated')
 # Of the validation split; the others have as many as the config says.
@@ -314,45 +308,25 @@ def train_together(
     # A finished run whose checkpoints were removed is not fresh.
     and 'metrics' not in read_record(config, folder)
   }
-  if len(fresh) < 2 or jax.default_backend() not in _BATCHING:
+  if len(fresh) < 2 or jax.default_backend() not in together.BATCHING:
     return
   reason = population.refusal([*fresh.values()])
   if reason:
     logging.info('One seed after the other: %s', reason)
     return
-  start, folders = time.time(), [*fresh]
-  begun = [begin_record(config, folder) for folder, config in fresh.items()]
-  for folder, config in fresh.items():
-    corpus = preparation.prepare(config, folder)
-  saved = [
-    checkpoints.Checkpoints(
-      workdir_lib.checkpoint_dir(folder), corpus.vocab.content_hash
-    )
-    for folder in folders
-  ]
-  with contextlib.ExitStack() as stack:
-    for folder in folders:
-      stack.enter_context(workdir_lib.locked(folder))
-    writing = [
-      stack.enter_context(writers.Writer(folder)) for folder in folders
-    ]
-
-    kind = config_build.task(next(iter(fresh.values())).model.kind)
-    task = kind.build(next(iter(fresh.values())), corpus.vocab, corpus.labels)
-
-    def keep(number, state, summary):
-      config = fresh[folders[number]]
-      log = functools.partial(logging.info, 'Seed %d: %s', config.seed)
-      loop.record(task, state, summary, saved[number], writing[number], log)
-
-    for writer in writing:  # Lines of a run that reached no checkpoint.
-      writer.truncate(0)
-    try:
-      population.train([*fresh.values()], corpus, keep=keep, deadline=deadline)
-    finally:
-      for folder, record in zip(folders, begun, strict=True):
-        record['wall_seconds'] += (time.time() - start) / len(fresh)
-        _write_record(folder, record)
+  start = time.time()
+  begun = {
+    folder: begin_record(config, folder) for folder, config in fresh.items()
+  }
+  log = lambda folder, line: logging.info(
+    'Seed %d: %s', fresh[folder].seed, line
+  )
+  try:
+    together.train(fresh, deadline, log=log)
+  finally:
+    for folder, record in begun.items():
+      record['wall_seconds'] += (time.time() - start) / len(fresh)
+      _write_record(folder, record)
 
 
 def _evaluate(config, workdir: str, corpus: corpora.Corpus) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def train(
   workdir: str,
   deadline: float = float('inf'),
   preview: Callable[[Any, Any, Any], str] | None = None,
+  until: float = math.inf,
 ) -> corpora.Corpus | None:
   """Trains the run in `workdir`, from the start or from its last checkpoint.
 
@@ -57,9 +58,12 @@ def train(
     deadline: seconds since 1970 at which training stops, with a checkpoint.
     preview: (task, params, vocabulary) -> a sample of text, which is logged at
       each validation.
+    until: step of a validation after which training pauses; the same call with
+      a later one goes on.
 
   Returns:
-    The corpus, for a following evaluation; None if the deadline came first.
+    The corpus, for a following evaluation; None if the deadline or the pause
+    came first.
 
   Raises:
     ValueError: the text does not fit the config, the workdir belongs to another
@@ -82,7 +86,7 @@ def train(
         'Fitted in %.1f s; %s.', time.time() - start, task.describe()
       )
       return corpus
-    is_done = _train(config, workdir, corpus, deadline, preview)
+    is_done = _train(config, workdir, corpus, deadline, preview, until)
   return corpus if is_done else None
 
 
@@ -102,8 +106,9 @@ def _train(
   corpus: corpora.Corpus,
   deadline: float,
   preview: Callable[[Any, Any, Any], str] | None,
+  until: float,
 ) -> bool:
-  """Trains by gradient descent; returns whether it ended before `deadline`."""
+  """Trains by gradient descent; returns whether it ended."""
   start_time = time.time()
   task = config_build.task(config.model.kind).build(
     config, corpus.vocab, corpus.labels
@@ -166,6 +171,9 @@ def _train(
     writer.truncate(first)
     kept = time.time()
     while step < num_steps and not validation.has_stalled(config, state):
+      if step >= until:  # Its validation has saved the state.
+        logging.info('Paused at step %d of %d.', step, num_steps)
+        return False
       if stop or time.time() > deadline:
         saved.save(state, step, 'latest')
         if stop:

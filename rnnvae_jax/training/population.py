@@ -68,6 +68,9 @@ def train(
   report: Callable[[int, Result], None] | None = None,
   keep: Callable[[int, state_lib.TrainState, dict], None] | None = None,
   deadline: float = float('inf'),
+  until: float = float('inf'),
+  first: int = 0,
+  restore: Callable[[int], state_lib.TrainState] | None = None,
 ) -> list[Result]:
   """Trains all trials, `size` at a time.
 
@@ -79,6 +82,9 @@ def train(
     keep: called with a trial's number, state and summary after each of its
       validations. The state says whether this validation is the best so far.
     deadline: seconds since 1970 at which all trials stop, finished or not.
+    until: step of a validation at which a trial pauses.
+    first: step at which all trials go on.
+    restore: a trial's number -> its state at that step; None: trials begin.
 
   Returns:
     The results of the trials that ended, in the order of the configs.
@@ -125,22 +131,31 @@ def train(
   best: dict[int, tuple[dict[str, Any], Any, Any]] = {}
   members: list[_Member | None] = [None] * size
   states = hyperparameters = None
-  now = 0
+  now = first
+  # The step at which a trial ends here.
+  end_of = lambda trial: min(trial.train.num_steps, until)
   while (waiting or any(members)) and time.time() < deadline:
-    if now % epoch == 0:
+    if (now - first) % epoch == 0:
       for slot in range(size):
         if members[slot] is None and waiting:
           number, trial = waiting.popleft()
           schedule = preparation.feeding(trial, split).schedule
-          members[slot] = _Member(number, trial, schedule, now)
-          fresh, _ = preparation.first_state(trial, task, tx, corpus)
+          if restore is None:
+            fresh, _ = preparation.first_state(trial, task, tx, corpus)
+          else:
+            fresh = restore(number)
+          if validation.has_stalled(trial, fresh):
+            continue
+          members[slot] = _Member(number, trial, schedule, now - first)
           scalars = scalars_of(trial)
           states = _put(states, slot, fresh, size)
           hyperparameters = _put(hyperparameters, slot, scalars, size)
     if not any(members):  # The waiting trials can start at the next epoch.
-      now += epoch - now % epoch
+      now += epoch - (now - first) % epoch
       continue
-    count = _until_next_event(members, now, per_call, epoch, bool(waiting))
+    count = _until_next_event(members, now, per_call, end_of)
+    if waiting and not all(members):  # A slot can be filled.
+      count = min(count, epoch - (now - first) % epoch)
     plans = [m and m.schedule.steps(now - m.start, count) for m in members]
     bucket = next(plan.bucket for plan in plans if plan is not None)
     rows = np.full((size, *shape), batches.BLANK, np.int32)
@@ -161,7 +176,7 @@ def train(
     for slot, member in enumerate(members):
       if member is None:
         continue
-      steps, limit = now - member.start, member.config.train.num_steps
+      steps, limit = now - member.start, end_of(member.config)
       due = steps % member.config.train.eval_every == 0 or steps == limit
       ended = steps == limit or not finite[slot]
       if finite[slot] and due:
@@ -284,18 +299,16 @@ def _where_active(active, new, old):
   return jnp.where(jnp.expand_dims(active, range(1, new.ndim)), new, old)
 
 
-def _until_next_event(members, now, per_call, epoch, waiting) -> int:
-  """Steps until a trial is due for validation or a slot can be filled."""
+def _until_next_event(members, now, per_call, end_of) -> int:
+  """Steps until a trial is due for validation or ends."""
   count = per_call
   for member in filter(None, members):
     steps, train = now - member.start, member.config.train
     count = min(
       count,
       train.eval_every - steps % train.eval_every,
-      train.num_steps - steps,
+      end_of(member.config) - steps,
     )
-  if waiting and not all(members):
-    count = min(count, epoch - now % epoch)
   return count
 
 

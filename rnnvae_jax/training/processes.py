@@ -7,8 +7,14 @@ which passes it on. A child whose parent has died stops as if it had been asked
 to by SIGTERM.
 """
 
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import (
+  Callable,
+  Collection,
+  Iterable,
+  Iterator,
+  Mapping,
+  Sequence,
+)
 import contextlib
 import multiprocessing
 from multiprocessing import connection
@@ -71,7 +77,7 @@ def available_cores() -> list[int]:
 
 
 def schedule(
-  jobs: Sequence[Job],
+  jobs: Iterable[Job],
   cores: Sequence[int] = (),
   until: float = float('inf'),
   interval: float = 30.0,
@@ -79,7 +85,7 @@ def schedule(
   """Does the jobs, one a core, as many at a time as memory allows.
 
   Args:
-    jobs: they are begun in this order.
+    jobs: they are begun in this order, each drawn when a core is free for it.
     cores: for the children; (): all that this process may use.
     until: seconds since 1970 after which no job is begun.
     interval: seconds between lines on what each job has logged last.
@@ -94,23 +100,29 @@ def schedule(
       children, and they have ended. A second signal does not wait until they
       have saved.
   """
-  free = list(cores or available_cores())
-  if jobs and not free:
-    raise ValueError('This system cannot bind processes to cores.')
-  waiting = deque(enumerate(jobs))
+  cores = cores or available_cores()
+  free = list(cores)
+  waiting = enumerate(jobs)
+  is_over = False  # Whether no more jobs are begun.
   running: dict[Any, _Child] = {}
   is_passed_on = False
   reported = time.monotonic()
   expected = _LEAST_BYTES
   with stopping.requests() as stop:
     try:
-      while running or waiting:
-        if stop or time.time() > until:
-          waiting.clear()
+      while running or not is_over:
+        is_over = is_over or bool(stop) or time.time() > until
         expected = max(expected, *(c.peak_bytes() for c in running.values()), 0)
-        while waiting and free and _has_room(running, expected):
-          number, job = waiting.popleft()
-          child = _Child(number, job, free.pop(0))
+        while (
+          not is_over and (free or not cores) and _has_room(running, expected)
+        ):
+          upcoming = next(waiting, None)
+          if upcoming is None:
+            is_over = True
+            break
+          if not cores:
+            raise ValueError('This system cannot bind processes to cores.')
+          child = _Child(*upcoming, free.pop(0))
           running[child.receiver] = child
         for receiver in connection.wait(list(running), _POLL):
           child = running.pop(receiver)

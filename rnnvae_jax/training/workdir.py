@@ -32,7 +32,7 @@ def locked(workdir: str) -> Iterator[None]:
   Raises:
     ValueError: another process is training in the folder.
   """
-  with _flock(workdir, waits=False) as is_free:
+  with flock(workdir, waits=False) as is_free:
     if not is_free:
       raise ValueError(
         f'Another process is training in {workdir}. Wait until it ends, or '
@@ -42,7 +42,7 @@ def locked(workdir: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _flock(path: str, waits: bool) -> Iterator[bool]:
+def flock(path: str, waits: bool) -> Iterator[bool]:
   """Locks a file or folder, where the system can; a kill releases the lock.
 
   Args:
@@ -265,7 +265,7 @@ def read_results(workdir: str) -> dict[str, dict[str, Any]]:
 
 def add_results(workdir: str, name: str, figures: Mapping[str, Any]) -> None:
   """Adds the figures of a split to those that others have written."""
-  with _flock(path(workdir, CONFIG), waits=True):
+  with flock(path(workdir, CONFIG), waits=True):
     results = read_results(workdir) | {name: figures}
     writers.write_json(path(workdir, RESULTS), results)
 

@@ -241,8 +241,8 @@ class RowsTest(absltest.TestCase):
       os.makedirs(folder)
       pathlib.Path(folder, 'reproduced.json').write_text('{"metrics": {}}')
     with (
-      mock.patch.object(rows, '_BATCHING', ('cpu',)),
-      mock.patch.object(rows.population, 'train') as train,
+      mock.patch.object(rows.together, 'BATCHING', ('cpu',)),
+      mock.patch.object(rows.together, 'train') as train,
     ):
       rows.train_together(dict.fromkeys(folders, config), float('inf'))
     train.assert_not_called()

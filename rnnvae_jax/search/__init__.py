@@ -1,0 +1,1 @@
+"""Searches: many trials of one space, what they have shown, and the winner."""

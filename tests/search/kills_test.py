@@ -1,0 +1,79 @@
+"""A search that is killed has the trials and the winner of one that is not."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+from absl.testing import absltest
+import pytest
+
+pytest.importorskip('optuna', reason='the extra `sweep` is not installed')
+
+# Random trials, a rung, a grid, a finalist with two seeds: all at `tiny`.
+SEARCH = 'sweeps/rnn_vae_report:tiny,random=4,halving=2,finalists=1,seeds=2'
+
+
+def command(workdir):
+  return [
+    *(sys.executable, '-m', 'rnnvae_jax.main', '--mode=sweep'),
+    *(f'--config={SEARCH}', f'--workdir={workdir}'),
+  ]
+
+
+def lines(workdir):
+  """How many lines all trials have written."""
+  paths = pathlib.Path(workdir).glob('*/**/metrics.jsonl')
+  return sum(len(path.read_text().splitlines()) for path in paths)
+
+
+class KillsTest(absltest.TestCase):
+  @pytest.mark.slow
+  def test_three_kills_change_nothing(self):
+    undisturbed = self.create_tempdir().full_path
+    subprocess.run(command(undisturbed), check=True, capture_output=True)
+    killed = self.create_tempdir().full_path
+    whole = lines(undisturbed)
+    for part in (0.15, 0.4, 0.8):
+      process = subprocess.Popen(
+        command(killed),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+      )
+      deadline = time.monotonic() + 1_200
+      while lines(killed) < part * whole:
+        self.assertIsNone(process.poll())
+        self.assertLess(time.monotonic(), deadline)
+        time.sleep(0.05)
+      os.kill(process.pid, signal.SIGKILL)
+      process.wait()
+    subprocess.run(command(killed), check=True, capture_output=True)
+    for name in 'trials.json', 'finalists.json', 'winner.py':
+      ours, theirs = (
+        pathlib.Path(folder, name).read_text().replace(folder, '')
+        for folder in (killed, undisturbed)
+      )
+      self.assertEqual(ours, theirs, name)
+    listed = json.loads(pathlib.Path(killed, 'trials.json').read_text())
+    states = [trial['state'] for trial in listed['trials']]
+    self.assertContainsSubset(['complete', 'pruned'], states)
+    # A trial is a run that other modes open.
+    number = states.index('complete')
+    evaluated = subprocess.run(
+      [
+        *(sys.executable, '-m', 'rnnvae_jax.main', '--mode=evaluate'),
+        f'--workdir={killed}/trials/{number}',
+      ],
+      check=True,
+      capture_output=True,
+      text=True,
+    )
+    self.assertIn('ELBO', evaluated.stdout)
+
+
+if __name__ == '__main__':
+  absltest.main()
