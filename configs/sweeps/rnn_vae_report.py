@@ -27,7 +27,7 @@ def get_sweep(tail: str = '') -> space.Sweep:
   config.train.eval_every = _EPOCH // 3
   config.objective.kl_anneal_steps = config.train.num_steps
   argument.apply(config, arg)
-  searched = {
+  searched: dict[str, space.Choices | space.Range] = {
     'model.cell': space.choices('elman', 'gru'),
     'model.num_layers': space.choices(1, 2, 3),
     'model.embedding_size': space.choices(250, 300, 350),
