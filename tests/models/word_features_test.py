@@ -3,6 +3,7 @@
 import itertools
 
 from absl.testing import absltest
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -22,6 +23,9 @@ KINDS = {
   'mixed': ('McKay', 'iPod'),
   'none': ('.', '-'),
 }
+
+# One compilation instead of one for each operation.
+hashed = jax.jit(word_features.hashed, static_argnums=(3, 4))
 
 
 def spelt(sentences, length, width=8):
@@ -67,7 +71,8 @@ def templates(words, t):
 class WordFeaturesTest(absltest.TestCase):
   def test_kinds_are_those_of_capitals_and_digits(self):
     (chars, mask, _), alphabet = spelt([WORDS], len(WORDS) + 1)
-    got = word_features.kinds(chars, mask, alphabet)[0]
+    kinds = jax.jit(word_features.kinds, static_argnums=2)
+    got = np.asarray(kinds(chars, mask, alphabet)[0])
     names = [word_features.KINDS[k] for k in got]
     want = {word: kind for kind, words in KINDS.items() for word in words}
     self.assertEqual(dict(zip(WORDS, names, strict=False)), want)
@@ -77,7 +82,7 @@ class WordFeaturesTest(absltest.TestCase):
     sentences = [WORDS, WORDS[::-1], ('Oslo', 'in', 'Oslo'), ('in',)]
     size = 2**31 - 1  # So many that none of a few hundred share one.
     arrays, alphabet = spelt(sentences, len(WORDS) + 2)
-    got = np.asarray(word_features.hashed(*arrays, alphabet, size))
+    got = np.asarray(hashed(*arrays, alphabet, size))
     ids, values = {}, {}
     for row, words in enumerate(sentences):
       for t in range(len(words)):
@@ -93,9 +98,7 @@ class WordFeaturesTest(absltest.TestCase):
     sentences = [('Oslo', 'in'), ('A', 'a', '1999')]
     few, alphabet = spelt(sentences, 3)
     many, _ = spelt(sentences, 7, 12)
-    a, b = (
-      np.asarray(word_features.hashed(*x, alphabet, 50)) for x in (few, many)
-    )
+    a, b = (np.asarray(hashed(*x, alphabet, 50)) for x in (few, many))
     np.testing.assert_array_equal(a[0, :2], b[0, :2])
     np.testing.assert_array_equal(a[1], b[1, :3])
     self.assertTrue(np.all((a >= 0) & (a < 50)))

@@ -52,7 +52,8 @@ class FeatureTaggingTest(absltest.TestCase):
       batches.Bucket(6),
     )
     self.words = _tags.words_of(self.batch)
-    self.features = word_features.hashed(
+    hashed = jax.jit(word_features.hashed, static_argnums=(3, 4))
+    self.features = hashed(
       self.words.chars,
       self.words.chars_mask,
       self.words.mask,
@@ -70,7 +71,7 @@ class FeatureTaggingTest(absltest.TestCase):
     rng = np.random.default_rng(0)
     table = np.float32(rng.normal(size=(997, len(self.task.labels))))
     params['params']['features']['embedding'] = table
-    got, _ = self.task.model.apply(params, self.words)
+    got, _ = jax.jit(self.task.model.apply)(params, self.words)
     want = table[np.asarray(self.features)]
     np.testing.assert_allclose(
       got, want.sum(axis=2), rtol=0, atol=np.max(tolerances.one_sum(want, 2))
@@ -78,14 +79,18 @@ class FeatureTaggingTest(absltest.TestCase):
 
   def test_the_gradient_is_expected_less_observed_counts(self):
     params = self.task.init(jax.random.key(0))
-    grad = jax.grad(self.loss)(params)['params']['features']['embedding']
-    emissions, weights = self.task.model.apply(params, self.words)
-    shares = crf.marginals(emissions, self.words.mask, weights)
+    grad = jax.jit(jax.grad(self.loss))(params)['params']['features'][
+      'embedding'
+    ]
+    emissions, weights = jax.jit(self.task.model.apply)(params, self.words)
+    marginals = jax.jit(crf.marginals)
+    shares = np.asarray(marginals(emissions, self.words.mask, weights))
+    tags = np.asarray(self.batch['tags'])
     want: dict = collections.defaultdict(float)
     for b, t in zip(*np.nonzero(self.words.mask), strict=True):
-      for feature in self.features[b, t].tolist():
+      for feature in np.asarray(self.features)[b, t].tolist():
         for tag in range(len(self.task.labels)):
-          seen = int(self.batch['tags'][b, t]) == tag
+          seen = int(tags[b, t]) == tag
           # The loss is of one of two sentences.
           want[feature, tag] += (float(shares[b, t, tag]) - seen) / 2
     dense = np.zeros(grad.shape)
@@ -105,7 +110,8 @@ class FeatureTaggingTest(absltest.TestCase):
     )
     for _ in range(30):
       params = step(params)
-    found = self.task.tag(params, self.batch, {})
+    batch = {k: v for k, v in self.batch.items() if k != 'token_counts'}
+    found = jax.jit(self.task.tag)(params, batch, {})
     mask = np.asarray(self.words.mask)
     np.testing.assert_array_equal(
       found.tags[:, 0][mask], _tags.without_end(self.batch['tags'])[mask]
