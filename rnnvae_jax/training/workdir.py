@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 import contextlib
 import json
+import math
 import os
 from typing import Any
 
@@ -181,10 +182,13 @@ def replaces_config(config: ml_collections.ConfigDict, workdir: str) -> bool:
   return _is_moved(ours, theirs) or _steps(ours) > _steps(theirs)
 
 
-def _steps(flat: Mapping[str, Any]) -> int:
-  """The training steps of a flat config, which may be damaged."""
+def _steps(flat: Mapping[str, Any]) -> float:
+  """The training steps of a flat config; where they are no number, infinity.
+
+  So no run is longer than one whose config is damaged.
+  """
   steps = flat.get('train.num_steps', 0)
-  return steps if isinstance(steps, int) else 0
+  return steps if isinstance(steps, int) else math.inf
 
 
 def _is_moved(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
