@@ -47,7 +47,8 @@ def run(
       break
     trials.train(way, runs, until, deadline)
   found = study.trials()
-  plots.write(study, sweep, workdir)
+  with study.locked():  # Other processes write the same files.
+    plots.write(study, sweep, workdir)
   finalists = plan.best(found, sweep)[: sweep.finalists]
   if time.time() >= deadline:
     logging.info('The budget is spent; the same command goes on.')
@@ -59,7 +60,8 @@ def run(
   while time.time() < deadline:
     left = {f: c for f, c in seeds.items() if not trials.is_done(f, end)}
     if not left:
-      winner.write(finalists, sweep, file, workdir)
+      with study.locked():
+        winner.write(finalists, sweep, file, workdir)
       return
     trials.train(way, left, end, deadline)
   logging.info('The budget is spent; the same command goes on.')
