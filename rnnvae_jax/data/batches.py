@@ -134,7 +134,11 @@ def round_up(
 
 
 def buckets_for(
-  lengths: np.ndarray, batch_size: int, num_buckets: int, platform: str
+  lengths: np.ndarray,
+  batch_size: int,
+  num_buckets: int,
+  platform: str,
+  parts: int = 1,
 ) -> tuple[Bucket, ...]:
   """Chooses the buckets of a split.
 
@@ -152,6 +156,8 @@ def buckets_for(
     batch_size: B, sentences of a batch.
     num_buckets: number of lengths; 0: chosen for the platform.
     platform: JAX's name of the platform.
+    parts: devices among which the rows of a batch are divided; the numbers of
+      tokens are those of a part.
 
   Returns:
     Buckets for every batch of `evaluation_plan` and of `epoch_plan`, for any
@@ -175,7 +181,9 @@ def buckets_for(
     return np.concatenate([values, blanks]).reshape(-1, batch_size)
 
   sizes = in_batches(own[order])
-  bucket_of, tokens = np.searchsorted(padded, sizes.max(axis=1)), sizes.sum(1)
+  bucket_of = np.searchsorted(padded, sizes.max(axis=1))
+  tokens = sizes.reshape(len(sizes), parts, -1).sum(axis=2)
+  rows = batch_size // parts
   if lengths.ndim == 2:
     sources = in_batches(lengths[order, 1]).max(axis=1)
   else:
@@ -183,11 +191,11 @@ def buckets_for(
 
   def make(number, length):
     # Rounded to a grain first, because the time of the search is quadratic.
-    grain = -(-batch_size * length // 256)
+    grain = -(-rows * length // 256)
     if platform != 'cpu':
       grain = -(-grain // _ALIGNMENT) * _ALIGNMENT
-    counts = -(-tokens[bucket_of == number] // grain) * grain
-    counts = np.minimum(counts, batch_size * length)
+    counts = -(-tokens[bucket_of == number].ravel() // grain) * grain
+    counts = np.minimum(counts[counts > 0], rows * length)
     # A bucket without batches has no token counts.
     if not len(counts):
       return Bucket(length, (), int(sources.max()))

@@ -6,8 +6,9 @@ previous call runs. Batches and noise are the same both ways; only memory
 differs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import os
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +47,7 @@ def make(
   first: int,
   num_steps: int,
   share: float,
+  place: Callable[[Any], Any] = lambda tree: tree,
 ) -> Iterator[Call]:
   """Yields the corpus, rows int32[K, B] and buckets int32[K] of each call.
 
@@ -57,6 +59,7 @@ def make(
     num_steps: the last step + 1.
     share: share of the device's memory that the corpus may use. A larger corpus
       is copied in parts.
+    place: copies arrays to the devices that read them.
   """
   size = split.tokens.nbytes + 3 * split.lengths.nbytes
   size += sum(array.nbytes for array in split.fields.values())
@@ -65,8 +68,8 @@ def make(
   if split.spellings is not None:
     size += split.spellings.chars.nbytes
   if size <= share * device_memory() or not schedule.may_stream:
-    return _resident(split, schedule, per_call, first, num_steps)
-  return _streamed(split, schedule, per_call, first, num_steps)
+    return _resident(split, schedule, per_call, first, num_steps, place)
+  return _streamed(split, schedule, per_call, first, num_steps, place)
 
 
 def device_memory() -> int:
@@ -77,13 +80,13 @@ def device_memory() -> int:
   return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
 
 
-def _resident(split, schedule, per_call, first, num_steps):
-  corpus = schedule.put(split)
+def _resident(split, schedule, per_call, first, num_steps, place):
+  corpus = place(schedule.put(split))
   for step in range(first, num_steps, per_call):
-    yield corpus, *map(jnp.asarray, schedule.steps(step, per_call))
+    yield corpus, *place((*map(jnp.asarray, schedule.steps(step, per_call)),))
 
 
-def _streamed(split, schedule, per_call, first, num_steps):
+def _streamed(split, schedule, per_call, first, num_steps, place):
   import grain.python as grain  # A second to import.
 
   source = _Calls(split, schedule, per_call, first, num_steps)
@@ -91,9 +94,11 @@ def _streamed(split, schedule, per_call, first, num_steps):
   calls = grain.MapDataset.source(source).to_iter_dataset(options)
   for arrays, plan in calls:
     # Copies to the device are asynchronous, so this one overlaps the last call.
-    yield (
-      batches.DeviceSplit(*jax.tree.map(jnp.asarray, arrays)),
-      *map(jnp.asarray, plan),
+    yield place(
+      (
+        batches.DeviceSplit(*jax.tree.map(jnp.asarray, arrays)),
+        *map(jnp.asarray, plan),
+      )
     )
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from rnnvae_jax import errors
 from rnnvae_jax.config import schema
+from rnnvae_jax.ops import rows
 
 PER = ('batch', 'sentence', 'latent', 'sentence_latent')
 
@@ -77,7 +78,7 @@ def penalised_kl(
       'penalised_kl wants kl [B, Z] and weights [B], got '
       f'{kl.shape} and {weights.shape}.'
     )
-  total = jnp.sum(weights)
+  total = rows.total(jnp.sum(weights))
   share = weights / jnp.where(total > 0, total, 1.0)
   # `where`, not a product with 0: the KL of a blank row may be infinite.
   kl = jnp.where(weights[:, None] > 0, kl, 0.0)
@@ -86,9 +87,9 @@ def penalised_kl(
   above = lambda parts: (parts >= threshold) | (threshold <= 0)
   floor = lambda parts: jnp.where(above(parts), parts, threshold)
   if per == 'batch':
-    return floor(jnp.sum(share[:, None] * kl))
+    return floor(rows.total(jnp.sum(share[:, None] * kl)))
   if per == 'sentence':
-    return jnp.sum(share * floor(jnp.sum(kl, axis=1)))
+    return rows.total(jnp.sum(share * floor(jnp.sum(kl, axis=1))))
   if per == 'sentence_latent':
-    return jnp.sum(share[:, None] * floor(kl))
-  return jnp.sum(floor(jnp.sum(share[:, None] * kl, axis=0)))
+    return rows.total(jnp.sum(share[:, None] * floor(kl)))
+  return jnp.sum(floor(rows.total(jnp.sum(share[:, None] * kl, axis=0))))

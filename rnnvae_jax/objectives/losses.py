@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnvae_jax.config import schema
+from rnnvae_jax.ops import rows
 
 
 @schema.fragment('objective')
@@ -121,6 +122,8 @@ def maximum_mean_discrepancy(
   Returns:
     float[].
   """
+  # Every posterior sample is compared with every other.
+  x, y, weights = map(rows.all_of, (x, y, weights))
   total = jnp.sum(weights)
   share = weights / jnp.where(total > 0, total, 1.0)
 

@@ -14,6 +14,7 @@ from rnnvae_jax.data import corpora
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.models import build as model_build
 from rnnvae_jax.objectives import likelihoods
+from rnnvae_jax.ops import rows
 from rnnvae_jax.tasks import base
 
 
@@ -216,8 +217,8 @@ def arrays(batch: base.Batch):
 def counts(batch: base.Batch) -> dict[str, jax.Array]:
   """Sentences (at least 1, to divide by) and tokens of a batch."""
   return {
-    'sentences': jnp.maximum(jnp.sum(batch['weights']), 1.0),
-    'tokens': jnp.sum(batch['mask'], dtype=jnp.float32),
+    'sentences': jnp.maximum(rows.total(jnp.sum(batch['weights'])), 1.0),
+    'tokens': rows.total(jnp.sum(batch['mask'], dtype=jnp.float32)),
   }
 
 

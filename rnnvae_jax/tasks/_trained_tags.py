@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from rnnvae_jax.config import schema
 from rnnvae_jax.data import schemes, spellings
 from rnnvae_jax.models import tagger
-from rnnvae_jax.ops import crf, noise
+from rnnvae_jax.ops import crf, noise, rows
 from rnnvae_jax.tasks import _likelihood, _metrics, _tags, base
 
 # Means over some updates, dropout on; nats.
@@ -122,10 +122,12 @@ class TrainedTags(base.Trained, base.Tags):
     emissions, weights = self._scores(params, words, rates, keys)
     tags = _tags.without_end(batch['tags'])
     nll = self._nll(emissions, weights, words.mask, tags)
-    total = jnp.sum(batch['weights'] * nll)
+    total = rows.total(jnp.sum(batch['weights'] * nll))
     sums = {
       'nll': total,
-      'words': jnp.maximum(jnp.sum(words.mask, dtype=jnp.float32), 1.0),
+      'words': jnp.maximum(
+        rows.total(jnp.sum(words.mask, dtype=jnp.float32)), 1.0
+      ),
       **_likelihood.counts(batch),
     }
     return total / sums['sentences'], (sums, extras)

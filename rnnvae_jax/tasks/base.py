@@ -171,6 +171,8 @@ class Trained(Task):
       update of the other parameters; 0: all parameters are updated together.
     inner_parts: names on the first level of the parameter tree.
     frozen_parts: names on the first level of parameters that are not trained.
+    row_extras: names of extras that have a row for each row of a batch; the
+      others are of the whole batch.
   """
 
   metrics: type[clu_metrics.Collection]
@@ -179,6 +181,7 @@ class Trained(Task):
   inner_steps: int = 0
   inner_parts: tuple[str, ...] = ()
   frozen_parts: tuple[str, ...] = ()
+  row_extras: tuple[str, ...] = ()
 
   @classmethod
   @abc.abstractmethod
@@ -226,6 +229,9 @@ class Trained(Task):
     extras: Any,
   ) -> tuple[jax.Array, tuple[dict[str, jax.Array], Any]]:
     """The loss that an update minimises.
+
+    The rows of a batch may be divided among devices: sums over rows are
+    `ops.rows.total`s.
 
     Args:
       params: the parameters.

@@ -9,7 +9,7 @@ import numpy as np
 
 from rnnvae_jax.data import batches, corpora
 from rnnvae_jax.tasks import base
-from rnnvae_jax.training import step
+from rnnvae_jax.training import devices, step
 
 Values = base.Values
 
@@ -21,23 +21,29 @@ def make_evaluator(
   batch_size: int,
   num_buckets: int,
   samples: base.Samples = base.ONE_SAMPLE,
+  mesh: devices.Mesh = None,
 ) -> Callable[..., Values]:
   """Returns `evaluate(params, extras, key, report=None)` over a whole split.
 
   `evaluate` returns the values of every sentence (see `Task.evaluate`),
   float64[N, ...] in the split's order, so that sums over them do not depend on
   the batches. `report(done, total)` is called after each batch.
+  Where the sentences of a batch are divided among the devices of a mesh, each
+  has as many.
   """
+  parts = devices.count(mesh)
   batch_size = min(batch_size, len(split))
+  batch_size += -batch_size % parts
   buckets = batches.buckets_for(
-    split.sizes, batch_size, num_buckets, jax.default_backend()
+    split.sizes, batch_size, num_buckets, jax.default_backend(), parts
   )
   plan = batches.evaluation_plan(split.sizes, buckets, batch_size)
-  run = step.make_evaluation_step(task, buckets, samples)
+  run = step.make_evaluation_step(task, buckets, samples, mesh)
   longest = int(split.lengths.max())
-  corpus = batches.put(split)
+  corpus = devices.placed(batches.put(split), mesh)
 
   def evaluate(params, extras, key, report=None) -> Values:
+    params, extras, key = devices.placed((params, extras, key), mesh)
     values: dict[str, Any] = {}
     for number, (rows, bucket) in enumerate(zip(*plan, strict=True)):
       row_values = run(

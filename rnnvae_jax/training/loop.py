@@ -1,6 +1,7 @@
 """The training loop of a run."""
 
 from collections.abc import Callable, Mapping
+import functools
 import math
 import os
 import time
@@ -16,6 +17,7 @@ from rnnvae_jax.objectives import schedules
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import (
   checkpoints,
+  devices,
   environment,
   estimate,
   nonfinite,
@@ -110,6 +112,10 @@ def _train(
 ) -> bool:
   """Trains by gradient descent; returns whether it ended."""
   start_time = time.time()
+  mesh = devices.for_rows(config)
+  use = devices.describe(mesh, 'rows of a batch', config.train.batch_size)
+  if use:
+    logging.info('%s', use)
   task = config_build.task(config.model.kind).build(
     config, corpus.vocab, corpus.labels
   )
@@ -126,10 +132,12 @@ def _train(
     for line in lines:
       logging.info('%s', line)
     logging.info('%s', parameter_overview.get_parameter_overview(state.params))
-  _note_environment(workdir, restored is not None)
+  _note_environment(workdir, restored is not None, devices.count(mesh))
+  copy_to_devices = functools.partial(devices.placed, mesh=mesh)
+  state = copy_to_devices(state, specs=devices.of_state(task))
 
   split = corpus.splits['train']
-  feeding = preparation.feeding(config, split)
+  feeding = preparation.feeding(config, split, mesh)
   train_step = step_lib.make_train_step(
     task,
     tx,
@@ -137,10 +145,11 @@ def _train(
     schedules.resolve(config.optimizer.schedule, 'optimizer.schedule'),
     feeding.gather,
     skips=config.train.skip_nonfinite > 0,
+    mesh=mesh,
   )
   validate = validation.make_validation(config, task, corpus.splits['valid'])
-  hyperparameters = hyperparameters_lib.build(
-    config_build.keys_of(config), config
+  hyperparameters = copy_to_devices(
+    hyperparameters_lib.build(config_build.keys_of(config), config)
   )
   per_call, num_steps = config.train.steps_per_call, config.train.num_steps
   first, step = int(state.step), int(state.step)
@@ -161,7 +170,15 @@ def _train(
   # Inner loops draw their batches from all sentences, so all must be on the
   # device.
   share = math.inf if task.inner_steps else config.data.device_share
-  calls = feed.make(split, feeding.schedule, per_call, first, num_steps, share)
+  calls = feed.make(
+    split,
+    feeding.schedule,
+    per_call,
+    first,
+    num_steps,
+    share,
+    copy_to_devices,
+  )
   with (
     writers.Writer(workdir) as writer,
     progress.Progress(num_steps, first) as bar,
@@ -208,11 +225,12 @@ def _train(
           if math.isnan(task.selection_value(figures, config)):
             raise nonfinite.stopped('validation is no number', step)
           state = validation.record_validation(config, task, tx, state, figures)
+          state = copy_to_devices(state, specs=devices.of_state(task))
           record(task, state, figures, saved, writer, bar.log)
           kept = time.time()
           watched.beat(f'the validation of step {step}')
           if preview is not None:
-            params = optimizers.evaluated(state)
+            params = devices.first_copy(optimizers.evaluated(state), mesh)
             bar.log(preview(task, params, corpus.vocab))
     if stop:  # During the last validation, whose state is saved.
       raise KeyboardInterrupt
@@ -228,13 +246,14 @@ def _train(
   return True
 
 
-def _note_environment(workdir: str, is_resumed: bool) -> None:
+def _note_environment(workdir: str, is_resumed: bool, used: int) -> None:
   """Saves the environment of a run; warns if it has changed since.
 
-  Training repeats bit for bit only on the same machine with the same cores.
+  Training repeats bit for bit only on the same machine with the same cores and
+  as many devices.
   """
   path = workdir_lib.path(workdir, 'environment.json')
-  now = environment.describe()
+  now = environment.describe() | {'devices': used}
   if is_resumed and os.path.exists(path):
     changed = environment.differences(workdir_lib.read_json(path), now)
     if changed:

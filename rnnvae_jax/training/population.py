@@ -5,7 +5,8 @@ scalar hyperparameters only, so their states can be stacked. One `vmap` over the
 stack turns N small matrix products into one large product, which uses an
 accelerator better, and the corpus is on the device only once. Each trial keeps
 its own batches, noise, validation, learning-rate decay and stopping, as if it
-were trained alone.
+were trained alone. Several devices have a part of the trials each, and exchange
+nothing.
 
 At any step all members read batches of the same shape, because the order of
 the buckets depends only on the position in the epoch (`batches.epoch_plan`). So
@@ -30,6 +31,7 @@ from rnnvae_jax.objectives import schedules
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import (
   compiler,
+  devices,
   optimizers,
   preparation,
   step,
@@ -77,7 +79,8 @@ def train(
   Args:
     configs: one config a trial.
     corpus: the corpus that all trials read.
-    size: trials to train at a time; 0: as many as fit into the device's memory.
+    size: trials to train at a time; 0: as many as fit into the memory of all
+      devices. All devices have as many; some of the last may be idle.
     report: called with a trial's number and result when the trial ends.
     keep: called with a trial's number, state and summary after each of its
       validations. The state says whether this validation is the best so far.
@@ -109,7 +112,8 @@ def train(
   split = corpus.splits['train']
   feeding = preparation.feeding(config, split)
   device_split = feeding.schedule.put(split)
-  advance = make_population_step(
+  make_step = functools.partial(
+    make_population_step,
     task,
     tx,
     feeding.buckets,
@@ -119,11 +123,18 @@ def train(
   validate = validation.make_validation(config, task, corpus.splits['valid'])
   per_call = config.train.steps_per_call
   shape = per_call, config.train.batch_size
-  size = min(
-    size
-    or _fitting(advance, task, tx, scalars_of(config), device_split, shape),
-    len(configs),
-  )
+  mesh = devices.for_trials(config, len(configs))
+  parts = devices.count(mesh)
+  if not size:
+    size = parts * _fitting(
+      make_step(), task, tx, scalars_of(config), device_split, shape
+    )
+  size = min(size, len(configs))
+  size += -size % parts
+  if mesh is not None:
+    logging.info('%s', devices.describe(mesh, 'trials', size))
+  advance = make_step(mesh=mesh)
+  device_split = devices.placed(device_split, mesh)
 
   epoch = feeding.schedule.steps_per_epoch
   waiting = deque(enumerate(configs))
@@ -150,6 +161,9 @@ def train(
           scalars = scalars_of(trial)
           states = _put(states, slot, fresh, size)
           hyperparameters = _put(hyperparameters, slot, scalars, size)
+      states, hyperparameters = devices.placed(
+        (states, hyperparameters), mesh, devices.TRIAL
+      )
     if not any(members):  # The waiting trials can start at the next epoch.
       now += epoch - (now - first) % epoch
       continue
@@ -193,7 +207,9 @@ def train(
           best[member.number] = summary, *jax.device_get(evaluated)
         if keep is not None:
           keep(member.number, state, summary)
-        states = _put(states, slot, state, size)
+        states = devices.placed(
+          _put(states, slot, state, size), mesh, devices.TRIAL
+        )
         ended |= validation.has_stalled(member.config, state)
       if ended:
         result = Result(
@@ -256,7 +272,9 @@ def refusal(configs: Sequence[Any]) -> str:
   return ''
 
 
-def make_population_step(*args, **kwargs) -> Callable:
+def make_population_step(
+  *args, mesh: devices.Mesh = None, **kwargs
+) -> Callable:
   """Returns the fused training step of a population.
 
   `advance(states, corpus, rows int32[N, K, B], bucket int32[K],
@@ -267,17 +285,13 @@ def make_population_step(*args, **kwargs) -> Callable:
 
   Args:
     *args: see `step.make_update`.
+    mesh: of the devices among which the N trials are divided.
     **kwargs: see `step.make_update`.
   """
   update = step.make_update(*args, **kwargs)
   update_all = jax.vmap(update, in_axes=(None, 0, 0, (0, None)))
 
-  @functools.partial(
-    jax.jit,
-    donate_argnums=0,
-    compiler_options=compiler.options(jax.default_backend()),
-  )
-  def advance(states, corpus, rows, bucket, hyperparameters, active, count):
+  def advance_all(states, corpus, rows, bucket, hyperparameters, active, count):
     def update_active(number, loop):
       states, losses = loop
       batch = rows[:, number], bucket[number]
@@ -289,6 +303,22 @@ def make_population_step(*args, **kwargs) -> Callable:
 
     losses = jnp.zeros(rows.shape[:2])
     return jax.lax.fori_loop(0, count, update_active, (states, losses))
+
+  each, trial = devices.ALL, devices.TRIAL
+  run = devices.divided(
+    advance_all,
+    mesh,
+    (trial, each, trial, each, trial, trial, each),
+    (trial, trial),
+  )
+
+  @functools.partial(
+    jax.jit,
+    donate_argnums=0,
+    compiler_options=compiler.options(jax.default_backend()),
+  )
+  def advance(states, corpus, rows, bucket, hyperparameters, active, count):
+    return run(states, corpus, rows, bucket, hyperparameters, active, count)
 
   return advance
 

@@ -13,8 +13,9 @@ import numpy as np
 from rnnvae_jax.config import build as config_build
 from rnnvae_jax.data import batches, corpora, word_vectors
 from rnnvae_jax.data import vocab as vocab_lib
+from rnnvae_jax.ops import rows
 from rnnvae_jax.tasks import base
-from rnnvae_jax.training import checkpoints, exported, writers
+from rnnvae_jax.training import checkpoints, devices, exported, writers
 from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import workdir as workdir_lib
 
@@ -311,22 +312,40 @@ class Feeding(NamedTuple):
   gather: Callable
 
 
-def feeding(config: Any, split: corpora.Split) -> Feeding:
-  """Returns how training cuts a split into batches on this platform."""
+def feeding(
+  config: Any, split: corpora.Split, mesh: devices.Mesh = None
+) -> Feeding:
+  """Returns how training cuts a split into batches on this platform.
+
+  Args:
+    config: config of the run.
+    split: the text.
+    mesh: of the devices among which the rows of a batch are divided. Which rows
+      a batch has does not depend on it.
+  """
   settings, seed = config.train, config.seed
   if config.corpus.stream:
     buckets, weights = batches.windows(settings.unroll, settings.unroll_spread)
     stream = batches.StreamSchedule(
       len(split.tokens), buckets, settings.batch_size, seed, weights
     )
-    return Feeding(buckets, stream, batches.gather_windows)
-  buckets = train_buckets(config, split)
+    return Feeding(buckets, stream, _gather_windows)
+  buckets = train_buckets(config, split, mesh)
   schedule = batches.Schedule(split.sizes, buckets, settings.batch_size, seed)
   return Feeding(buckets, schedule, batches.gather)
 
 
+def _gather_windows(text, starts, bucket):
+  """Gathers the windows of the rows that this device has."""
+  own = {
+    name: rows.own(getattr(text, name))
+    for name in ('offsets', 'lengths', 'numbers')
+  }
+  return batches.gather_windows(text._replace(**own), starts, bucket)
+
+
 def train_buckets(
-  config: Any, split: corpora.Split
+  config: Any, split: corpora.Split, mesh: devices.Mesh = None
 ) -> tuple[batches.Bucket, ...]:
   """The shapes of a run's training batches on this platform."""
   return batches.buckets_for(
@@ -334,6 +353,7 @@ def train_buckets(
     config.train.batch_size,
     config.train.num_buckets,
     jax.default_backend(),
+    devices.count(mesh),
   )
 
 

@@ -6,7 +6,7 @@ from rnnvae_jax.config import schema
 from rnnvae_jax.data import batches, corpus_config, feed
 from rnnvae_jax.data.sources import base as sources
 from rnnvae_jax.tasks import base
-from rnnvae_jax.training import optimizers
+from rnnvae_jax.training import devices, optimizers
 
 
 @schema.fragment('')
@@ -138,6 +138,7 @@ SETTINGS = (
   (base.Task, feed.DataConfig),
   (base.Task, EvaluateConfig),
   (base.Trained, TrainConfig),
+  (base.Trained, devices.DevicesConfig),
   (base.Trained, optimizers.OptimizerConfig),
   (base.CarriesState, StreamConfig),
 )

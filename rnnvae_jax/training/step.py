@@ -10,8 +10,9 @@ import optax
 
 from rnnvae_jax.data import batches
 from rnnvae_jax.objectives import schedules
+from rnnvae_jax.ops import rows as rows_lib
 from rnnvae_jax.tasks import base
-from rnnvae_jax.training import compiler
+from rnnvae_jax.training import compiler, devices
 
 # Encoder updates between checks of whether the inner loop still helps.
 _PATIENCE = 15
@@ -62,6 +63,7 @@ def make_update(
 
     branches = [functools.partial(padded_to, shape) for shape in buckets]
     value, grads = jax.lax.switch(bucket, branches, params)
+    grads = rows_lib.mean(grads)
     grads = _frozen(task, grads)  # Their gradients are no part of the norm.
     norm = optax.tree.norm(grads)
     clip, decay = now.optimizer.clip_norm, now.optimizer.weight_decay
@@ -119,12 +121,13 @@ def make_update(
     falling. The first batch is the update's own; the others are drawn at random
     from batches of sentences of similar length.
     """
-    size = batch[0].shape[0]
+    size = batch[0].shape[0] * rows_lib.parts()
     others = batches.pad_rows(jnp.argsort(corpus.lengths), size)
     longest = jnp.max(
       jnp.where(others == batches.BLANK, 0, corpus.lengths[others]), axis=1
     )
     bucket_of = jnp.searchsorted(lengths, longest, method='compare_all')
+    others = rows_lib.own(others, axis=1)
 
     def still_helps(loop):
       number, helps, *_ = loop
@@ -197,7 +200,7 @@ def _frozen(task, grads):
   return jax.tree_util.tree_map_with_path(keep, grads)
 
 
-def make_train_step(*args, **kwargs) -> Callable:
+def make_train_step(*args, mesh: devices.Mesh = None, **kwargs) -> Callable:
   """Returns `train_step(state, corpus, rows, bucket, hyperparameters)`.
 
   `rows` int32[K, B] and `bucket` int32[K] name the sentences of K batches. The
@@ -206,6 +209,8 @@ def make_train_step(*args, **kwargs) -> Callable:
 
   Args:
     *args: see `make_update`.
+    mesh: of the devices among which the rows of each batch are divided, each of
+      which does the same update; see `devices`.
     **kwargs: see `make_update`.
 
   Returns:
@@ -216,14 +221,26 @@ def make_train_step(*args, **kwargs) -> Callable:
 
   update = make_update(*args, **kwargs)
   platform = jax.default_backend()
+  state_specs = None if mesh is None else devices.of_state(args[0])
+
+  def all_updates(state, corpus, rows, bucket, hyperparameters):
+    update_batch = functools.partial(update, corpus, hyperparameters)
+    state, (metrics, loss) = jax.lax.scan(update_batch, state, (rows, bucket))
+    return state, _merged(metrics, platform), loss
+
+  each = devices.ALL
+  run = devices.divided(
+    all_updates,
+    mesh,
+    (state_specs, each, devices.Spec(None, rows_lib.AXIS), each, each),
+    (state_specs, each, each),
+  )
 
   @functools.partial(
     jax.jit, donate_argnums=0, compiler_options=compiler.options(platform)
   )
   def train_step(state, corpus, rows, bucket, hyperparameters):
-    update_batch = functools.partial(update, corpus, hyperparameters)
-    state, (metrics, loss) = jax.lax.scan(update_batch, state, (rows, bucket))
-    return state, _merged(metrics, platform), loss
+    return run(state, corpus, rows, bucket, hyperparameters)
 
   return train_step
 
@@ -277,15 +294,23 @@ def make_evaluation_step(
   task: base.Task,
   buckets: Sequence[batches.Bucket],
   samples: base.Samples,
+  mesh: devices.Mesh = None,
 ) -> Callable:
   """Returns `evaluate(params, corpus, rows int[B], bucket, key, extras)`.
 
   `bucket` is static, so one program is compiled for each bucket. `evaluate`
-  returns the values of each row (see `Task.evaluate`), without dropout.
+  returns the values of each row (see `Task.evaluate`), without dropout. The
+  rows are divided among the devices of a mesh.
   """
 
   @functools.partial(jax.jit, static_argnames='bucket')
   def evaluate(params, corpus, rows, bucket, key, extras):
+    of_bucket = functools.partial(on_rows, bucket)
+    each, some = devices.ALL, devices.ROWS
+    run = devices.divided(of_bucket, mesh, (each, each, some, each, each), some)
+    return run(params, corpus, rows, key, extras)
+
+  def on_rows(bucket, params, corpus, rows, key, extras):
     batch = batches.gather(corpus, rows, buckets[bucket])
     if samples.shuffled:
       # A row's partner is half the split away, so it does not depend on how the

@@ -8,7 +8,7 @@ import optax
 
 from rnnvae_jax.data import corpora
 from rnnvae_jax.tasks import base
-from rnnvae_jax.training import evaluation, optimizers
+from rnnvae_jax.training import devices, evaluation, optimizers
 from rnnvae_jax.training import state as state_lib
 
 # Fewest tokens, over all rows, that the evaluation of a stream reads at a time.
@@ -66,6 +66,9 @@ def make_sentence_evaluator(
     batch_size=config.evaluate.batch_size,
     num_buckets=config.evaluate.num_buckets,
     samples=samples,
+    mesh=devices.for_evaluation(config)
+    if isinstance(task, base.Trained)
+    else None,
   )
 
 

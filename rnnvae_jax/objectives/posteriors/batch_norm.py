@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from rnnvae_jax.config import schema
 from rnnvae_jax.objectives.posteriors import base
+from rnnvae_jax.ops import rows
 
 # The weight of the old running statistics in an update.
 _MOMENTUM = 0.99
@@ -72,10 +73,11 @@ def _adapt(scale, outputs, statistics, weights):
   decoder's bias has the same effect without the KL.
   """
   mean, log_var = jnp.split(outputs, 2, axis=-1)
-  total = jnp.sum(weights)
+  total = rows.total(jnp.sum(weights))
   share = (weights / jnp.where(total > 0, total, 1.0))[:, None]
-  center = jnp.sum(share * mean, axis=0)
-  variance = jnp.sum(share * jnp.square(mean - center[None]), axis=0)
+  center = rows.total(jnp.sum(share * mean, axis=0))
+  square = jnp.square(mean - center[None])
+  variance = rows.total(jnp.sum(share * square, axis=0))
   keep = jnp.where(total > 1, _MOMENTUM, 1.0)
   # Unbiased, because it estimates the variance of the whole split.
   unbiased = variance * total / jnp.maximum(total - 1, 1.0)

@@ -16,7 +16,7 @@ from rnnvae_jax.models import classifier, embeddings
 from rnnvae_jax.models.cells import base as cells
 from rnnvae_jax.models.encoders import base as encoders
 from rnnvae_jax.objectives import losses, perturbation
-from rnnvae_jax.ops import noise
+from rnnvae_jax.ops import noise, rows
 from rnnvae_jax.tasks import _calibration, _classes, _likelihood, _metrics, base
 from rnnvae_jax.tasks.classification import settings
 
@@ -198,14 +198,15 @@ class Classification(_likelihood.Recurrent, base.Predicts):
     )
     weights = batch['weights']
     labelled = weights * (labels != labels_lib.NONE)
+    total = lambda values: rows.total(jnp.sum(values))
     sums = {
-      'nll': jnp.sum(labelled * nll),
-      'right': jnp.sum(labelled * (jnp.argmax(log_probs, axis=1) == labels)),
+      'nll': total(labelled * nll),
+      'right': total(labelled * (jnp.argmax(log_probs, axis=1) == labels)),
       **_likelihood.counts(batch),
-      'sentences': jnp.maximum(jnp.sum(labelled), 1.0),
+      'sentences': jnp.maximum(total(labelled), 1.0),
     }
-    value = jnp.sum(labelled * (minimised + adversarial)) / sums['sentences']
-    value += jnp.sum(weights * virtual) / jnp.maximum(jnp.sum(weights), 1.0)
+    value = total(labelled * (minimised + adversarial)) / sums['sentences']
+    value += total(weights * virtual) / jnp.maximum(total(weights), 1.0)
     return value, (sums, extras)
 
   def _perturbed(

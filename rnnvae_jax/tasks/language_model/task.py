@@ -13,6 +13,7 @@ from rnnvae_jax.models import language_model
 from rnnvae_jax.models.cells import base as cells
 from rnnvae_jax.objectives import losses, schedules
 from rnnvae_jax.ops import cross_entropy, noise
+from rnnvae_jax.ops import rows as rows_lib
 from rnnvae_jax.tasks import _likelihood, _metrics, base
 
 
@@ -119,6 +120,7 @@ class LanguageModel(_likelihood.Recurrent, base.Scores, base.CarriesState):
     self.backend_reason = model.stack.backend_reason
     self._vocab = vocab
     self._rows = rows
+    self.row_extras = ('carry',) if rows else ()
     self._teacher_interval = teacher_interval
     self._through_teacher = through_teacher
     self._initialise = initialise
@@ -232,12 +234,12 @@ class LanguageModel(_likelihood.Recurrent, base.Scores, base.CarriesState):
         reading.outputs, batch['mask']
       )
     sums = {
-      'reconstruction': jnp.sum(reading.nll),
+      'reconstruction': rows_lib.total(jnp.sum(reading.nll)),
       **_likelihood.counts(batch),
     }
     if self._rows:
       changed['carry'] = jax.lax.stop_gradient(reading.carry)
-    return value / sums['sentences'], (sums, extras | changed)
+    return rows_lib.total(value) / sums['sentences'], (sums, extras | changed)
 
   def evaluate(
     self, params, batch, key, extras, samples: base.Samples = base.ONE_SAMPLE

@@ -19,7 +19,7 @@ from rnnvae_jax.objectives import (
   rate_control,
   schedules,
 )
-from rnnvae_jax.ops import noise
+from rnnvae_jax.ops import noise, rows
 from rnnvae_jax.tasks import _likelihood, _metrics, base
 from rnnvae_jax.tasks.sentence_vae import figures as figures_lib
 from rnnvae_jax.tasks.sentence_vae import phases, settings
@@ -188,7 +188,9 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
     else:
       kl = (log_q - self._log_prior(params)(latents))[:, None]
     counts = _likelihood.counts(batch)
-    total_kl = jnp.sum(jnp.where(weights > 0, jnp.sum(kl, axis=1), 0.0))
+    total_kl = rows.total(
+      jnp.sum(jnp.where(weights > 0, jnp.sum(kl, axis=1), 0.0))
+    )
     mean_kl = total_kl / counts['sentences']
     target = objective.target_rate
     state = rate_control.bounded(
@@ -208,12 +210,14 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
       kl, _given(objective.free_bits, 0.0), choices.free_bits_per, weights
     )
     kl_weight = objective.kl_weight * factor
-    value = total / counts['sentences'] + kl_weight * penalty + added
+    value = rows.total(total) / counts['sentences'] + kl_weight * penalty
+    value += added
     if choices.fit_prior:
       drawn = jax.lax.stop_gradient(latents)
       fit = jnp.where(weights > 0, -self._log_prior(params)(drawn), 0.0)
       # Nothing is fitted to an autoencoder, whose weight of the KL term is 0.
-      value += objective.kl_weight * jnp.sum(fit) / counts['sentences']
+      fit = rows.total(jnp.sum(fit))
+      value += objective.kl_weight * fit / counts['sentences']
     if objective.mmd_weight is not None:
       prior = self._draw_prior(params, keys, 'mmd')
       value += objective.mmd_weight * losses.maximum_mean_discrepancy(
@@ -231,7 +235,7 @@ class SentenceVae(_likelihood.Recurrent, base.Scores, base.HasLatents):
       ),
     }
     sums = {
-      'reconstruction': jnp.sum(nll),
+      'reconstruction': rows.total(jnp.sum(nll)),
       'kl': total_kl,
       'kl_weight': rate_control.kl_weight(
         choices.rate_control, state, objective.kl_weight

@@ -13,7 +13,7 @@ from rnnvae_jax.models import build as model_build
 from rnnvae_jax.models import encoder_decoder
 from rnnvae_jax.models.cells import base as cells
 from rnnvae_jax.objectives import losses
-from rnnvae_jax.ops import noise
+from rnnvae_jax.ops import noise, rows
 from rnnvae_jax.tasks import _likelihood, _metrics, base
 from rnnvae_jax.tasks.seq2seq import settings
 
@@ -129,10 +129,10 @@ class Seq2Seq(_likelihood.Recurrent, base.Scores, base.Translates):
       smoothing=hyperparameters.objective.label_smoothing,
     )
     sums = {
-      'reconstruction': jnp.sum(reading.nll),
+      'reconstruction': rows.total(jnp.sum(reading.nll)),
       **_likelihood.counts(batch),
     }
-    return reading.total / sums['sentences'], (sums, extras)
+    return rows.total(reading.total) / sums['sentences'], (sums, extras)
 
   def evaluate(
     self, params, batch, key, extras, samples: base.Samples = base.ONE_SAMPLE

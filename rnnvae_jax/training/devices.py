@@ -1,0 +1,190 @@
+"""The devices of a run, and what is divided among them.
+
+Rows of a batch, or trials of a population, are divided among devices along the
+one axis of a mesh; parameters and the corpus are copied to each. Every device
+runs the program of one device on its own part (`jax.shard_map`), so that all
+recurrence backends, loops that end with the longest sentence and the compaction
+of padding work as they do on one device, and devices exchange only what
+`ops.rows` says: a few sums, and the gradients once an update.
+
+A mesh of one device is None, and then everything here returns what it is given:
+one device compiles the program that it would without this module.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from rnnvae_jax.config import schema
+from rnnvae_jax.ops import rows
+from rnnvae_jax.training import state as state_lib
+
+TRIALS = 'trials'  # Axis of a mesh among which trials are divided.
+Spec = jax.sharding.PartitionSpec
+Mesh = jax.sharding.Mesh | None
+ALL = Spec()  # Every device has a copy.
+ROWS = Spec(rows.AXIS)
+TRIAL = Spec(TRIALS)
+
+
+@schema.fragment('', free=schema.Free.ALWAYS)
+class DevicesConfig:
+  """How many devices work together.
+
+  The number changes neither batches nor noise. Results differ by the rounding
+  of sums that are added up in another order.
+  """
+
+  devices: int = schema.field(
+    0,
+    'Devices among which the rows of a batch, or the trials of a population, '
+    'are divided; 0: as many of all as divide the batch evenly.',
+    low=0,
+  )
+
+
+def for_rows(config: Any) -> Mesh:
+  """The mesh among which the rows of a training batch are divided.
+
+  Raises:
+    ValueError: there are not so many devices, or they cannot have equal parts
+      of a batch.
+  """
+  wanted, visible = config.devices, _visible(config)
+  batch_size = config.train.batch_size
+  if wanted and batch_size % wanted:
+    legal = _largest_divisor(batch_size, wanted)
+    below = batch_size - batch_size % wanted
+    raise ValueError(
+      f'config.devices = {wanted}: config.train.batch_size = {batch_size} rows '
+      f'cannot be divided evenly among them. Nearest legal value: '
+      f'{legal}; or config.train.batch_size = {below or wanted}.'
+    )
+  return _mesh(visible[: _largest_divisor(batch_size, len(visible))], rows.AXIS)
+
+
+def for_evaluation(config: Any) -> Mesh:
+  """The mesh among which the sentences of an evaluation are divided.
+
+  A run may be evaluated where there are fewer devices than trained it.
+  """
+  return _mesh(jax.devices()[: config.devices or None], rows.AXIS)
+
+
+def for_trials(config: Any, number: int) -> Mesh:
+  """The mesh among which the trials of a population are divided.
+
+  Args:
+    config: of the trials.
+    number: of the trials, each of which is on one device.
+
+  Raises:
+    ValueError: there are not so many devices as the config wants.
+  """
+  return _mesh(_visible(config)[:number], TRIALS)
+
+
+def count(mesh: Mesh) -> int:
+  """The number of devices of a mesh."""
+  return 1 if mesh is None else mesh.size
+
+
+def divided(
+  function: Callable, mesh: Mesh, in_specs: Any, out_specs: Any
+) -> Callable:
+  """Returns the function, run by each device on its parts of the arguments.
+
+  Args:
+    function: of arrays.
+    mesh: of the devices; None: the function itself is returned.
+    in_specs: for each argument, which axis is divided; see `jax.shard_map`.
+    out_specs: the same for the results. `ALL` says that all devices compute
+      the same, which is not checked.
+  """
+  if mesh is None:
+    return function
+  # Without the check, as it refuses loops that begin with a constant.
+  return jax.shard_map(
+    function,
+    mesh=mesh,
+    in_specs=in_specs,
+    out_specs=out_specs,
+    check_vma=False,
+  )
+
+
+def of_state(task: Any) -> state_lib.TrainState:
+  """Which parts of a state are divided; a prefix of its tree."""
+  extras = dict.fromkeys(task.initial_extras(), ALL)
+  extras |= dict.fromkeys(task.row_extras, ROWS)
+  return state_lib.TrainState(ALL, ALL, ALL, extras, ALL, ALL)
+
+
+def placed(tree: Any, mesh: Mesh, specs: Any = ALL) -> Any:
+  """Copies arrays to the devices of a mesh, unless they are there.
+
+  Args:
+    tree: of arrays.
+    mesh: None: the tree itself is returned.
+    specs: which axes are divided; a prefix of the tree.
+  """
+  if mesh is None:
+    return tree
+  is_spec = lambda x: isinstance(x, Spec)
+  shardings = jax.tree.map(
+    lambda spec: jax.sharding.NamedSharding(mesh, spec), specs, is_leaf=is_spec
+  )
+  return jax.device_put(tree, shardings)
+
+
+def first_copy(tree: Any, mesh: Mesh) -> Any:
+  """The copies on the first device of arrays that every device has."""
+  if mesh is None:
+    return tree
+  return jax.tree.map(lambda x: x.addressable_data(0), tree)
+
+
+def describe(mesh: Mesh, what: str, number: int) -> str:
+  """How devices are used, for the log; '' where there is only one.
+
+  Args:
+    mesh: of the devices.
+    what: what is divided among them, such as 'rows of a batch'.
+    number: how many of these there are.
+  """
+  used, visible = count(mesh), len(jax.devices())
+  if used == visible == 1:
+    return ''
+  share = f'{number // used} of {number} {what} on each'
+  if used == 1:
+    share = f'it has all {number} {what}'
+  left = f'; {visible - used} unused' if used < visible else ''
+  return f'{used} of {visible} devices, {share}{left}.'
+
+
+def _visible(config: Any) -> Sequence[jax.Device]:
+  """The devices that a config allows.
+
+  Raises:
+    ValueError: it wants more than there are.
+  """
+  devices, wanted = jax.devices(), config.devices
+  if wanted > len(devices):
+    raise ValueError(
+      f'config.devices = {wanted}: JAX finds {len(devices)} '
+      f'({devices[0].platform}). Nearest legal value: {len(devices)}; 0 uses '
+      'as many as there are.'
+    )
+  return devices[: wanted or None]
+
+
+def _largest_divisor(number: int, most: int) -> int:
+  return next(d for d in range(most, 0, -1) if number % d == 0)
+
+
+def _mesh(devices: Sequence[jax.Device], axis: str) -> Mesh:
+  if len(devices) == 1:
+    return None
+  return jax.sharding.Mesh(np.array(devices), (axis,))
