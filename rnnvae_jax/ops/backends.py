@@ -1,7 +1,5 @@
 """Which backend runs a recurrence on which platform, and why."""
 
-import jax
-
 from rnnvae_jax import errors
 from rnnvae_jax.ops import rules
 from rnnvae_jax.ops.cluster import calls
@@ -57,14 +55,9 @@ def choose(
   }
   if backend not in obstacles:
     raise ValueError(errors.unknown('backend', backend, obstacles))
-  # XLA cannot divide handwritten layers among devices.
-  is_alone = jax.device_count() == 1
   # Asked only where it is wanted, because the answer may take a compilation.
   is_wanted = backend == 'native' or (
-    backend == 'auto'
-    and is_alone
-    and size >= _NATIVE_SIZE
-    and library.is_fastest()
+    backend == 'auto' and size >= _NATIVE_SIZE and library.is_fastest()
   )
   if is_wanted and not obstacles['native']:
     obstacles['native'] = library.obstacle(cell.kernel)
@@ -78,7 +71,7 @@ def choose(
     return backend
   if is_wanted and not obstacles['native']:
     return 'native'
-  if is_alone and not obstacles['cluster']:
+  if not obstacles['cluster']:
     return 'cluster'
   return 'scan' if obstacles['fused'] else 'fused'
 

@@ -117,9 +117,12 @@ def divided(
 
 def of_state(task: Any) -> state_lib.TrainState:
   """Which parts of a state are divided; a prefix of its tree."""
-  extras = dict.fromkeys(task.initial_extras(), ALL)
+  everywhere: Any = ALL  # Stands for a part of the tree.
+  extras = dict.fromkeys(task.initial_extras(), everywhere)
   extras |= dict.fromkeys(task.row_extras, ROWS)
-  return state_lib.TrainState(ALL, ALL, ALL, extras, ALL, ALL)
+  return state_lib.TrainState(
+    everywhere, everywhere, everywhere, extras, everywhere, everywhere
+  )
 
 
 def placed(tree: Any, mesh: Mesh, specs: Any = ALL) -> Any:

@@ -78,22 +78,20 @@ class ChooseTest(parameterized.TestCase):
         choose(backend, cell)
 
   @parameterized.parameters(
-    (GRU, 'float32', 'cpu', 128, 1, True, 'native'),
-    (PLAIN, 'tf32', 'cpu', 1024, 1, True, 'native'),
-    (GRU, 'float32', 'cpu', 127, 1, True, 'fused'),
-    (GRU, 'float32', 'cpu', 128, 1, False, 'fused'),  # An unmeasured CPU.
-    (GRU, 'bfloat16', 'cpu', 128, 1, True, 'fused'),
-    (GRU, 'float32', 'gpu', 128, 1, True, 'fused'),
-    (GRU, 'float32', 'cpu', 128, 2, True, 'fused'),  # XLA cannot divide it.
-    (PEEPHOLES, 'float32', 'cpu', 128, 1, True, 'fused'),
-    (RULELESS, 'float32', 'cpu', 128, 1, True, 'scan'),
-    (GRU, 'bfloat16', 'gpu', 256, 1, False, 'cluster'),
-    (PLAIN, 'tf32', 'gpu', 256, 1, False, 'cluster'),
-    (GRU, 'bfloat16', 'gpu', 256, 2, False, 'fused'),
-    (GRU, 'bfloat16', 'gpu', 1024, 1, False, 'fused'),
+    (GRU, 'float32', 'cpu', 128, True, 'native'),
+    (PLAIN, 'tf32', 'cpu', 1024, True, 'native'),
+    (GRU, 'float32', 'cpu', 127, True, 'fused'),
+    (GRU, 'float32', 'cpu', 128, False, 'fused'),  # An unmeasured CPU.
+    (GRU, 'bfloat16', 'cpu', 128, True, 'fused'),
+    (GRU, 'float32', 'gpu', 128, True, 'fused'),
+    (PEEPHOLES, 'float32', 'cpu', 128, True, 'fused'),
+    (RULELESS, 'float32', 'cpu', 128, True, 'scan'),
+    (GRU, 'bfloat16', 'gpu', 256, False, 'cluster'),
+    (PLAIN, 'tf32', 'gpu', 256, False, 'cluster'),
+    (GRU, 'bfloat16', 'gpu', 1024, False, 'fused'),
   )
   def test_auto_takes_handwritten_layers_where_they_were_measured_faster(
-    self, cell, precision, platform, size, devices, is_fastest, want
+    self, cell, precision, platform, size, is_fastest, want
   ):
     hopper = mock.Mock(compute_capability='9.0')
     with (
@@ -101,7 +99,6 @@ class ChooseTest(parameterized.TestCase):
       mock.patch.object(library, 'is_fastest', lambda: is_fastest),
       mock.patch.object(build, 'obstacle', lambda: ''),
       mock.patch.object(jax, 'devices', lambda: [hopper]),
-      mock.patch.object(jax, 'device_count', lambda: devices),
     ):
       got = backends.choose('auto', cell, precision, platform, size=size)
     self.assertEqual(got, want)
@@ -110,7 +107,6 @@ class ChooseTest(parameterized.TestCase):
     with (
       mock.patch.object(library, 'obstacle', lambda cell: 'no compiler'),
       mock.patch.object(library, 'is_fastest', lambda: True),
-      mock.patch.object(jax, 'device_count', lambda: 1),
     ):
       got = backends.choose('auto', GRU, 'float32', 'cpu', size=128)
     self.assertEqual(got, 'fused')
