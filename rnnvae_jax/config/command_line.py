@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import runpy
+import sys
 from typing import Any
 
 from absl import flags
@@ -69,7 +70,10 @@ def parse(argv: Sequence[str]) -> list[str]:
   ) as error:
     raise SystemExit(f'Error: {_message(error, arguments)}') from error
   except SystemExit:  # absl has printed its help.
-    print(f'\n{render.plain()}')
+    try:
+      print(f'\n{render.plain()}', flush=True)
+    except BrokenPipeError:  # As of `| head`: nobody reads the rest.
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise
 
 

@@ -1,5 +1,6 @@
 """From arguments to a config: whose it is, and what is wrong with them."""
 
+import contextlib
 import os
 import sys
 from unittest import mock
@@ -49,6 +50,20 @@ class ParseTest(parameterized.TestCase):
     self.assertEqual(found, os.path.join('runs', name))
     # Other modes need a folder that exists.
     self.assertEqual(command_line.default_workdir('run', value), '')
+
+  def test_help_may_be_cut_short(self):
+    reading, writing = os.pipe()
+    os.close(reading)  # As `| head` does when it has read enough.
+    stream = os.fdopen(writing, 'w')
+    argv = ['main', '--help']
+    with (
+      flagsaver.flagsaver(),
+      contextlib.redirect_stdout(stream),
+      self.assertRaises(SystemExit) as ended,
+    ):
+      command_line.parse(argv)
+    self.assertIsInstance(ended.exception.code, int)  # No message of an error.
+    stream.close()  # Without an error: what was left has been dropped.
 
   def test_a_tilde_is_the_home(self):
     with mock.patch.dict(os.environ, HOME='/home/of/this user'):
