@@ -51,6 +51,14 @@ def parse(argv: Sequence[str]) -> list[str]:
 
   --help is followed by all config keys.
   """
+  try:
+    return _parse(argv)
+  except BrokenPipeError:  # Help that goes to `head`: nobody reads the rest.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(0) from None
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
   arguments = [_with_path(argument) for argument in _joined(argv[1:])]
   arguments = [_with_home(argument) for argument in arguments]
   if not any(_flag_name(argument) == 'config' for argument in arguments):
@@ -59,6 +67,8 @@ def parse(argv: Sequence[str]) -> list[str]:
     arguments.insert(0, f'--config={saved.__file__}:{workdir}')
   try:
     return flags.FLAGS([argv[0], *arguments])
+  except BrokenPipeError:
+    raise
   except (
     flags.Error,
     AttributeError,
@@ -70,10 +80,7 @@ def parse(argv: Sequence[str]) -> list[str]:
   ) as error:
     raise SystemExit(f'Error: {_message(error, arguments)}') from error
   except SystemExit:  # absl has printed its help.
-    try:
-      print(f'\n{render.plain()}', flush=True)
-    except BrokenPipeError:  # As of `| head`: nobody reads the rest.
-      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(f'\n{render.plain()}', flush=True)
     raise
 
 
