@@ -152,7 +152,16 @@ BATCHES = (
   ('ptb_lm', {'corpus.name': 'grammar'}),
   ('gru_vae', VAE | {'objective.free_bits_per': 'batch'}),
   ('gru_vae', VAE | {'objective.free_bits_per': 'latent'}),
-  ('gru_vae', {'model.posterior': 'batch_norm', 'objective.mmd_weight': 2.0}),
+  (
+    'gru_vae',
+    {
+      'model.posterior': 'batch_norm',
+      'objective.mmd_weight': 2.0,
+      # Normalised means have no gradient with respect to their bias. Adam would
+      # make whole steps of its rounding, which running statistics see.
+      'optimizer.name': 'sgd',
+    },
+  ),
   ('gru_vae', {'train.inner_steps': 4}),
   ('seq2seq', {}),
   ('tagger', {}),
@@ -202,7 +211,11 @@ class TrainingTest(parameterized.TestCase):
   @pytest.mark.slow
   def test_goes_on_with_another_number_of_devices(self):
     workdir = self.create_tempdir().full_path
-    ends = {'train.eval_every': 3, 'train.steps_per_call': 3}
+    ends = {
+      'train.eval_every': 3,
+      'train.steps_per_call': 3,
+      'optimizer.schedule': 'constant',
+    }
     curves(tiny('gru_lm', **ends, **{'train.num_steps': 3}), workdir)
     more = {'train.num_steps': 6, 'devices': 2}
     lines, _ = curves(tiny('gru_lm', **ends, **more), workdir)
