@@ -13,15 +13,24 @@ import pytest
 
 pytest.importorskip('optuna', reason='the extra `sweep` is not installed')
 
-# Random trials, a rung, a grid, a finalist with two seeds: all at `tiny`.
-SEARCH = 'sweeps/rnn_vae_report:tiny,random=4,halving=2,finalists=1,seeds=2'
+# The report's search at `tiny`, with a grid of one key.
+SEARCH = """\
+import runpy
+
+from rnnvae_jax.config import files
+
+REPORT = runpy.run_path(files.find('sweeps/rnn_vae_report'))
 
 
-def command(workdir):
-  return [
-    *(sys.executable, '-m', 'rnnvae_jax.main', '--mode=sweep'),
-    *(f'--config={SEARCH}', f'--workdir={workdir}'),
-  ]
+def get_sweep(tail=''):
+  return REPORT['get_sweep'](tail)._replace(grid=('model.hidden_size',))
+
+
+def get_config(tail=''):
+  return get_sweep(tail).config
+"""
+# Random trials, a rung, a grid, a finalist with two seeds.
+ARGUMENT = 'tiny,random=4,halving=2,finalists=1,seeds=2'
 
 
 def lines(workdir):
@@ -33,6 +42,14 @@ def lines(workdir):
 class KillsTest(absltest.TestCase):
   @pytest.mark.slow
   def test_three_kills_change_nothing(self):
+    search = self.create_tempfile('search.py', SEARCH).full_path
+
+    def command(workdir):
+      return [
+        *(sys.executable, '-m', 'rnnvae_jax.main', '--mode=sweep'),
+        *(f'--config={search}:{ARGUMENT}', f'--workdir={workdir}'),
+      ]
+
     undisturbed = self.create_tempdir().full_path
     subprocess.run(command(undisturbed), check=True, capture_output=True)
     killed = self.create_tempdir().full_path
