@@ -82,7 +82,7 @@ def main(_) -> None:
   config = make_config(per_turn)
   program = Ours(config, reviews)
   report: dict[str, Any] = {'ours': {}, 'peers': {}, 'ratio': {}}
-  rows = {}
+  rows: dict[str, dict[str, str]] = {}
   for what in ('training', 'prediction'):
     contestants = {'ours': getattr(program, what)(blocks)} | harness.peers(
       {
@@ -96,23 +96,12 @@ def main(_) -> None:
     if not np.allclose(same, same[0], rtol=_TOLERANCE):
       raise AssertionError(f'{what}: contestants disagree, {same}.')
     timings = harness.interleave(contestants, turns)
-    for name, timing in timings.items():
-      figure = {
-        'reviews_per_second': harness.spread(per_turn / timing.turns),
-        'first_pass_seconds': timing.first,
+    rows |= harness.add_rates(report, what, 'reviews', per_turn, timings)
+    if what == 'training':
+      report['ratio'] = {
+        name: figures[what]['time_over_ours']
+        for name, figures in report['peers'].items()
       }
-      ratio = harness.ratio(timing, timings['ours'])
-      rows[f'{what}, {name}'] = {
-        'reviews/s': harness.brief(figure['reviews_per_second']),
-        'time over ours': f'{ratio:.2f}',
-      }
-      if name == 'ours':
-        report['ours'][what] = figure
-      else:
-        figure['time_over_ours'] = ratio
-        report['peers'].setdefault(name, {})[what] = figure
-        if what == 'training':
-          report['ratio'][name] = ratio
   report['environment'] = harness.environment(
     hidden_size=ours.HIDDEN_SIZE.value,
     batch_size=ours.BATCH_SIZE.value,

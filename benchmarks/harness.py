@@ -185,6 +185,45 @@ def products_library(precision: str) -> str:
   return next(found, default)
 
 
+def add_rates(
+  report: dict[str, Any],
+  work: str,
+  unit: str,
+  count: int,
+  timings: Mapping[str, Timing],
+) -> dict[str, dict[str, str]]:
+  """Adds what is done in a second, for one kind of work, to a report.
+
+  Args:
+    report: with 'ours' and 'peers', which receive the figures.
+    work: its name, such as 'training'.
+    unit: of what is counted, such as 'reviews'.
+    count: how many of these a turn has.
+    timings: by contestant, 'ours' among them.
+
+  Returns:
+    The rows of the table, by work and contestant.
+  """
+  rows = {}
+  for name, timing in timings.items():
+    rate = spread(count / timing.turns)
+    figure: dict[str, Any] = {
+      f'{unit}_per_second': rate,
+      'first_pass_seconds': timing.first,
+    }
+    over_ours = ratio(timing, timings['ours'])
+    rows[f'{work}, {name}'] = {
+      f'{unit}/s': brief(rate),
+      'time over ours': f'{over_ours:.2f}',
+    }
+    if name == 'ours':
+      report['ours'][work] = figure
+    else:
+      figure['time_over_ours'] = over_ours
+      report['peers'].setdefault(name, {})[work] = figure
+  return rows
+
+
 def environment(**measured: Any) -> dict[str, Any]:
   """The environment of a benchmark, with further measured values."""
   return {

@@ -161,7 +161,7 @@ def main(_) -> None:
     np.arange(turn * per_turn, (turn + 1) * per_turn) for turn in range(turns)
   ]
   report: dict[str, Any] = {'ours': {}, 'peers': {}, 'ratio': {}}
-  rows = {}
+  rows: dict[str, dict[str, str]] = {}
   for what in ('training', 'decoding'):
     contestants = {'ours': getattr(program, what)(blocks)} | harness.peers(
       {
@@ -174,23 +174,12 @@ def main(_) -> None:
     if what == 'decoding':
       _check_tags({n: c for n, c in contestants.items() if n in _SAME})
     timings = harness.interleave(contestants, turns)
-    for name, timing in timings.items():
-      figure = {
-        'sentences_per_second': harness.spread(per_turn / timing.turns),
-        'first_pass_seconds': timing.first,
+    rows |= harness.add_rates(report, what, 'sentences', per_turn, timings)
+    if what == 'training':
+      report['ratio'] = {
+        name: figures[what]['time_over_ours']
+        for name, figures in report['peers'].items()
       }
-      ratio = harness.ratio(timing, timings['ours'])
-      rows[f'{what}, {name}'] = {
-        'sentences/s': harness.brief(figure['sentences_per_second']),
-        'time over ours': f'{ratio:.2f}',
-      }
-      if name == 'ours':
-        report['ours'][what] = figure
-      else:
-        figure['time_over_ours'] = ratio
-        report['peers'].setdefault(name, {})[what] = figure
-        if what == 'training':
-          report['ratio'][name] = ratio
   report['environment'] = harness.environment(
     hidden_size=ours.HIDDEN_SIZE.value,
     batch_size=ours.BATCH_SIZE.value,
