@@ -313,6 +313,7 @@ def recurrent(
     num_layers=model.num_layers,
     bidirectional=bidirectional,
     locked_dropout=config.dropout.locked,
+    backend=backend,
     options=recurrence.Options(
       precision=model.precision,
       # On other platforms a loop of dynamic length costs more than the steps
@@ -320,7 +321,7 @@ def recurrent(
       block=recurrence.Options().block if platform == 'cpu' else 0,
     ),
     last_cell=kind.from_config(config, last) if last else None,
-  ).with_backend(backend)
+  )
 
 
 def initialised(config: Any, params: Any, key: jax.Array) -> Any:

@@ -67,7 +67,10 @@ class Layer(nn.Module):
       )
     x, mask = jnp.swapaxes(x, 0, 1), jnp.swapaxes(mask, 0, 1)  # Time-major.
     weights = {'kernel': kernel, 'bias': bias, **cell.weights}
-    options = self.options._replace(reverse=self.reverse)
+    options = self.options._replace(
+      reverse=self.reverse,
+      loops=self.backend if self.backend in recurrence.HANDWRITTEN else 'xla',
+    )
     if self.backend == 'scan':
       carry, outputs = self._scan(cell, weights, x, mask, carry, state_mask)
     else:
@@ -122,12 +125,6 @@ class Recurrent(nn.Module):
   def output_size(self) -> int:
     """Number of features of an output."""
     return self.sizes[-1] * (2 if self.bidirectional else 1)
-
-  def with_backend(self, backend: str) -> 'Recurrent':
-    """The same layers, with the same parameters, on another backend."""
-    loops = backend if backend in ('native', 'cluster') else 'xla'
-    options = self.options._replace(loops=loops)
-    return self.clone(backend=backend, options=options)
 
   @property
   def backend_reason(self) -> str:

@@ -25,6 +25,9 @@ import jax.numpy as jnp
 
 from rnnvae_jax.ops import members, products, rules
 
+# Backends with loops or a whole layer of their own; see `Options.loops`.
+HANDWRITTEN = ('native', 'cluster')
+
 
 class Options(NamedTuple):
   """How a layer runs; no option changes the result, except for rounding."""

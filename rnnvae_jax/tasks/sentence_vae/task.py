@@ -19,7 +19,7 @@ from rnnvae_jax.objectives import (
   rate_control,
   schedules,
 )
-from rnnvae_jax.ops import noise, rows
+from rnnvae_jax.ops import noise, recurrence, rows
 from rnnvae_jax.tasks import _likelihood, _metrics, base
 from rnnvae_jax.tasks.sentence_vae import figures as figures_lib
 from rnnvae_jax.tasks.sentence_vae import phases, settings
@@ -411,9 +411,9 @@ def _over_samples(decoder):
 
   Handwritten layers would run one sample after another.
   """
-  if decoder.stack.backend not in ('native', 'cluster'):
+  if decoder.stack.backend not in recurrence.HANDWRITTEN:
     return decoder
-  return decoder.clone(stack=decoder.stack.with_backend('fused'))
+  return decoder.clone(stack=decoder.stack.clone(backend='fused'))
 
 
 def _decode(model, params, batch, latents, **options):
