@@ -115,7 +115,7 @@ def divided(
   )
 
 
-def of_state(task: Any) -> state_lib.TrainState:
+def state_specs(task: Any) -> state_lib.TrainState:
   """Which parts of a state are divided; a prefix of its tree."""
   everywhere: Any = ALL  # Stands for a part of the tree.
   extras = dict.fromkeys(task.initial_extras(), everywhere)

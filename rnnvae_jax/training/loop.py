@@ -134,7 +134,7 @@ def _train(
     logging.info('%s', parameter_overview.get_parameter_overview(state.params))
   _note_environment(workdir, restored is not None, devices.count(mesh))
   copy_to_devices = functools.partial(devices.placed, mesh=mesh)
-  state = copy_to_devices(state, specs=devices.of_state(task))
+  state = copy_to_devices(state, specs=devices.state_specs(task))
 
   split = corpus.splits['train']
   feeding = preparation.feeding(config, split, mesh)
@@ -225,7 +225,7 @@ def _train(
           if math.isnan(task.selection_value(figures, config)):
             raise nonfinite.stopped('validation is no number', step)
           state = validation.record_validation(config, task, tx, state, figures)
-          state = copy_to_devices(state, specs=devices.of_state(task))
+          state = copy_to_devices(state, specs=devices.state_specs(task))
           record(task, state, figures, saved, writer, bar.log)
           kept = time.time()
           watched.beat(f'the validation of step {step}')

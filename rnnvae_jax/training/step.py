@@ -221,7 +221,7 @@ def make_train_step(*args, mesh: devices.Mesh = None, **kwargs) -> Callable:
 
   update = make_update(*args, **kwargs)
   platform = jax.default_backend()
-  state_specs = None if mesh is None else devices.of_state(args[0])
+  specs = None if mesh is None else devices.state_specs(args[0])
 
   def all_updates(state, corpus, rows, bucket, hyperparameters):
     update_batch = functools.partial(update, corpus, hyperparameters)
@@ -232,8 +232,8 @@ def make_train_step(*args, mesh: devices.Mesh = None, **kwargs) -> Callable:
   run = devices.divided(
     all_updates,
     mesh,
-    (state_specs, each, devices.Spec(None, rows_lib.AXIS), each, each),
-    (state_specs, each, each),
+    (specs, each, devices.Spec(None, rows_lib.AXIS), each, each),
+    (specs, each, each),
   )
 
   @functools.partial(
@@ -305,9 +305,13 @@ def make_evaluation_step(
 
   @functools.partial(jax.jit, static_argnames='bucket')
   def evaluate(params, corpus, rows, bucket, key, extras):
-    of_bucket = functools.partial(on_rows, bucket)
     each, some = devices.ALL, devices.ROWS
-    run = devices.divided(of_bucket, mesh, (each, each, some, each, each), some)
+    run = devices.divided(
+      functools.partial(on_rows, bucket),
+      mesh,
+      (each, each, some, each, each),
+      some,
+    )
     return run(params, corpus, rows, key, extras)
 
   def on_rows(bucket, params, corpus, rows, key, extras):
