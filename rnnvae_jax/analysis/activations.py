@@ -7,11 +7,11 @@ comments or an if-statement.
 
 import base64
 from collections.abc import Mapping, Sequence
-import html
-import json
 import re
 
 import numpy as np
+
+from rnnvae_jax.web import page as pages
 
 _OPENING, _CLOSING = '([{', ')]}'
 
@@ -94,18 +94,20 @@ def page(
     }
     for name, best in ranked.items()
   ]
-  content = json.dumps(
-    {
-      'text': text,
-      'groups': groups,
-      'count': len(units),
-      'traces': base64.b64encode(bytes_.tobytes()).decode(),
-    }
-  )
-  # Escaped: '</script>' in the text would end the script.
-  content = content.replace('<', '\\u003c')
-  title = html.escape(f'{len(text):,} characters, {traces.shape[1]:,} units')
-  return _PAGE.replace('TITLE', title).replace('CONTENT', content)
+  content = {
+    'text': text,
+    'groups': groups,
+    'count': len(units),
+    'traces': base64.b64encode(bytes_.tobytes()).decode(),
+  }
+  title = f'{len(text):,} characters, {traces.shape[1]:,} units'
+  body = f"""<h1>{title}</h1>
+<p><label>Unit <select id="unit"></select></label>: red where it is negative,
+blue where it is positive, after each character. r is its correlation with the
+property.</p>
+<pre id="text"></pre>
+{pages.data(content, 'data')}"""
+  return pages.document(title, body, _STYLES, _SCRIPT)
 
 
 def _line_position(text: str) -> np.ndarray:
@@ -168,20 +170,11 @@ def _spans(text: str, spans) -> np.ndarray:
   return values
 
 
-_PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>TITLE</title>
-<style>
-body { font: 15px sans-serif; margin: 2em; }
-pre { font: 14px/1.5 monospace; white-space: pre-wrap; }
-select { font-size: 15px; }
-</style>
-<h1>TITLE</h1>
-<p>Unit <select id="unit"></select>: red where it is negative, blue where it is
-positive, after each character. r is its correlation with the property.</p>
-<pre id="text"></pre>
-<script id="data" type="application/json">CONTENT</script>
-<script>
-const data = JSON.parse(document.getElementById('data').textContent);
+_STYLES = """
+pre { font: .9rem/1.6 monospace; white-space: pre-wrap; }
+"""
+_SCRIPT = """
+const data = JSON.parse(document.querySelector('.data').textContent);
 const bytes = Uint8Array.from(atob(data.traces), c => c.charCodeAt(0));
 const traces = new Int8Array(bytes.buffer);
 const characters = Array.from(data.text);
@@ -212,6 +205,4 @@ function colour() {
 }
 select.onchange = colour;
 colour();
-</script>
-</html>
 """

@@ -1,9 +1,10 @@
 """A page that shows a text with its tagged spans, coloured by confidence."""
 
 from collections.abc import Iterable, Sequence
-import html
 import itertools
 from typing import NamedTuple
+
+from rnnvae_jax.web import page as pages
 
 # The lowest probability of each level and its colours, from the least certain
 # on: one hue that darkens, so that levels differ without colour vision, and
@@ -46,7 +47,7 @@ def page(title: str, sentences: Iterable[Sentence]) -> str:
     title: of the page.
     sentences: in their order; those without words keep their number.
   """
-  styles = '\n'.join(
+  levels = '\n'.join(
     f'.l{number} {{ background: {back}; color: {text}; }}'
     for number, (_, back, text) in enumerate(LEVELS)
   )
@@ -56,55 +57,37 @@ def page(title: str, sentences: Iterable[Sentence]) -> str:
     for number, (low, high) in enumerate(itertools.pairwise(bounds))
   )
   items = '\n'.join(f'<li>{_sentence(one)}</li>' for one in sentences)
-  return _PAGE.format(
-    title=html.escape(title), styles=styles, legend=legend, items=items
-  )
+  body = f"""<h1>{pages.escape(title)}</h1>
+<p>The probability of a span is that of the least certain of its tags:
+{legend}</p>
+<ol>
+{items}
+</ol>"""
+  return pages.document(title, body, _STYLES + levels)
 
 
 def _sentence(sentence: Sentence) -> str:
   parts: list[str] = []
   place = 0
   for span in sentence.spans:
-    parts += map(html.escape, sentence.words[place : span.start])
+    parts += map(pages.escape, sentence.words[place : span.start])
     parts.append(_marked(sentence.words[span.start : span.stop], span))
     place = span.stop
-  parts += map(html.escape, sentence.words[place:])
+  parts += map(pages.escape, sentence.words[place:])
   return ' '.join(parts)
 
 
 def _marked(words: Sequence[str], span: Marked) -> str:
-  text = html.escape(' '.join(words))
-  kind = html.escape(span.type)
+  text = pages.escape(' '.join(words))
+  kind = pages.escape(span.type)
   return (
     f'<mark class="l{level(span.probability)}" tabindex="0">{text} '
     f'<small>{kind}&nbsp;{span.probability:.0%}</small></mark>'
   )
 
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>
-body {{ font: 1rem/2 sans-serif; margin: 2rem auto; max-width: 50rem;
-  padding: 0 1rem; color: #000; background: #fff; }}
-mark, .key {{ border: 1px solid #08306b; border-radius: .3rem;
-  padding: .1rem .3rem; }}
-mark:focus {{ outline: 3px solid #d55e00; outline-offset: 2px; }}
-{styles}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p>The probability of a span is that of the least certain of its tags:
-{legend}</p>
-<ol>
-{items}
-</ol>
-</body>
-</html>
+_STYLES = """
+body { line-height: 2; max-width: 50rem; }
+mark, .key { border: 1px solid #08306b; border-radius: .3rem;
+  padding: .1rem .3rem; }
 """

@@ -1,6 +1,6 @@
 """Searches a space of configs, and writes the winner as a config file."""
 
-from rnnvae_jax.commands import base
+from rnnvae_jax.commands import base, report
 
 HELP = 'search the space of --config, a file of configs/sweeps -> winner.py'
 NEEDS = 'config'
@@ -19,3 +19,4 @@ def run(context: base.Context) -> None:
     context.storage,
     context.budget,
   )
+  report.after(context.workdir)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rnnvae_jax.commands import base
+from rnnvae_jax.commands import base, report
 
 HELP = 'train or go on training, then evaluate and write samples'
 NEEDS = 'config'
@@ -19,6 +19,7 @@ def run(context: base.Context) -> None:
   results = seeds.train(_train, context.config, context.workdir, context.seeds)
   if results[0]:  # Nothing is evaluated with config.evaluate.split = 'none'.
     seeds.report(results, context.workdir, context.config.model.kind)
+    report.after(context.workdir)
 
 
 def _train(config: Any, workdir: str) -> dict[str, Any]:
@@ -37,4 +38,5 @@ def _train(config: Any, workdir: str) -> dict[str, Any]:
     results = evaluate.evaluate(config, workdir, corpus)
   if generates:
     generate.showcase(config, workdir)
+  report.after(workdir)
   return results

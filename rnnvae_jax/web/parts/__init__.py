@@ -1,0 +1,1 @@
+"""The parts of a report: each turns files of a workdir into HTML, or ''."""

@@ -1,0 +1,164 @@
+"""Figures of results.json, with what they are and how they are estimated."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rnnvae_jax.tasks import base
+from rnnvae_jax.web import charts, explanations, page
+from rnnvae_jax.web import files as files_lib
+from rnnvae_jax.web.parts import run
+
+FILE = 'results.json'
+# How texts are read and what is restored: not figures of the task.
+_COMMON = ('corpus', 'protocol', 'estimator', 'state', 'checkpoint')
+_MOST_CARDS = 6
+_CARDS_FIRST = ('iwae_perplexity', 'elbo', 'kl', 'accuracy', 'f1')
+
+
+def splits(files: files_lib.Files) -> dict[str, dict[str, Any]]:
+  """By split, its figures."""
+  return {
+    name: figures
+    for name, figures in files.json(FILE).items()
+    if isinstance(figures, dict)
+  }
+
+
+def render(files: files_lib.Files) -> str:
+  found = splits(files)
+  if not found:
+    return ''
+  task = run.task(files)
+  figures: Sequence[base.Figure] = task.FIGURES if task else ()
+  return _cards(found, figures) + _table(found, figures) + _labels(found, task)
+
+
+def label_of(figure: base.Figure, values: Mapping[str, Any]) -> str:
+  """What a figure is called; '' leaves it out."""
+  if not callable(figure.label):
+    return figure.label
+  try:
+    return figure.label(values)
+  except KeyError:  # Of a file that another version has written.
+    return figure.title or figure.name.replace('_', ' ')
+
+
+def _cards(
+  found: Mapping[str, Mapping[str, Any]], figures: Sequence[base.Figure]
+) -> str:
+  """The main figures of the split that was evaluated last."""
+  split, values = [*found.items()][-1]
+  known = [f for f in figures if f.title and f.name in values]
+  known.sort(key=lambda f: f.name not in _CARDS_FIRST)
+  cards = []
+  for figure in known[:_MOST_CARDS]:
+    text = explanations.of_figure(figure.name, values)
+    cards.append(
+      f'<div class="card"><span class="value">'
+      f'{page.escape(_shown(figure, values))}</span>'
+      f'{explanations.term(figure.title, text)}</div>'
+    )
+  if not cards:
+    return ''
+  return (
+    f'<p class="hint">Split <b>{page.escape(split)}</b>, '
+    f'{page.escape(values.get("corpus", ""))}; nats a sentence unless another '
+    'unit is named.</p>'
+    f'<div class="cards">{"".join(cards)}</div>'
+  )
+
+
+def _table(
+  found: Mapping[str, Mapping[str, Any]], figures: Sequence[base.Figure]
+) -> str:
+  rows = []
+  for name in _COMMON:
+    if any(name in values for values in found.values()):
+      rows.append([name, *(_common(name, v) for v in found.values())])
+  seen = {*_COMMON}
+  for figure in figures:
+    having = [v for v in found.values() if figure.name in v]
+    seen.add(figure.name)
+    if not having or not _is_plain(having[0][figure.name]):
+      continue
+    label = label_of(figure, having[0])
+    if label:
+      text = explanations.of_figure(figure.name, having[0])
+      cells = [
+        page.escape(_shown(figure, v)) if figure.name in v else '-'
+        for v in found.values()
+      ]
+      rows.append([explanations.term(label.strip(), text), *cells])
+  others: dict[str, Callable[[Any], str]] = {}
+  for values in found.values():
+    for name, value in values.items():
+      is_number = isinstance(value, int | float | str) or value is None
+      if name not in seen and is_number:
+        others[name] = _plain
+  more = [
+    [
+      explanations.term(
+        name.replace('_', ' '), explanations.FIGURES.get(name, '')
+      ),
+      *(
+        page.escape(show(v[name])) if name in v else '-' for v in found.values()
+      ),
+    ]
+    for name, show in others.items()
+  ]
+  head = ['figure', *(f'#{page.escape(name)}' for name in found)]
+  text = page.table(head, rows)
+  if more:
+    text += page.folded('More figures', page.table(head, more))
+  return text
+
+
+def _labels(found: Mapping[str, Mapping[str, Any]], task: Any) -> str:
+  """The main figures of the sentences of each label."""
+  figures: Sequence[base.Figure] = task.FIGURES if task else ()
+  tables = []
+  for split, values in found.items():
+    by_column = values.get('labels')
+    if not isinstance(by_column, dict):
+      continue
+    for column, by_label in by_column.items():
+      first = next(iter(by_label.values()))
+      known = [figure for figure in figures if figure.name in first]
+      head = [page.escape(column)]
+      head += [f'#{page.escape(label_of(f, first))}' for f in known]
+      rows = [
+        [page.escape(kind), *(page.escape(_shown(f, v)) for f in known)]
+        for kind, v in by_label.items()
+      ]
+      summary = f'{page.escape(split)} by {page.escape(column)}'
+      tables.append(page.folded(summary, page.table(head, rows)))
+  return ''.join(tables)
+
+
+def _common(name: str, values: Mapping[str, Any]) -> str:
+  value = str(values.get(name, '-'))
+  known = {
+    'protocol': explanations.PROTOCOLS,
+    'estimator': explanations.ESTIMATORS,
+  }.get(name, {})
+  return explanations.term(value, known.get(value, ''))
+
+
+def _is_plain(value: Any) -> bool:
+  """Whether a value is shown in the table: the rest has parts of its own."""
+  if isinstance(value, dict):
+    return all(isinstance(v, int | float) for v in value.values())
+  return not isinstance(value, list)
+
+
+def _shown(figure: base.Figure, values: Mapping[str, Any]) -> str:
+  value = values.get(figure.name)
+  try:
+    return figure.show(value).strip()
+  except (TypeError, ValueError, AttributeError, KeyError):
+    return str(value)
+
+
+def _plain(value: Any) -> str:
+  is_number = isinstance(value, int | float) and not isinstance(value, bool)
+  return charts.number_text(value) if is_number else str(value)

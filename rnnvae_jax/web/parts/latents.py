@@ -1,0 +1,240 @@
+"""What the latents hold: KL of each, map, probes, attributes, traversals."""
+
+from collections.abc import Mapping, Sequence
+import math
+from typing import Any
+
+from rnnvae_jax.web import charts, explanations, page
+from rnnvae_jax.web import files as files_lib
+from rnnvae_jax.web.parts import figures, latent_map, texts
+
+FILE = 'latents/latents.json'
+_MOST = 12  # Examples, and traversals, that are shown.
+
+
+def render(files: files_lib.Files) -> str:
+  found = files.json(FILE)
+  parts = [_kl(found), _information(files), latent_map.render(files)]
+  for name, draw in (
+    ('probes', _probes),
+    ('mutual_information', _mutual_information),
+    ('attributes', _attributes),
+    ('traversals', _traversals),
+  ):
+    if found.get(name):
+      parts.append(draw(found[name]))
+  return ''.join(parts)
+
+
+def _kl(found: Mapping[str, Any]) -> str:
+  values = found.get('kl')
+  if not values:
+    return ''
+  split = page.escape(found.get('split', ''))
+  return _bars(
+    explanations.term(
+      'KL of each latent',
+      'What each latent costs, in nats: its mean divergence from the prior '
+      'over the sentences. They add up to the KL where latents are '
+      'independent.',
+    ),
+    values,
+    'KL, nats',
+    f'<p class="hint">{found.get("sentences", 0):,} sentences of {split}, '
+    'the largest first.</p>',
+  )
+
+
+def _information(files: files_lib.Files) -> str:
+  """Of the split that was evaluated last, where the evaluation has it."""
+  for split, values in reversed(figures.splits(files).items()):
+    if values.get('information_per_latent'):
+      return _bars(
+        explanations.term(
+          'Information of each latent',
+          'Mutual information of each latent alone and the sentence, in nats, '
+          'estimated over the split. Values about 0 may be slightly negative.',
+        ),
+        values['information_per_latent'],
+        'information, nats',
+        f'<p class="hint">Split {page.escape(split)}, the largest first.</p>',
+      )
+  return ''
+
+
+def _bars(title: str, values: Sequence[float], label: str, note: str) -> str:
+  numbers = [float(v) if v is not None else math.nan for v in values]
+  order = sorted(
+    (i for i, v in enumerate(numbers) if math.isfinite(v)),
+    key=lambda i: -numbers[i],
+  )
+  if not order:
+    return ''
+  return charts.bars(
+    title,
+    [numbers[i] for i in order],
+    [*map(str, order)],
+    'latent',
+    label,
+    note,
+  )
+
+
+def _probes(probes: Sequence[Mapping[str, Any]]) -> str:
+  rows = []
+  for found in probes:
+    chance = found.get('chance')
+    rows.append(
+      (
+        page.escape(found['label']),
+        page.escape(found['features']),
+        page.escape(found['probe']),
+        _share(found['accuracy']),
+        _interval(found),
+        _interval_bar(found),
+        _share(chance) if chance is not None else '-',
+        f'{found["classes"]:,}' if 'classes' in found else '-',
+      )
+    )
+  title = explanations.term(
+    'Probes',
+    'How well a classifier that reads the features alone tells a label, '
+    'cross-validated. Chance is who always answers with the commonest label. '
+    'Labels that other features tell better are not lost by the encoder: they '
+    'are not in its vector.',
+  )
+  table = page.table(
+    (
+      *('label', 'features', 'probe', '#accuracy', '#95 % interval', ''),
+      *('#chance', '#classes'),
+    ),
+    rows,
+  )
+  return f'<h3>{title}</h3>{table}'
+
+
+def _interval_bar(found: Mapping[str, Any]) -> str:
+  """Accuracy as a bar from 0 to 1, with its interval and a tick at chance."""
+  place = lambda share: f'{120 * min(max(float(share), 0.0), 1.0):.1f}'
+  drawn = (
+    '<path class="grid" d="M0 7H120"/>'
+    f'<rect class="bar" x="0" y="4" width="{place(found["accuracy"])}" '
+    'height="6"/>'
+  )
+  if found.get('low') is not None:
+    drawn += (
+      f'<path class="axis strong" d="M{place(found["low"])} 7'
+      f'H{place(found["high"])}"/>'
+    )
+  if found.get('chance') is not None:
+    drawn += f'<path class="chance" d="M{place(found["chance"])} 1v12"/>'
+  return (
+    '<svg class="spark" width="120" height="14" viewBox="0 0 120 14" '
+    f'aria-hidden="true">{drawn}</svg>'
+  )
+
+
+def _mutual_information(found: Sequence[Mapping[str, Any]]) -> str:
+  rows = [
+    (
+      page.escape(one['label']),
+      _nats(one['nats']),
+      _nats(one.get('entropy')),
+      page.escape(one.get('estimator', '')),
+    )
+    for one in found
+  ]
+  title = explanations.term(
+    'Mutual information of labels and latents',
+    'Nats that the latents tell about a label. They cannot exceed the entropy '
+    'of the label.',
+  )
+  return f'<h3>{title}</h3>' + page.table(
+    ('label', '#nats', '#entropy', 'estimator'), rows
+  )
+
+
+def _attributes(found: Sequence[Mapping[str, Any]]) -> str:
+  rows, examples = [], []
+  for one in found:
+    name = (
+      f'{page.escape(one["label"])}: {page.escape(one["value_from"])} → '
+      f'{page.escape(one["value_to"])}'
+    )
+    rows.append(
+      (
+        name,
+        f'{one["amount"]:g}',
+        _share(one['flipped']),
+        _interval(one),
+        _share(one.get('control_flipped')),
+        _share(one.get('content_kept')),
+      )
+    )
+    pairs = [
+      (
+        page.escape(pair.get('before', '')),
+        texts.changed(str(pair.get('before', '')), str(pair.get('after', ''))),
+      )
+      for pair in one.get('examples', ())[:_MOST]
+    ]
+    if pairs:
+      examples.append(
+        page.folded(
+          f'{name}, amount {one["amount"]:g}',
+          page.table(('before', 'after'), pairs),
+        )
+      )
+  title = explanations.term(
+    'Attributes',
+    'A sentence is moved along the difference of the means of two labels, '
+    'decoded, and judged by an independent classifier. Control: the same '
+    'distance in a random direction.',
+  )
+  head = (
+    *('attribute', '#amount', '#flipped', '#95 % interval'),
+    *('#control flipped', '#content kept'),
+  )
+  return f'<h3>{title}</h3>{page.table(head, rows)}{"".join(examples)}'
+
+
+def _traversals(found: Sequence[Mapping[str, Any]]) -> str:
+  parts = []
+  for one in found[:_MOST]:
+    words = ', '.join(
+      f'{page.escape(word["word"])} <small>{word["change"]:+.3f}</small>'
+      for word in one.get('words', ())
+    )
+    kl = one.get('kl')
+    title = f'Latent {page.escape(one["latent"])}' + (
+      f', KL {kl:.2f} nats' if kl is not None else ''
+    )
+    sentences = [str(text) for text in one.get('sentences', ())]
+    items = ''.join(f'<li>{page.escape(text)}</li>' for text in sentences)
+    parts.append(
+      page.folded(
+        title,
+        f'<p>Words whose probability changes most: {words}</p>'
+        f'<ol class="texts">{items}</ol>',
+      )
+    )
+  title = explanations.term(
+    'Traversals',
+    'One latent moves from low to high while the others stay; the words are '
+    'those whose probability changes most.',
+  )
+  return f'<h3>{title}</h3>{"".join(parts)}'
+
+
+def _share(value: Any) -> str:
+  return '-' if value is None else f'{value:.1%}'
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+  if found.get('low') is None or found.get('high') is None:
+    return '-'
+  return f'{found["low"]:.1%} to {found["high"]:.1%}'
+
+
+def _nats(value: Any) -> str:
+  return '-' if value is None else f'{value:.3f}'
