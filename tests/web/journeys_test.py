@@ -127,7 +127,7 @@ class JourneyTest(parameterized.TestCase):
 
   def test_the_map_shows_the_sentence_under_the_pointer(self):
     page = self.open('vae')
-    page.hover('.map .mark')
+    page.hover('.map .points .mark')
     sentence = self.tip()
     self.assertIn(': ', sentence.splitlines()[-1])
     page.focus('.map .plot')
@@ -199,11 +199,11 @@ class JourneyTest(parameterized.TestCase):
 
   def test_the_config_is_folded_and_opens_by_keyboard(self):
     page = self.open('vae')
-    size = "document.querySelector('#config details table').offsetHeight"
-    self.assertEqual(page.evaluate(size), 0)
+    shown = "document.querySelector('#config details tr').checkVisibility()"
+    self.assertFalse(page.evaluate(shown))
     page.focus('#config summary')
     page.press('Enter')
-    self.assertGreater(page.evaluate(size), 100)
+    self.assertTrue(page.evaluate(shown))
     self.assertIn('train.batch_size', page.text('#config details'))
 
   @parameterized.parameters('vae', 'classifier', 'tagger', 'search')
@@ -226,7 +226,7 @@ class JourneyTest(parameterized.TestCase):
 
   def test_a_point_of_a_search_shows_its_trial(self):
     page = self.open('search')
-    page.hover('#search .panels .mark')
+    page.hover('#search .panels .plot .mark')
     self.assertStartsWith(self.tip(), 'trial ')
     page.focus('#search .chart.wide .plot')
     page.press('ArrowRight')
@@ -254,7 +254,7 @@ class JourneyTest(parameterized.TestCase):
     (folder / 'trace.html').write_text(
       activations.page(
         'a "b" c',
-        [[0.5], [-1.0], [0.0], [1], [0], [0], [1]],
+        np.array([[0.5], [-1.0], [0.0], [1.0], [0.0], [0.0], [1.0]]),
         ['u'],
         {'p': [(0, 1.0)]},
       )
