@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import html
 import glob
 import importlib.util
 import io
@@ -207,6 +208,7 @@ class FinishedRunTest(absltest.TestCase):
         'environment.json',
         'metrics.jsonl',
         'nats_test.npz',
+        'report.html',
         'results.json',
         'samples.txt',
         'text.json',
@@ -215,6 +217,15 @@ class FinishedRunTest(absltest.TestCase):
     )
     self.assertEqual(checkpoint_steps(self.workdir), [30])
     self.assertEqual(checkpoint_steps(self.workdir, 'best')[-1], 30)
+
+  def test_its_report_has_a_section_for_each_file(self):
+    page = read(self.workdir, 'report.html')
+    for name in 'figures', 'curves', 'latents', 'texts', 'config':
+      self.assertIn(f'<section id="{name}">', page)
+    for line in read(self.workdir, 'samples.txt').splitlines():
+      self.assertIn(html.escape(line.split(' ')[0]), page)
+    self.assertNotIn('cannot be shown', page)
+    self.assertNotIn('is damaged', page)
 
   def test_results_hold_every_promised_figure(self):
     (figures,) = json.loads(read(self.workdir, 'results.json')).values()
@@ -753,8 +764,9 @@ class TrainingTest(absltest.TestCase):
     printed = run(*command)
     self.assertIn('2 seeds, mean ± deviation', printed)
     self.assertCountEqual(
-      os.listdir(workdir), ['seed_4', 'seed_5', 'seeds.json']
+      os.listdir(workdir), ['report.html', 'seed_4', 'seed_5', 'seeds.json']
     )
+    self.assertIn('seed_5/report.html', read(workdir, 'report.html'))
     apart = [
       json.loads(read(workdir, f'seed_{seed}', 'results.json'))['test']
       for seed in (4, 5)

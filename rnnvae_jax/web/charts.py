@@ -123,14 +123,14 @@ def lines(
       points.append((*inside, text, number))
   frame = _frame(x_axis, y_axis, x_label, y_label)
   # What leaves the frame is cut off.
+  x, y = _LEFT - 6, _TOP - 6
+  across, down = width - _LEFT - _RIGHT + 12, height - _TOP - _BOTTOM + 12
   inner = (
-    f'<svg x="{_LEFT - 6}" y="{_TOP - 6}" width="{width - _LEFT - _RIGHT + 12}"'
-    f' height="{height - _TOP - _BOTTOM + 12}" viewBox="{_LEFT - 6} '
-    f'{_TOP - 6} {width - _LEFT - _RIGHT + 12} {height - _TOP - _BOTTOM + 12}">'
-    f'{"".join(drawn)}</svg>'
+    f'<svg x="{x}" y="{y}" width="{across}" height="{down}" '
+    f'viewBox="{x} {y} {across} {down}">{"".join(drawn)}</svg>'
   )
   names = [one.name for one in series]
-  label = f'{x_label} against {y_label}: {", ".join(names)}'
+  label = f'{", ".join(names)} by {x_label}'
   return figure(
     title,
     width,
@@ -192,7 +192,7 @@ def scatter(
     _frame(x_axis, y_axis, x_label, y_label) + ''.join(drawn),
     visited,
     f'{y_label} against {x_label}, {len(points)} points',
-    legend(names, hollow),
+    legend(names, hollow if any(p.hollow for p in points) else ''),
     note,
   )
 
@@ -333,7 +333,8 @@ def figure(
   help_text = 'Arrow keys move from point to point.'
   return (
     f'<figure class="chart {kind}"><figcaption>{title}</figcaption>{legend}'
-    f'<svg class="plot" viewBox="0 0 {width:g} {height:g}" tabindex="0" '
+    f'<svg class="plot" width="{1.2 * width:g}" '
+    f'viewBox="0 0 {width:g} {height:g}" tabindex="0" '
     f'role="img" aria-label="{page.escape(label)}. {help_text}">'
     f'{drawing}</svg>{page.data(visited, "points")}{note}</figure>'
   )

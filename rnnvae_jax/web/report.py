@@ -95,7 +95,9 @@ def render(workdir: str) -> str:
   )
   title = os.path.basename(os.path.abspath(workdir))
   kind = files.json(run.CONFIG).get(build.KIND, '')
-  what = str(kind).replace('_', ' ') or ('search' if _is_search(files) else '')
+  what = f'{kind}, {files.json(run.CONFIG).get("corpus.name")}' if kind else ''
+  if files.has(search.TRIALS):
+    what = 'search'
   return page.document(
     f'{title}: report',
     f'{charts.symbols()}<header><p class="kicker">{page.escape(what)}</p>'
@@ -146,7 +148,3 @@ def _absent(files: files_lib.Files) -> list[tuple[str, str]]:
     for capability, name, what, mode in wanted
     if issubclass(task, capability) and not files.has(name)
   ]
-
-
-def _is_search(files: files_lib.Files) -> bool:
-  return files.has(search.SWEEP) or files.has(search.TRIALS)

@@ -11,6 +11,7 @@ import tempfile
 import unittest
 
 from absl.testing import absltest, parameterized
+import numpy as np
 
 from rnnvae_jax.analysis import activations, tagged_text
 from rnnvae_jax.web import report
@@ -215,6 +216,7 @@ class JourneyTest(parameterized.TestCase):
       over = page.evaluate('document.documentElement.scrollWidth')
       self.assertLessEqual(over, width)
       self.picture(f'report_{kind}_{width}', whole=True)
+    page.size(1280, 844)
     page.scheme('dark')
     dark = page.evaluate('getComputedStyle(document.body).backgroundColor')
     self.picture(f'report_{kind}_dark', whole=True)

@@ -8,8 +8,10 @@ import sys
 from unittest import mock
 
 from absl.testing import absltest, parameterized
+import jax
 import numpy as np
 
+from rnnvae_jax.commands import report as command
 from rnnvae_jax.config import build, space
 from rnnvae_jax.data import protocols
 from rnnvae_jax.inference import generate, records
@@ -191,6 +193,28 @@ class ReportTest(parameterized.TestCase):
       (folder / 'command.txt').read_text(),
       "python -m rnnvae_jax.main '--config=b c'\n",
     )
+
+
+class AfterTrainingTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = pathlib.Path(self.create_tempdir().full_path)
+    workdirs.tagger(self.folder)
+
+  def test_the_first_process_writes_it(self):
+    with mock.patch.object(jax, 'process_index', lambda: 1):
+      command.after(str(self.folder))
+    self.assertFalse((self.folder / 'report.html').exists())
+    command.after(str(self.folder))
+    self.assertTrue((self.folder / 'report.html').exists())
+
+  def test_a_page_that_cannot_be_written_is_a_warning_of_one_line(self):
+    (self.folder / 'report.html').mkdir()
+    with self.assertLogs(level='WARNING') as logged:
+      command.after(str(self.folder))
+    (line,) = logged.output
+    self.assertIn('No report is written: ', line)
+    self.assertNotIn('\n', line)
 
 
 class ExplanationsTest(parameterized.TestCase):

@@ -10,6 +10,7 @@ from rnnvae_jax.web.parts import figures, images
 
 _MOST_CELLS = 20  # Classes whose confusion is a matrix.
 _MOST = 60  # Lines of a table.
+_LONGEST = 600  # Characters of a text.
 
 
 def render(files: files_lib.Files) -> str:
@@ -23,11 +24,13 @@ def render(files: files_lib.Files) -> str:
       _pairs(values.get('confused')),
       _telling(values.get('telling')),
       _reliability(files, split),
-      _mistakes(files, split),
     ]
     text = ''.join(found)
-    if text:
-      parts.append(f'<h3>Split {page.escape(split)}</h3>{text}')
+    if text or files.has(f'mistakes_{split}.tsv'):
+      parts.append(
+        f'<h3>Split {page.escape(split)}</h3><div class="tables">{text}</div>'
+        + _mistakes(files, split)
+      )
   return ''.join(parts)
 
 
@@ -132,7 +135,6 @@ def _mistakes(files: files_lib.Files, split: str) -> str:
   if not rows:
     return ''
   head = [*rows[0]]
-  # Names are at most two lines long; texts take the rest.
   lines = [[_text(row, name) for name in head] for row in rows[:_MOST]]
   names = [
     f'#{name}' if name in ('probability', 'sentence', 'word') else name
@@ -147,6 +149,8 @@ def _mistakes(files: files_lib.Files, split: str) -> str:
 def _text(row: Mapping[str, str], name: str) -> str:
   """A cell; in the text of a tagger the words in question are marked."""
   value = row[name]
+  if name == 'text' and len(value) > _LONGEST:
+    value = f'{value[:_LONGEST]}…'
   if name == 'probability':
     return page.escape(charts.number_text(float(value)))
   if name == 'text' and row.get('word', '').isdecimal():

@@ -7,7 +7,7 @@ from typing import Any
 from rnnvae_jax.tasks import base
 from rnnvae_jax.web import charts, explanations, page
 from rnnvae_jax.web import files as files_lib
-from rnnvae_jax.web.parts import run
+from rnnvae_jax.web.parts import figures, run
 
 FILE = 'metrics.jsonl'
 _MOST = 240  # Points of a line; more are means of neighbours.
@@ -20,14 +20,13 @@ def render(files: files_lib.Files) -> str:
   if not found:
     return ''
   task = run.task(files)
-  figures: Sequence[base.Figure] = task.FIGURES if task else ()
-  titles = {figure.name: figure.title for figure in figures if figure.title}
+  known: Sequence[base.Figure] = task.FIGURES if task else ()
+  titles = {figure.name: figure.title for figure in known if figure.title}
   order = ['elbo', 'reconstruction', 'kl', 'active_units', *titles]
   first = [name for name in dict.fromkeys(order) if _is_valid(found, name)]
-  # The bound is the likelihood's figure by another name.
-  if 'elbo' in first and 'nll_per_sentence' in first:
-    first.remove('nll_per_sentence')
-  first = [*first, *(['loss'] if 'loss' in found else [])]
+  same = figures.repeated(first)
+  first = [name for name in first if name not in same]
+  first += ['loss'] * ('loss' in found)
   panel = lambda name: _panel(
     titles.get(name) or name.replace('_', ' '), name, found[name]
   )
@@ -100,7 +99,7 @@ def _panel(
     )
   explained = explanations.of_figure(name, {})
   heading = explanations.term(title, explained)
-  return charts.lines(heading, series, 'update', title)
+  return charts.lines(heading, series, 'update', '')
 
 
 def _is_valid(found, name: str) -> bool:

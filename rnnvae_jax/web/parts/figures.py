@@ -1,6 +1,6 @@
 """Figures of results.json, with what they are and how they are estimated."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from rnnvae_jax.tasks import base
@@ -9,6 +9,11 @@ from rnnvae_jax.web import files as files_lib
 from rnnvae_jax.web.parts import run
 
 FILE = 'results.json'
+# By figure, those that say the same in another unit or by another name.
+_SAME = {
+  'elbo': ('nll_per_sentence', 'nll_per_token', 'bits_per_token', 'perplexity'),
+  'accuracy': ('error_percent',),
+}
 # How texts are read and what is restored: not figures of the task.
 _COMMON = ('corpus', 'protocol', 'estimator', 'state', 'checkpoint')
 _MOST_CARDS = 6
@@ -33,6 +38,13 @@ def render(files: files_lib.Files) -> str:
   return _cards(found, figures) + _table(found, figures) + _labels(found, task)
 
 
+def repeated(names: Container[str]) -> set[str]:
+  """Figures that say the same as one of these."""
+  return {
+    twin for name, twins in _SAME.items() if name in names for twin in twins
+  }
+
+
 def label_of(figure: base.Figure, values: Mapping[str, Any]) -> str:
   """What a figure is called; '' leaves it out."""
   if not callable(figure.label):
@@ -48,7 +60,10 @@ def _cards(
 ) -> str:
   """The main figures of the split that was evaluated last."""
   split, values = [*found.items()][-1]
-  known = [f for f in figures if f.title and f.name in values]
+  same = repeated(values)
+  known = [
+    f for f in figures if f.title and f.name in values and f.name not in same
+  ]
   known.sort(key=lambda f: f.name not in _CARDS_FIRST)
   cards = []
   for figure in known[:_MOST_CARDS]:
@@ -79,8 +94,8 @@ def _table(
   for figure in figures:
     having = [v for v in found.values() if figure.name in v]
     seen.add(figure.name)
-    if not having or not _is_plain(having[0][figure.name]):
-      continue
+    if not having or '\n' in _shown(figure, having[0]):
+      continue  # Tables have parts of their own.
     label = label_of(figure, having[0])
     if label:
       text = explanations.of_figure(figure.name, having[0])
@@ -144,17 +159,10 @@ def _common(name: str, values: Mapping[str, Any]) -> str:
   return explanations.term(value, known.get(value, ''))
 
 
-def _is_plain(value: Any) -> bool:
-  """Whether a value is shown in the table: the rest has parts of its own."""
-  if isinstance(value, dict):
-    return all(isinstance(v, int | float) for v in value.values())
-  return not isinstance(value, list)
-
-
 def _shown(figure: base.Figure, values: Mapping[str, Any]) -> str:
   value = values.get(figure.name)
   try:
-    return figure.show(value).strip()
+    return figure.show(value)
   except (TypeError, ValueError, AttributeError, KeyError):
     return str(value)
 

@@ -14,7 +14,9 @@ _MOST = 12  # Examples, and traversals, that are shown.
 
 def render(files: files_lib.Files) -> str:
   found = files.json(FILE)
-  parts = [_kl(found), _information(files), latent_map.render(files)]
+  bars = _kl(found) + _information(files)
+  parts = [f'<div class="panels wide">{bars}</div>' if bars else '']
+  parts.append(latent_map.render(files))
   for name, draw in (
     ('probes', _probes),
     ('mutual_information', _mutual_information),
