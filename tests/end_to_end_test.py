@@ -2,8 +2,8 @@
 
 import contextlib
 import functools
-import html
 import glob
+import html
 import importlib.util
 import io
 import json

@@ -487,11 +487,7 @@ def _values(series: Sequence[Series], x_label: str) -> str:
   ]
   head = [f'#{page.escape(x_label)}']
   head += [f'#{page.escape(one.name)}' for one in marked]
-  return (
-    '<div class="screen">'
-    + page.folded('Values', page.table(head, rows))
-    + '</div>'
-  )
+  return page.folded('Values', page.table(head, rows), on_paper=False)
 
 
 def _cell(value: float | None) -> str:

@@ -102,9 +102,10 @@ def table(
   )
 
 
-def folded(summary: str, body: str) -> str:
-  """What is shown once the reader opens it, and on paper."""
-  return f'<details><summary>{summary}</summary>{body}</details>'
+def folded(summary: str, body: str, on_paper: bool = True) -> str:
+  """What is shown once the reader opens it, and on paper if wanted there."""
+  kind = '' if on_paper else ' class="screen"'
+  return f'<details{kind}><summary>{summary}</summary>{body}</details>'
 
 
 def _digest(text: str) -> str:

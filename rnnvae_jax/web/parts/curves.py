@@ -12,6 +12,7 @@ from rnnvae_jax.web.parts import figures, run
 FILE = 'metrics.jsonl'
 _MOST = 240  # Points of a line; more are means of neighbours.
 _SUFFIX = '_per_sentence'
+_SIZES = ('sentences', 'tokens')  # Of a batch and of a split.
 
 
 def render(files: files_lib.Files) -> str:
@@ -32,7 +33,9 @@ def render(files: files_lib.Files) -> str:
   )
   shown = ''.join(map(panel, first))
   others = ''.join(
-    panel(name) for name in found if name not in first and _varies(found[name])
+    panel(name)
+    for name in found
+    if name not in (*first, *_SIZES) and _varies(found[name])
   )
   note = (
     '<p class="hint">Training values are of text with dropout, validation '
@@ -40,7 +43,8 @@ def render(files: files_lib.Files) -> str:
   )
   text = f'{note}<div class="panels">{shown}</div>'
   if others:
-    text += page.folded('More curves', f'<div class="panels">{others}</div>')
+    others = f'<div class="panels">{others}</div>'
+    text += page.folded('More curves', others, on_paper=False)
   return text
 
 

@@ -75,10 +75,14 @@ def _cards(
     )
   if not cards:
     return ''
+  how = [
+    f'{name} {_common(name, values)}'
+    for name in ('corpus', 'protocol', 'estimator', 'checkpoint')
+    if name in values
+  ]
   return (
-    f'<p class="hint">Split <b>{page.escape(split)}</b>, '
-    f'{page.escape(values.get("corpus", ""))}; nats a sentence unless another '
-    'unit is named.</p>'
+    f'<p class="hint">Split <b>{page.escape(split)}</b>: {", ".join(how)}. Nats '
+    'are those of a sentence unless another unit is named.</p>'
     f'<div class="cards">{"".join(cards)}</div>'
   )
 
@@ -122,10 +126,11 @@ def _table(
     for name, show in others.items()
   ]
   head = ['figure', *(f'#{page.escape(name)}' for name in found)]
-  text = page.table(head, rows)
-  if more:
-    text += page.folded('More figures', page.table(head, more))
-  return text
+  names = ', '.join(map(page.escape, found))
+  return page.folded(
+    f'All figures of {names} ({len(rows) + len(more)})',
+    page.table(head, [*rows, *more]),
+  )
 
 
 def _labels(found: Mapping[str, Mapping[str, Any]], task: Any) -> str:

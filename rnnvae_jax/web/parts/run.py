@@ -73,6 +73,7 @@ def settings(files: files_lib.Files) -> str:
   return f'<h3>Differences from the defaults</h3>{differing}' + page.folded(
     f'The whole config, {len(config)} keys',
     page.table(('key', 'value'), all_rows),
+    on_paper=False,
   )
 
 
