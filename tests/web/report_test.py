@@ -300,9 +300,14 @@ class MapTest(absltest.TestCase):
     self.assertEqual(numbers, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6])
 
   def test_many_numbers_are_ranges_of_equal_counts(self):
-    names, numbers = latent_map.kinds([float(i) for i in range(100)])
-    self.assertLen(names, 5)
-    self.assertEqual(np.bincount(numbers).tolist(), [20] * 5)
+    for kind in float, str:
+      names, numbers = latent_map.kinds([kind(i) for i in range(100)])
+      self.assertLen(names, 5)
+      self.assertEqual(np.bincount(numbers).tolist(), [20] * 5)
+
+  def test_texts_without_a_label_are_a_kind(self):
+    names, numbers = latent_map.kinds(['b', '', 'b'])
+    self.assertEqual((names, numbers), (['(none)', 'b'], [1, 0, 1]))
 
   def test_points_are_in_proportion_and_upwards_is_more(self):
     columns = {'text': [*'abc'], 'pca_x': [0.0, 1.0, 4.0], 'pca_y': [5.0, 0, 1]}

@@ -199,6 +199,13 @@ def latents(folder: pathlib.Path, count: int = 60) -> None:
           'sentences': list(SENTENCES),
         }
       ],
+      'neighbours': [
+        {
+          'text': HOSTILE,
+          'nearest': [{'text': SENTENCES[0], 'distance': 0.5}],
+        }
+      ],
+      'homotopies': [{'from': HOSTILE, 'to': 'a', 'texts': [HOSTILE, '', 'a']}],
     },
   )
 

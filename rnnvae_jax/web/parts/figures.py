@@ -81,8 +81,8 @@ def _cards(
     if name in values
   ]
   return (
-    f'<p class="hint">Split <b>{page.escape(split)}</b>: {", ".join(how)}. Nats '
-    'are those of a sentence unless another unit is named.</p>'
+    f'<p class="hint">Split <b>{page.escape(split)}</b>: {", ".join(how)}. '
+    'Nats are those of a sentence unless another unit is named.</p>'
     f'<div class="cards">{"".join(cards)}</div>'
   )
 

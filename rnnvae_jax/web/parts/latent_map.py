@@ -17,7 +17,7 @@ _MOST_POINTS = 2_500
 _MOST_KINDS = len(charts.SHAPES) - 1  # The last mark is of all others.
 _LONGEST = 240  # Characters of a text.
 _WIDTH, _HEIGHT, _MARGIN = 760, 520, 14
-_OTHERS = 'others'
+_OTHERS, _NONE = 'others', '(none)'
 
 
 def render(files: files_lib.Files) -> str:
@@ -105,10 +105,10 @@ def kinds(values: Sequence[Any]) -> tuple[list[str], list[int]]:
   The commonest values are kinds, in alphabetical order, and the last kind is of
   all others. Many different numbers fall into five ranges of equal counts.
   """
-  is_number = all(isinstance(v, int | float) for v in values)
-  if is_number and len(set(values)) > _MOST_KINDS:
-    return _ranges(np.array(values, np.float64))
-  spelt = [str(value) for value in values]
+  spelt = [str(value) or _NONE for value in values]
+  numbers = _numbers(spelt)
+  if numbers is not None and len(set(spelt)) > _MOST_KINDS:
+    return _ranges(numbers)
   counts = {kind: spelt.count(kind) for kind in sorted(set(spelt))}
   order = sorted(counts, key=lambda kind: -counts[kind])
   names = sorted(order[:_MOST_KINDS])
@@ -116,6 +116,15 @@ def kinds(values: Sequence[Any]) -> tuple[list[str], list[int]]:
   if len(names) < len(order):
     names = [*names, _OTHERS]
   return names, [number.get(kind, len(names) - 1) for kind in spelt]
+
+
+def _numbers(spelt: Sequence[str]) -> np.ndarray | None:
+  """Values as numbers, if all are."""
+  try:
+    found = np.array([float(value) for value in spelt])
+  except ValueError:
+    return None
+  return found if np.isfinite(found).all() else None
 
 
 def _ranges(values: np.ndarray) -> tuple[list[str], list[int]]:

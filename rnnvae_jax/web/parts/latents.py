@@ -22,6 +22,8 @@ def render(files: files_lib.Files) -> str:
     ('mutual_information', _mutual_information),
     ('attributes', _attributes),
     ('traversals', _traversals),
+    ('neighbours', _neighbours),
+    ('homotopies', _homotopies),
   ):
     if found.get(name):
       parts.append(draw(found[name]))
@@ -226,6 +228,38 @@ def _traversals(found: Sequence[Mapping[str, Any]]) -> str:
     'those whose probability changes most.',
   )
   return f'<h3>{title}</h3>{"".join(parts)}'
+
+
+def _neighbours(found: Sequence[Mapping[str, Any]]) -> str:
+  rows = []
+  for one in found[:_MOST]:
+    near = ''.join(
+      f'<li>{page.escape(other["text"])} '
+      f'<small>{charts.number_text(other["distance"])}</small></li>'
+      for other in one.get('nearest', ())
+    )
+    rows.append((page.escape(one['text']), f'<ol class="texts">{near}</ol>'))
+  title = explanations.term(
+    'Nearest sentences', 'By the distance of their latents, the nearest first.'
+  )
+  return f'<h3>{title}</h3>' + page.folded(
+    f'{len(rows)} sentences', page.table(('sentence', 'nearest'), rows)
+  )
+
+
+def _homotopies(found: Sequence[Mapping[str, Any]]) -> str:
+  ways = ''.join(
+    texts.way([text or '(empty)' for text in map(str, one['texts'])])
+    for one in found[:_MOST]
+  )
+  title = explanations.term(
+    'Between sentences',
+    'What is decoded on the straight line between the latents of two '
+    'sentences.',
+  )
+  return f'<h3>{title}</h3>' + page.folded(
+    f'{len(found[:_MOST])} ways', f'<div class="ways">{ways}</div>'
+  )
 
 
 def _share(value: Any) -> str:

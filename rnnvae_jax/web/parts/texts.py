@@ -45,7 +45,7 @@ def render(files: files_lib.Files) -> str:
       '<p class="hint">From one end to the other; words that differ from the '
       'text above are marked.</p>'
     )
-    parts.append(f'<div class="ways">{"".join(map(_way, written.ways))}</div>')
+    parts.append(f'<div class="ways">{"".join(map(way, written.ways))}</div>')
   records = files.json_lines(RECONSTRUCTIONS)[:_MOST]
   if records:
     parts.append('<h3>Reconstructions</h3>')
@@ -103,7 +103,8 @@ def changed(before: str, after: str) -> str:
   return ' '.join(parts)
 
 
-def _way(texts: Sequence[str]) -> str:
+def way(texts: Sequence[str]) -> str:
+  """Texts one after the other, each with what differs from the last."""
   items = []
   for number, text in enumerate(texts):
     shown = page.escape(text)
