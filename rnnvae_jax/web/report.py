@@ -141,8 +141,10 @@ def _absent(files: files_lib.Files) -> list[tuple[str, str]]:
   task = run.task(files)
   if task is None:
     return []
-  wanted = [(base.Task, workdir_lib.RESULTS, 'Figures of a split:', 'evaluate')]
-  wanted.append((base.HasLatents, latents.FILE, 'What z says:', 'latents'))
+  wanted: tuple[tuple[type, str, str, str], ...] = (
+    (base.Task, workdir_lib.RESULTS, 'Figures of a split:', 'evaluate'),
+    (base.HasLatents, latents.FILE, 'What the latents hold:', 'latents'),
+  )
   return [
     (what, f'--mode={mode} --workdir={files.folder}')
     for capability, name, what, mode in wanted

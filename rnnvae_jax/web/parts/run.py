@@ -20,7 +20,7 @@ _PAUSE = 900.0
 
 def task(files: files_lib.Files) -> Any:
   """The class of the run's task; None if it is not known."""
-  kind = files.json(CONFIG).get(build.KIND)
+  kind = str(files.json(CONFIG).get(build.KIND))
   return build.task(kind) if kind in build.TASKS else None
 
 

@@ -1,6 +1,6 @@
 """A search: its trials, its history, KL against reconstruction, its space."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import math
 from typing import Any
 
@@ -133,18 +133,20 @@ def _trade(
   )
 
 
-def _points(ranked, place) -> tuple[list[str], list[charts.Point]]:
-  """The phases of the trials, and a point a trial."""
-  names = [*dict.fromkeys(str(t.get('phase', 'trial')) for t in ranked)]
-  return names, [
-    charts.Point(
-      *place(trial),
-      _described(trial),
-      names.index(str(trial.get('phase', 'trial'))),
-      trial.get('state') != _COMPLETE,
-    )
-    for trial in reversed(ranked)
-  ]
+def _points(
+  ranked: Sequence[Mapping[str, Any]],
+  place: Callable[[Mapping[str, Any]], tuple[float, float]],
+) -> tuple[list[str], list[charts.Point]]:
+  """The phases of the trials, and a point a trial, the best one in front."""
+  phase = lambda trial: str(trial.get('phase', 'trial'))
+  names = [*dict.fromkeys(map(phase, ranked))]
+  points = []
+  for trial in reversed(ranked):
+    x, y = place(trial)
+    is_stopped = trial.get('state') != _COMPLETE
+    number = names.index(phase(trial))
+    points.append(charts.Point(x, y, _described(trial), number, is_stopped))
+  return names, points
 
 
 def _described(trial: Mapping[str, Any]) -> str:
