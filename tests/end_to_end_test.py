@@ -204,6 +204,7 @@ class FinishedRunTest(absltest.TestCase):
       names - {events},
       {
         'checkpoints',
+        'command.txt',
         'config.json',
         'environment.json',
         'metrics.jsonl',
@@ -226,6 +227,9 @@ class FinishedRunTest(absltest.TestCase):
       self.assertIn(html.escape(line.split(' ')[0]), page)
     self.assertNotIn('cannot be shown', page)
     self.assertNotIn('is damaged', page)
+    os.remove(os.path.join(self.workdir, 'report.html'))
+    run(f'--workdir={self.workdir}', '--mode=report')
+    self.assertEqual(read(self.workdir, 'report.html'), page)
 
   def test_results_hold_every_promised_figure(self):
     (figures,) = json.loads(read(self.workdir, 'results.json')).values()
