@@ -176,6 +176,25 @@ class ReportTest(parameterized.TestCase):
       all(a['tabindex'] == '0' and a['aria-label'] for a in plots)
     )
 
+  def test_seeds_are_means_with_links_to_their_reports(self):
+    reader = read(report.render(str(self.folder('seeds'))))
+    shown = ' '.join(reader.texts)
+    self.assertIn('3.250 ± 0.5 (2)', shown)
+    self.assertIn('inf', shown)
+    links = [a['href'] for tag, a in reader.tags if tag == 'a']
+    self.assertEqual(links, ['#seeds', 'seed_0/report.html'])
+
+  def test_pages_beside_the_report_are_linked_and_pictures_are_in_it(self):
+    folder = self.folder('tagger')
+    (folder / 'javascript:x.html').write_text('')
+    (folder / 'units-a.png').write_bytes(workdirs.PICTURE)
+    (folder / 'agreement.png').write_text('<svg onload=alert(1)>')
+    reader = read(report.render(str(folder)))
+    links = [a['href'] for tag, a in reader.tags if tag == 'a']
+    self.assertIn('javascript%3Ax.html', links)
+    self.assertLen([tag for tag, _ in reader.tags if tag == 'img'], 1)
+    self.assertIn('agreement.png is no picture', ' '.join(reader.texts))
+
   def test_a_folder_without_a_run_is_refused(self):
     with self.assertRaisesRegex(FileNotFoundError, 'nothing to report'):
       report.write(self.create_tempdir().full_path)

@@ -274,6 +274,16 @@ def tagger(folder: pathlib.Path) -> pathlib.Path:
   return folder
 
 
+def seeds(folder: pathlib.Path) -> pathlib.Path:
+  """Two seeds of a config, of which one has a report."""
+  spread = {'mean': 3.25, 'std': 0.5, 'seeds': 2}
+  one = {'mean': None, 'std': None, 'seeds': 1}
+  write(folder, 'seeds.json', {'test': {'kl': spread, 'perplexity': one}})
+  write(folder, 'seed_0/report.html', '')
+  write(folder, 'seed_1/log.txt', '')
+  return folder
+
+
 def search(folder: pathlib.Path) -> pathlib.Path:
   """A search of eight trials, of which one was stopped and one failed."""
   space = {
