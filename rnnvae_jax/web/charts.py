@@ -104,7 +104,8 @@ def lines(
   if not values:
     return ''
   ends = [x for one in series for x in (one.x[0], one.x[-1])]
-  x_axis = Axis(min(ends), max(ends), _LEFT, width - _RIGHT)
+  room = 0.0 if min(ends) < max(ends) else 0.5  # On both sides of one value.
+  x_axis = Axis(min(ends) - room, max(ends) + room, _LEFT, width - _RIGHT)
   y_axis = Axis(*window(values), height - _BOTTOM, _TOP)
   drawn, points = [], []
   for number, one in enumerate(series):

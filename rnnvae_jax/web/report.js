@@ -241,7 +241,8 @@ class SentenceMap extends Chart {
     this.status.textContent = '';
     if (!this.found) return;
     const count = this.found.size;
-    this.status.textContent = `${count} of ${this.data.texts.length} sentences`;
+    const spelt = [count, this.data.texts.length].map(n => n.toLocaleString('en'));
+    this.status.textContent = `${spelt.join(' of ')} sentences`;
     for (const number of [...this.found].slice(0, LISTED)) {
       const button = make('button', this.data.texts[number]);
       button.type = 'button';

@@ -75,6 +75,12 @@ class LinesTest(absltest.TestCase):
     self.assertEqual(re.sub(r'[^ML]', '', path), 'MML')
     self.assertLen(points(text), 3)
 
+  def test_a_single_value_is_in_the_middle(self):
+    series = [charts.Series('a', [7], [3.0], True)]
+    ((x, y, *_),) = points(charts.lines('t', series, 'x', 'y'))
+    self.assertAlmostEqual(x, (52 + 360 - 12) / 2)
+    self.assertAlmostEqual(y, (10 + 220 - 36) / 2)
+
   def test_no_numbers_are_no_chart(self):
     series = [charts.Series('a', [1], [math.nan])]
     self.assertEqual(charts.lines('t', series, 'x', 'y'), '')

@@ -150,7 +150,7 @@ class JourneyTest(parameterized.TestCase):
     found = sum(word in text.lower() for text in texts)
     self.assertBetween(found, 1, len(texts) - 1)
     self.assertEqual(
-      page.text('.map .found'), f'{found} of {len(texts)} sentences'
+      page.text('.map .found'), f'{found:,} of {len(texts):,} sentences'
     )
     count = "document.querySelectorAll('.map .points .out').length"
     self.assertEqual(page.evaluate(count), len(texts) - found)
@@ -239,7 +239,7 @@ class JourneyTest(parameterized.TestCase):
 
   def test_is_whole_without_scripts(self):
     page = self.open('vae', script=False)
-    self.assertIn('document.title', page.text('#texts'))
+    self.assertIn('Samples at temperature', page.text('#texts'))
     self.assertGreater(
       page.evaluate("document.querySelectorAll('.map .mark').length"), 50
     )

@@ -14,6 +14,7 @@ FILE = 'latents/map.parquet'
 # How two latents of a plane were computed, by the names of their columns.
 PLANES = {'tsne': 't-SNE', 'umap': 'UMAP', 'pca': 'PCA'}
 _MOST_POINTS = 2_500
+_MANY = 600  # Points whose marks are smaller.
 _MOST_KINDS = len(charts.SHAPES) - 1  # The last mark is of all others.
 _LONGEST = 240  # Characters of a text.
 _WIDTH, _HEIGHT, _MARGIN = 760, 520, 14
@@ -50,8 +51,10 @@ def draw(columns: Mapping[str, Sequence[Any]]) -> str:
   kept = np.unique(
     np.linspace(0, total - 1, min(total, _MOST_POINTS)).astype(int)
   )
+  scale = 1.0 if len(kept) < _MANY else 1.5
+  size = scale * _WIDTH, scale * _HEIGHT
   planes = {
-    name: _placed(columns, name, kept)
+    name: _placed(columns, name, kept, size)
     for name in PLANES
     if f'{name}_x' in columns and f'{name}_y' in columns
   }
@@ -88,7 +91,8 @@ def draw(columns: Mapping[str, Sequence[Any]]) -> str:
     '<figure class="chart map">'
     f'{_controls(planes, labels)}'
     f'<div class="key">{charts.legend(names)}</div>'
-    f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" tabindex="0" '
+    f'<svg class="plot" width="{1.2 * _WIDTH:g}" '
+    f'viewBox="0 0 {size[0]:g} {size[1]:g}" tabindex="0" '
     f'role="img" aria-label="Map of {shown} by their latents. Arrow keys move '
     f'from point to point."><g class="points">{marks}</g></svg>'
     '<p class="hint screen found" role="status"></p>'
@@ -138,7 +142,10 @@ def _ranges(values: np.ndarray) -> tuple[list[str], list[int]]:
 
 
 def _placed(
-  columns: Mapping[str, Sequence[Any]], name: str, kept: np.ndarray
+  columns: Mapping[str, Sequence[Any]],
+  name: str,
+  kept: np.ndarray,
+  size: tuple[float, float],
 ) -> tuple[list[float], list[float]]:
   """The places of the points in pixels, in proportion."""
   places = [
@@ -146,12 +153,11 @@ def _placed(
     for axis in 'xy'
   ]
   spans = [float(np.ptp(values)) or 1.0 for values in places]
-  sizes = [size - 2 * _MARGIN for size in (_WIDTH, _HEIGHT)]
   x, y = (
-    _MARGIN + (values - values.min()) / span * size
-    for values, span, size in zip(places, spans, sizes, strict=True)
+    _MARGIN + (values - values.min()) / span * (length - 2 * _MARGIN)
+    for values, span, length in zip(places, spans, size, strict=True)
   )
-  return np.round(x, 1).tolist(), np.round(_HEIGHT - y, 1).tolist()
+  return np.round(x, 1).tolist(), np.round(size[1] - y, 1).tolist()
 
 
 def _controls(planes: Mapping[str, Any], labels: Mapping[str, Any]) -> str:

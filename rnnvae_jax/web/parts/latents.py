@@ -6,7 +6,7 @@ from typing import Any
 
 from rnnvae_jax.web import charts, explanations, page
 from rnnvae_jax.web import files as files_lib
-from rnnvae_jax.web.parts import figures, latent_map, texts
+from rnnvae_jax.web.parts import attributes, figures, latent_map, texts
 
 FILE = 'latents/latents.json'
 _MOST = 12  # Examples, and traversals, that are shown.
@@ -20,7 +20,7 @@ def render(files: files_lib.Files) -> str:
   for name, draw in (
     ('probes', _probes),
     ('mutual_information', _mutual_information),
-    ('attributes', _attributes),
+    ('attributes', attributes.draw),
     ('traversals', _traversals),
     ('neighbours', _neighbours),
     ('homotopies', _homotopies),
@@ -85,36 +85,40 @@ def _bars(title: str, values: Sequence[float], label: str, note: str) -> str:
 
 
 def _probes(probes: Sequence[Mapping[str, Any]]) -> str:
-  rows = []
+  """A row a label and kind of probe, a column for what is read."""
+  features = [*dict.fromkeys(str(found['features']) for found in probes)]
+  by_row: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
   for found in probes:
-    chance = found.get('chance')
+    row = by_row.setdefault((str(found['label']), str(found['probe'])), {})
+    row[str(found['features'])] = found
+  rows = []
+  for (label, kind), row in by_row.items():
+    first = next(iter(row.values()))
     rows.append(
       (
-        page.escape(found['label']),
-        page.escape(found['features']),
-        page.escape(found['probe']),
-        _share(found['accuracy']),
-        _interval(found),
-        _interval_bar(found),
-        _share(chance) if chance is not None else '-',
-        f'{found["classes"]:,}' if 'classes' in found else '-',
+        page.escape(label),
+        page.escape(kind),
+        *(_accuracy(row[name]) if name in row else '-' for name in features),
+        share(first.get('chance')),
+        f'{first["classes"]:,}' if 'classes' in first else '-',
       )
     )
   title = explanations.term(
     'Probes',
     'How well a classifier that reads the features alone tells a label, '
-    'cross-validated. Chance is who always answers with the commonest label. '
-    'Labels that other features tell better are not lost by the encoder: they '
-    'are not in its vector.',
+    'cross-validated, with 95 % intervals. The mark on each bar is chance: who '
+    'always answers with the commonest label. What other features tell better '
+    'than the latents is in the sentences, but not in the vector.',
   )
-  table = page.table(
-    (
-      *('label', 'features', 'probe', '#accuracy', '#95 % interval', ''),
-      *('#chance', '#classes'),
-    ),
-    rows,
+  head = ['label', 'probe', *map(page.escape, features)]
+  return f'<h3>{title}</h3>' + page.table([*head, '#chance', '#labels'], rows)
+
+
+def _accuracy(found: Mapping[str, Any]) -> str:
+  return (
+    f'{share(found["accuracy"])} <small>{interval(found)}</small><br>'
+    f'{_interval_bar(found)}'
   )
-  return f'<h3>{title}</h3>{table}'
 
 
 def _interval_bar(found: Mapping[str, Any]) -> str:
@@ -139,67 +143,28 @@ def _interval_bar(found: Mapping[str, Any]) -> str:
 
 
 def _mutual_information(found: Sequence[Mapping[str, Any]]) -> str:
-  rows = [
-    (
-      page.escape(one['label']),
-      _nats(one['nats']),
-      _nats(one.get('entropy')),
-      page.escape(one.get('estimator', '')),
-    )
-    for one in found
-  ]
+  """A row a label, a column an estimator."""
+  estimators = [*dict.fromkeys(str(one.get('estimator', '')) for one in found)]
+  by_label: dict[str, dict[str, Any]] = {}
+  for one in found:
+    row = by_label.setdefault(str(one['label']), {})
+    row |= {str(one.get('estimator', '')): one['nats']}
+    row.setdefault('', one.get('entropy'))
   title = explanations.term(
     'Mutual information of labels and latents',
     'Nats that the latents tell about a label. They cannot exceed the entropy '
     'of the label.',
   )
-  return f'<h3>{title}</h3>' + page.table(
-    ('label', '#nats', '#entropy', 'estimator'), rows
-  )
-
-
-def _attributes(found: Sequence[Mapping[str, Any]]) -> str:
-  rows, examples = [], []
-  for one in found:
-    name = (
-      f'{page.escape(one["label"])}: {page.escape(one["value_from"])} → '
-      f'{page.escape(one["value_to"])}'
+  head = ['label', *(f'#{page.escape(name)}' for name in estimators)]
+  rows = [
+    (
+      page.escape(label),
+      *(_nats(row.get(name)) for name in estimators),
+      _nats(row['']),
     )
-    rows.append(
-      (
-        name,
-        f'{one["amount"]:g}',
-        _share(one['flipped']),
-        _interval(one),
-        _share(one.get('control_flipped')),
-        _share(one.get('content_kept')),
-      )
-    )
-    pairs = [
-      (
-        page.escape(pair.get('before', '')),
-        texts.changed(str(pair.get('before', '')), str(pair.get('after', ''))),
-      )
-      for pair in one.get('examples', ())[:_MOST]
-    ]
-    if pairs:
-      examples.append(
-        page.folded(
-          f'{name}, amount {one["amount"]:g}',
-          page.table(('before', 'after'), pairs),
-        )
-      )
-  title = explanations.term(
-    'Attributes',
-    'A sentence is moved along the difference of the means of two labels, '
-    'decoded, and judged by an independent classifier. Control: the same '
-    'distance in a random direction.',
-  )
-  head = (
-    *('attribute', '#amount', '#flipped', '#95 % interval'),
-    *('#control flipped', '#content kept'),
-  )
-  return f'<h3>{title}</h3>{page.table(head, rows)}{"".join(examples)}'
+    for label, row in by_label.items()
+  ]
+  return f'<h3>{title}</h3>' + page.table([*head, '#entropy'], rows)
 
 
 def _traversals(found: Sequence[Mapping[str, Any]]) -> str:
@@ -262,14 +227,14 @@ def _homotopies(found: Sequence[Mapping[str, Any]]) -> str:
   )
 
 
-def _share(value: Any) -> str:
+def share(value: Any) -> str:
   return '-' if value is None else f'{value:.1%}'
 
 
-def _interval(found: Mapping[str, Any]) -> str:
+def interval(found: Mapping[str, Any]) -> str:
   if found.get('low') is None or found.get('high') is None:
-    return '-'
-  return f'{found["low"]:.1%} to {found["high"]:.1%}'
+    return ''
+  return f'{100 * found["low"]:.1f} to {100 * found["high"]:.1f}'
 
 
 def _nats(value: Any) -> str:
