@@ -23,6 +23,8 @@ SHAPES = (
   'M-2.5-2.5h5v5h-5z',
 )
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 36
+_UP = 2  # The shape of a mark that stands for a value above the frame.
+_ABOVE = '<p class="hint">Hollow triangles are above the frame.</p>'
 
 
 class Series(NamedTuple):
@@ -88,7 +90,6 @@ def lines(
   series: Sequence[Series],
   x_label: str,
   y_label: str,
-  note: str = '',
 ) -> str:
   """Lines over a common axis, with a table of the marked ones' values.
 
@@ -97,7 +98,6 @@ def lines(
     series: the lines.
     x_label: of the axis, as text.
     y_label: of the values, as text.
-    note: HTML below the lines.
   """
   width, height = 360, 220
   values = [y for one in series for y in one.y if math.isfinite(y)]
@@ -108,6 +108,7 @@ def lines(
   x_axis = Axis(min(ends) - room, max(ends) + room, _LEFT, width - _RIGHT)
   y_axis = Axis(*window(values), height - _BOTTOM, _TOP)
   drawn, points = [], []
+  outside = False  # Whether marked values are above the frame.
   for number, one in enumerate(series):
     places = [
       (x_axis.place(x), y_axis.place(y)) if math.isfinite(y) else None
@@ -117,9 +118,15 @@ def lines(
     for place, x, y in zip(places, one.x, one.y, strict=True):
       if place is None:
         continue
-      inside = place[0], min(max(place[1], _TOP), height - _BOTTOM)
+      inside = place[0], max(place[1], _TOP)
+      is_above = place[1] < _TOP
+      outside = outside or (is_above and one.marked)
       if one.marked:
-        drawn.append(mark(*inside, number))
+        drawn.append(
+          mark(*inside, number, ' hollow', _UP)
+          if is_above
+          else mark(*inside, number)
+        )
       text = f'{one.name}: {number_text(y)} at {x_label} {number_text(x)}'
       points.append((*inside, text, number))
   frame = _frame(x_axis, y_axis, x_label, y_label)
@@ -140,7 +147,7 @@ def lines(
     points,
     label,
     legend(names) if len(names) > 1 else '',
-    note + _values(series, x_label),
+    _ABOVE * outside + _values(series, x_label),
     'line',
   )
 
@@ -341,10 +348,14 @@ def figure(
   )
 
 
-def mark(x: float, y: float, series: int, kind: str = '') -> str:
+def mark(
+  x: float, y: float, series: int, kind: str = '', shape: int | None = None
+) -> str:
+  """The mark of a series, in its colour and in its shape or another one."""
   number = series % len(SHAPES)
+  shape = number if shape is None else shape
   return (
-    f'<use href="#s{number}" class="mark c{number}{kind}" '
+    f'<use href="#s{shape}" class="mark c{number}{kind}" '
     f'x="{x:.1f}" y="{y:.1f}"/>'
   )
 

@@ -23,14 +23,16 @@ function hideTip() {
   tip.textContent = '';
 }
 
-// Shows a text above a place in the window, or below it where there is no room.
-function showTip(x, top, bottom, text) {
+// Shows a text above or below a place in the window, where there is room.
+function showTip(x, top, bottom, text, below = false) {
   tip.textContent = text;
   const room = document.documentElement.clientWidth - tip.offsetWidth - 8;
   const left = Math.max(8, Math.min(x - tip.offsetWidth / 2, room));
   const above = top - tip.offsetHeight - 8;
+  const end = bottom + 8 + tip.offsetHeight;
+  const isBelow = above < 4 || (below && end < window.innerHeight);
   tip.style.left = `${left + window.scrollX}px`;
-  tip.style.top = `${(above < 4 ? bottom + 8 : above) + window.scrollY}px`;
+  tip.style.top = `${(isBelow ? bottom + 8 : above) + window.scrollY}px`;
 }
 
 // A chart whose points [x, y, text, series] can be visited.
@@ -272,7 +274,7 @@ for (const term of document.querySelectorAll('.term')) {
   const open = () => {
     const box = term.getBoundingClientRect();
     const text = term.querySelector('.note').textContent;
-    showTip(box.left + box.width / 2, box.top, box.bottom, text);
+    showTip(box.left + box.width / 2, box.top, box.bottom, text, true);
   };
   term.addEventListener('pointerenter', open);
   term.addEventListener('focus', open);

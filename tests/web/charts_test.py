@@ -91,6 +91,9 @@ class LinesTest(absltest.TestCase):
     text = charts.lines('t', series, 'x', 'y')
     self.assertTrue(all(0 < y < 220 for _, y, *_ in points(text)))
     self.assertStartsWith(points(text)[0][2], 'a: 1,000,000,000')
+    # Its mark says that it is not where it seems.
+    self.assertEqual(text.count(' hollow'), 1)
+    self.assertIn('above the frame', text)
 
   def test_values_of_marked_lines_are_a_table(self):
     text = charts.lines(

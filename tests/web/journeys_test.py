@@ -90,8 +90,10 @@ class JourneyTest(parameterized.TestCase):
 
   def test_a_figure_explains_itself_under_the_pointer_and_by_keyboard(self):
     page = self.open('vae')
+    page.size(1180, 1200)
     page.hover('.card .term')
     hovered = self.tip()
+    self.picture('report')
     self.assertGreater(len(hovered), 30)
     box = page.evaluate(
       "(() => { const b = document.querySelector('.tip').getBoundingClientRect"
@@ -128,6 +130,7 @@ class JourneyTest(parameterized.TestCase):
 
   def test_the_map_shows_the_sentence_under_the_pointer(self):
     page = self.open('vae')
+    page.size(1000, 700)
     page.hover('.map .points .mark')
     sentence = self.tip()
     self.assertIn(': ', sentence.splitlines()[-1])
@@ -135,7 +138,6 @@ class JourneyTest(parameterized.TestCase):
     page.press('ArrowRight')
     page.press('ArrowUp')
     self.assertNotEqual(self.tip(), '')
-    page.place('.map .plot')
     self.picture('report_map')
 
   def test_a_search_fades_other_sentences_and_lists_what_it_finds(self):

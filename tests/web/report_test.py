@@ -30,7 +30,7 @@ PARTS_OF = {
   'sweep.json': {'search'},
 }
 # Elements without an end.
-_VOID = ('meta', 'img', 'input', 'path', 'use', 'circle', 'rect')
+_VOID = ('br', 'meta', 'img', 'input', 'path', 'use', 'rect')
 
 
 class Reader(html.parser.HTMLParser):

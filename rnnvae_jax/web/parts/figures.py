@@ -150,9 +150,13 @@ def _labels(found: Mapping[str, Mapping[str, Any]], task: Any) -> str:
         [page.escape(kind), *(page.escape(_shown(f, v)) for f in known)]
         for kind, v in by_label.items()
       ]
-      summary = f'{page.escape(split)} by {page.escape(column)}'
-      tables.append(page.folded(summary, page.table(head, rows)))
-  return ''.join(tables)
+      caption = f'{page.escape(split)} by {page.escape(column)}'
+      tables.append(page.table(head, rows, caption))
+  if not tables:
+    return ''
+  return page.folded(
+    'Main figures by label', f'<div class="tables">{"".join(tables)}</div>'
+  )
 
 
 def _common(name: str, values: Mapping[str, Any]) -> str:
