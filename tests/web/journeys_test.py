@@ -130,7 +130,7 @@ class JourneyTest(parameterized.TestCase):
 
   def test_the_map_shows_the_sentence_under_the_pointer(self):
     page = self.open('vae')
-    page.size(1000, 700)
+    page.size(1000, 860)
     page.hover('.map .points .mark')
     sentence = self.tip()
     self.assertIn(': ', sentence.splitlines()[-1])

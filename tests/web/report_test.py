@@ -155,7 +155,7 @@ class ReportTest(parameterized.TestCase):
   def test_shows_what_was_trained_and_how(self):
     shown = ' '.join(read(report.render(str(self.folder('vae')))).texts)
     for text in (
-      'python -m rnnvae_jax.main --config=gru_vae',
+      '--config=gru_vae',
       'cpu: Some & Chip, 2 cores',
       f'{workdirs.PARAMETERS:,}',
       '1,200 sentences, 9,876 tokens',

@@ -34,7 +34,7 @@ def draw(found: Sequence[Mapping[str, Any]]) -> str:
   return (
     f'<h3>{title}</h3><p class="hint">Shares of the sentences, as means over '
     f'all pairs of values of the label.</p><div class="panels">{panels}</div>'
-    + page.folded(f'All moves ({len(found)})', _table(found))
+    + page.folded(f'All moves ({len(found)})', _table(found), on_paper=False)
     + page.folded('Examples', ''.join(map(_examples, found)), on_paper=False)
   )
 

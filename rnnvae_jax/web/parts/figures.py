@@ -145,7 +145,8 @@ def _labels(found: Mapping[str, Mapping[str, Any]], task: Any) -> str:
       first = next(iter(by_label.values()))
       known = [figure for figure in figures if figure.name in first]
       head = [page.escape(column)]
-      head += [f'#{page.escape(label_of(f, first))}' for f in known]
+      names = [label_of(f, first) or f.name.replace('_', ' ') for f in known]
+      head += [f'#{page.escape(name)}' for name in names]
       rows = [
         [page.escape(kind), *(page.escape(_shown(f, v)) for f in known)]
         for kind, v in by_label.items()

@@ -33,13 +33,7 @@ def facts(files: files_lib.Files) -> str:
   items = ''.join(
     f'<div><dt>{name}</dt><dd>{value}</dd></div>' for name, value in rows
   )
-  command = files.text(COMMAND).strip()
-  shown = (
-    f'<p class="command"><code>{page.escape(command)}</code></p>'
-    if command
-    else ''
-  )
-  return f'<dl class="facts">{items}</dl>{shown}'
+  return f'<dl class="facts">{items}</dl>{_command(files)}'
 
 
 def settings(files: files_lib.Files) -> str:
@@ -75,6 +69,15 @@ def settings(files: files_lib.Files) -> str:
     page.table(('key', 'value'), all_rows),
     on_paper=False,
   )
+
+
+def _command(files: files_lib.Files) -> str:
+  """The command line, which is broken between its words alone."""
+  words = files.text(COMMAND).split()
+  if not words:
+    return ''
+  shown = ' '.join(f'<span>{page.escape(word)}</span>' for word in words)
+  return f'<p class="command"><code>{shown}</code></p>'
 
 
 def _corpus(files: files_lib.Files) -> list[tuple[str, str]]:
