@@ -13,7 +13,7 @@ from rnnvae_jax.config import build
 from rnnvae_jax.tasks import base
 from rnnvae_jax.training import workdir as workdir_lib
 from rnnvae_jax.training import writers
-from rnnvae_jax.web import charts, page
+from rnnvae_jax.web import drawing, page
 from rnnvae_jax.web import files as files_lib
 from rnnvae_jax.web.parts import (
   classes,
@@ -100,7 +100,7 @@ def render(workdir: str) -> str:
     what = 'search'
   return page.document(
     f'{title}: report',
-    f'{charts.symbols()}<header><p class="kicker">{page.escape(what)}</p>'
+    f'{drawing.symbols()}<header><p class="kicker">{page.escape(what)}</p>'
     f'<h1>{page.escape(title)}</h1>{head}<nav aria-label="Sections">{links}'
     f'</nav></header><main>{body}{_notes(files)}</main>',
     page.source('report.css'),

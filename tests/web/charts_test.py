@@ -8,7 +8,7 @@ import re
 from absl.testing import absltest, parameterized
 import numpy as np
 
-from rnnvae_jax.web import charts
+from rnnvae_jax.web import charts, drawing
 
 
 def points(text):
@@ -22,7 +22,7 @@ class TicksTest(parameterized.TestCase):
     (0.0, 1.0), (-3.2, 17.0), (1e-7, 3e-7), (99_000.0, 1e6), (41.03, 41.07)
   )
   def test_they_are_round_even_and_within_the_range(self, low, high):
-    found = charts.ticks(low, high)
+    found = drawing.ticks(low, high)
     self.assertBetween(len(found), 2, 6)
     self.assertGreaterEqual(found[0], low - 1e-9 * high)
     self.assertLessEqual(found[-1], high + 1e-9 * high)
@@ -40,18 +40,18 @@ class TicksTest(parameterized.TestCase):
     (-6.25, '-6.250'),
   )
   def test_numbers_have_four_digits_that_count(self, value, want):
-    self.assertEqual(charts.number_text(value), want)
+    self.assertEqual(drawing.number_text(value), want)
 
   def test_a_window_leaves_out_far_outliers_above(self):
-    low, high = charts.window([*range(20), 1e6])
+    low, high = drawing.window([*range(20), 1e6])
     self.assertLess(high, 40)
     self.assertBetween(low, -3, 0)
-    low, high = charts.window([0.0, 1.0, 2.0, math.inf, math.nan])
+    low, high = drawing.window([0.0, 1.0, 2.0, math.inf, math.nan])
     self.assertBetween(high, 2.0, 2.2)
 
   def test_a_constant_has_a_window(self):
     for value in (0.0, 5.0, -5.0):
-      low, high = charts.window([value, value])
+      low, high = drawing.window([value, value])
       self.assertLess(low, value)
       self.assertGreater(high, value)
 
@@ -135,6 +135,15 @@ class ScatterTest(absltest.TestCase):
           value_x(x) + value_y(y), float(total), delta=0.02
         )
     self.assertEqual(text.count(' hollow'), 1)
+
+  def test_points_outside_of_the_frame_are_counted(self):
+    made = [charts.Point(i, i % 3, 'p') for i in range(20)]
+    made.append(charts.Point(5, 1e6, 'far'))
+    text = charts.scatter('t', made, ['a'], 'x', 'y')
+    self.assertIn('drawn at its edge: 1.', text)
+    self.assertEqual(points(text)[-1][1], 10)
+    text = charts.scatter('t', made[:-1], ['a'], 'x', 'y')
+    self.assertNotIn('edge', text)
 
   def test_names_are_text(self):
     text = charts.scatter('t', [charts.Point(1, 2, '<i>')], ['<b>'], '<u>', '&')

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 import html
 from typing import Any
 
-from rnnvae_jax.web import charts, page
+from rnnvae_jax.web import drawing, page
 from rnnvae_jax.web import files as files_lib
 from rnnvae_jax.web.parts import figures, images
 
@@ -152,7 +152,7 @@ def _text(row: Mapping[str, str], name: str) -> str:
   if name == 'text' and len(value) > _LONGEST:
     value = f'{value[:_LONGEST]}…'
   if name == 'probability':
-    return page.escape(charts.number_text(float(value)))
+    return page.escape(drawing.number_text(float(value)))
   if name == 'text' and row.get('word', '').isdecimal():
     words = value.split()
     first = int(row['word']) - 1

@@ -4,7 +4,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from rnnvae_jax.tasks import base
-from rnnvae_jax.web import charts, explanations, page
+from rnnvae_jax.web import drawing, explanations, page
 from rnnvae_jax.web import files as files_lib
 from rnnvae_jax.web.parts import run
 
@@ -179,4 +179,4 @@ def _shown(figure: base.Figure, values: Mapping[str, Any]) -> str:
 
 def _plain(value: Any) -> str:
   is_number = isinstance(value, int | float) and not isinstance(value, bool)
-  return charts.number_text(value) if is_number else str(value)
+  return drawing.number_text(value) if is_number else str(value)

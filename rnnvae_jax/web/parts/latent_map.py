@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnvae_jax.web import charts, page
+from rnnvae_jax.web import drawing, page
 from rnnvae_jax.web import files as files_lib
 
 FILE = 'latents/map.parquet'
@@ -15,7 +15,7 @@ FILE = 'latents/map.parquet'
 PLANES = {'tsne': 't-SNE', 'umap': 'UMAP', 'pca': 'PCA'}
 _MOST_POINTS = 2_500
 _MANY = 600  # Points whose marks are smaller.
-_MOST_KINDS = len(charts.SHAPES) - 1  # The last mark is of all others.
+_MOST_KINDS = len(drawing.SHAPES) - 1  # The last mark is of all others.
 _LONGEST = 240  # Characters of a text.
 _WIDTH, _HEIGHT, _MARGIN = 760, 520, 14
 _OTHERS, _NONE = 'others', '(none)'
@@ -72,7 +72,7 @@ def draw(columns: Mapping[str, Sequence[Any]]) -> str:
   names, numbers = labels.get(first_label, (['sentences'], [0] * len(kept)))
   plane = next(iter(planes))
   marks = ''.join(
-    charts.mark(x, y, number)
+    drawing.mark(x, y, number)
     for x, y, number in zip(*planes[plane], numbers, strict=True)
   )
   content = {
@@ -90,7 +90,7 @@ def draw(columns: Mapping[str, Sequence[Any]]) -> str:
     '<h3>Map of the sentences</h3>'
     '<figure class="chart map">'
     f'{_controls(planes, labels)}'
-    f'<div class="key">{charts.legend(names)}</div>'
+    f'<div class="key">{drawing.legend(names)}</div>'
     f'<svg class="plot" width="{1.2 * _WIDTH:g}" '
     f'viewBox="0 0 {size[0]:g} {size[1]:g}" tabindex="0" '
     f'role="img" aria-label="Map of {shown} by their latents. Arrow keys move '
@@ -136,7 +136,7 @@ def _ranges(values: np.ndarray) -> tuple[list[str], list[int]]:
   numbers = np.clip(
     np.searchsorted(edges, values, 'right') - 1, 0, len(edges) - 2
   )
-  texts = [charts.number_text(float(edge)) for edge in edges]
+  texts = [drawing.number_text(float(edge)) for edge in edges]
   names = [f'{a} to {b}' for a, b in itertools.pairwise(texts)]
   return names, numbers.tolist()
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 import math
 from typing import Any
 
-from rnnvae_jax.web import charts, explanations, page
+from rnnvae_jax.web import charts, drawing, explanations, page
 from rnnvae_jax.web import files as files_lib
 from rnnvae_jax.web.parts import attributes, figures, latent_map, texts
 
@@ -200,7 +200,7 @@ def _neighbours(found: Sequence[Mapping[str, Any]]) -> str:
   for one in found[:_MOST]:
     near = ''.join(
       f'<li>{page.escape(other["text"])} '
-      f'<small>{charts.number_text(other["distance"])}</small></li>'
+      f'<small>{drawing.number_text(other["distance"])}</small></li>'
       for other in one.get('nearest', ())
     )
     rows.append((page.escape(one['text']), f'<ol class="texts">{near}</ol>'))

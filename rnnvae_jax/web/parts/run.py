@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from rnnvae_jax.config import build
-from rnnvae_jax.web import charts, explanations, page
+from rnnvae_jax.web import drawing, explanations, page
 from rnnvae_jax.web import files as files_lib
 
 CONFIG, COMMAND = 'config.json', 'command.txt'
@@ -195,7 +195,7 @@ def _place(files: files_lib.Files) -> list[tuple[str, str]]:
 def duration(seconds: float) -> str:
   """A time as '2 h 5 min', '3 min 20 s' or '4.2 s'."""
   if seconds < 60:
-    return f'{charts.number_text(round(seconds, 1))} s'
+    return f'{drawing.number_text(round(seconds, 1))} s'
   minutes, rest = divmod(round(seconds), 60)
   if minutes < 60:
     return f'{minutes} min {rest} s'

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 import math
 from typing import Any
 
-from rnnvae_jax.web import charts, explanations, page
+from rnnvae_jax.web import charts, drawing, explanations, page
 from rnnvae_jax.web import files as files_lib
 from rnnvae_jax.web.parts import images
 
@@ -127,7 +127,7 @@ def _trade(
     names,
     'KL, nats a sentence',
     'reconstruction, nats',
-    '' if bound is None else f'x={bound}',
+    bound,
     sums=True,
     hollow='stopped',
   )
@@ -152,7 +152,7 @@ def _points(
 def _described(trial: Mapping[str, Any]) -> str:
   figures = last(trial)
   shown = [
-    f'{name} {charts.number_text(figures[name])}'
+    f'{name} {drawing.number_text(figures[name])}'
     for name in ('elbo', 'kl', 'reconstruction', 'perplexity', 'accuracy')
     if _finite(figures.get(name))
   ]
@@ -170,17 +170,17 @@ def _coordinates(
   if not space:
     return ''
   values = [last(trial)[figure] for trial in ranked]
-  low, high = charts.window(values)
+  low, high = drawing.window(values)
   axes = [
     charts.Coordinate(
       _short(key), [(share(domain, v), _text(v)) for v in _ends(domain)]
     )
     for key, domain in space.items()
   ]
-  ends = [value for value in charts.ticks(low, high) if low <= value <= high]
+  ends = [value for value in drawing.ticks(low, high) if low <= value <= high]
   clip = lambda value: min(max((value - low) / (high - low), 0.0), 1.0)
   axes.append(
-    charts.Coordinate(figure, [(clip(v), charts.number_text(v)) for v in ends])
+    charts.Coordinate(figure, [(clip(v), drawing.number_text(v)) for v in ends])
   )
   rows = []
   for number, trial in enumerate(ranked):
@@ -276,7 +276,7 @@ def _spread(spread: Mapping[str, Any]) -> str:
 
 
 def _figure(value: Any) -> str:
-  return charts.number_text(value) if _finite(value) else '-'
+  return drawing.number_text(value) if _finite(value) else '-'
 
 
 def _finite(value: Any) -> bool:

@@ -1,6 +1,6 @@
 """Several seeds of a config: means, deviations, and the seeds' own reports."""
 
-from rnnvae_jax.web import charts, explanations, page
+from rnnvae_jax.web import drawing, explanations, page
 from rnnvae_jax.web import files as files_lib
 
 FILE = 'seeds.json'
@@ -37,7 +37,7 @@ def _cell(value) -> str:
     return '-'
   if value.get('mean') is None:
     return 'inf'
-  text = charts.number_text(value['mean'])
+  text = drawing.number_text(value['mean'])
   if value.get('std') is None:
     return text
   return f'{text} ± {value["std"]:.2g} ({value["seeds"]})'
