@@ -16,10 +16,10 @@ from rnnvae_jax.training import writers
 from rnnvae_jax.web import drawing, page
 from rnnvae_jax.web import files as files_lib
 from rnnvae_jax.web.parts import (
+  analyses,
   classes,
   curves,
   figures,
-  images,
   latents,
   run,
   search,
@@ -37,7 +37,7 @@ PARTS: tuple[tuple[str, str, Callable[[files_lib.Files], str]], ...] = (
   ('latents', 'Latents', latents.render),
   ('texts', 'Texts', texts.render),
   ('classes', 'Labels', classes.render),
-  ('pictures', 'Analyses', images.render),
+  ('analyses', 'Analyses', analyses.render),
   ('config', 'Config', run.settings),
 )
 # The command line's module, which is above this one.

@@ -184,6 +184,21 @@ class ReportTest(parameterized.TestCase):
     links = [a['href'] for tag, a in reader.tags if tag == 'a']
     self.assertEqual(links, ['#seeds', 'seed_0/report.html'])
 
+  def test_what_modes_have_measured_is_in_tables(self):
+    folder = self.folder('tagger')
+    workdirs.write(folder, 'judged.json', {'self_bleu': 12.5, 'samples': 1_000})
+    accuracy = {'test_accuracy': 0.75, 'low': 0.7, 'high': 0.8}
+    of_model = dict.fromkeys(('all_units', 'one_unit', 'random_unit'), accuracy)
+    both = {'trained': of_model, 'untrained': of_model}
+    workdirs.write(folder, 'units.json', {workdirs.HOSTILE: both})
+    best = [{'unit': 'layer 0 c[3]', 'correlation': -0.5}]
+    workdirs.write(folder, 'trace.json', {'line_position': best})
+    reader = read(report.render(str(folder)))
+    self.assertIn('analyses', reader.sections)
+    shown = ' '.join(reader.texts)
+    for text in '12.50', '1,000', '75.0%', '70.0 to 80.0', 'c[3]', '-0.500':
+      self.assertIn(text, shown)
+
   def test_pages_beside_the_report_are_linked_and_pictures_are_in_it(self):
     folder = self.folder('tagger')
     (folder / 'javascript:x.html').write_text('')
