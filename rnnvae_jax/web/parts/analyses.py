@@ -1,4 +1,4 @@
-"""What modes have measured of a run: figures, pictures, pages beside this one."""
+"""What modes have measured of a run: figures, pictures, other pages."""
 
 from collections.abc import Mapping
 from typing import Any
