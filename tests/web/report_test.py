@@ -166,6 +166,13 @@ class ReportTest(parameterized.TestCase):
     ):
       self.assertIn(text, shown)
 
+  def test_lists_the_keys_that_differ_from_their_defaults_alone(self):
+    text = report.render(str(self.folder('classifier')))
+    shown = text.partition('Differences from the defaults')[2]
+    differing = shown.partition('The whole config')[0]
+    names = re.findall(r'<tr><th scope="row"><span[^>]*>([\w.]+)<', differing)
+    self.assertEqual(names, ['corpus.name', 'seed'])
+
   def test_explanations_are_reached_by_keyboard(self):
     reader = read(report.render(str(self.folder('vae'))))
     terms = [a for tag, a in reader.tags if a.get('class') == 'term']

@@ -208,7 +208,7 @@ def _neighbours(found: Sequence[Mapping[str, Any]]) -> str:
     'Nearest sentences', 'By the distance of their latents, the nearest first.'
   )
   return f'<h3>{title}</h3>' + page.folded(
-    f'{len(rows)} sentences', page.table(('sentence', 'nearest'), rows)
+    f'Sentences: {len(rows)}', page.table(('sentence', 'nearest'), rows)
   )
 
 
@@ -223,7 +223,7 @@ def _homotopies(found: Sequence[Mapping[str, Any]]) -> str:
     'sentences.',
   )
   return f'<h3>{title}</h3>' + page.folded(
-    f'{len(found[:_MOST])} ways', f'<div class="ways">{ways}</div>'
+    f'Ways: {len(found[:_MOST])}', f'<div class="ways">{ways}</div>'
   )
 
 

@@ -52,7 +52,9 @@ def settings(files: files_lib.Files) -> str:
       f'<code>{_value(keys[name].default)}</code>',
     )
     for name, value in sorted(config.items())
-    if name in keys and name != build.KIND and value != keys[name].default
+    if name in keys
+    and name != build.KIND
+    and _value(value) != _value(keys[name].default)  # As JSON, without tuples.
   ]
   all_rows = [
     (
