@@ -17,6 +17,8 @@ import numpy as np
 from rnnvae_jax.data import vocab as vocab_lib
 
 PACKAGE = 'glove'
+# A line of 1,000 numbers has about 12,000 bytes.
+_LONGEST_LINE = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +109,10 @@ def _from_file(path: str, wanted: frozenset[str]):
   try:
     with open(path, 'rb') as raw, _unpacked(path, raw) as file:
       # Decoded line by line, so that an error names the right line.
-      for number, data in enumerate(file, 1):
+      lines = iter(lambda: file.readline(_LONGEST_LINE + 1), b'')
+      for number, data in enumerate(lines, 1):
+        if len(data) > _LONGEST_LINE:
+          raise ValueError(f'it is longer than {_LONGEST_LINE:,} bytes')
         line = data.decode()
         fields = line.rstrip().split(' ')
         if number == 1 and len(fields) == 2 and all(map(str.isdecimal, fields)):
