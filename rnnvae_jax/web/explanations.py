@@ -87,9 +87,7 @@ FIGURES = {
     'The deviation of the KL over repeated draws for the same sentences.'
   ),
   'macro_f1': 'Mean over labels of the harmonic mean of precision and recall.',
-  'majority_share': (
-    'The accuracy of who always predicts the commonest label.'
-  ),
+  'majority_share': ('The accuracy of always predicting the commonest label.'),
   'mistakes': 'Wrong spans by kind.',
   'mixture_nll_per_sentence': (
     'Negative log-likelihood of a sentence in nats where its label is not '

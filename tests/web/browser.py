@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 import time
 from typing import Any
+from urllib import parse
 
 _PROGRAMS = ('chromium', 'chromium-headless-shell', 'chromium-browser')
 _ARGUMENTS = (
@@ -134,18 +135,24 @@ class Browser:
     message, _, self._rest = self._rest.partition(b'\0')
     return json.loads(message)
 
-  def open(self, path: pathlib.Path, script: bool = True) -> 'Page':
-    """A page of a file, once it is loaded; without scripts if asked for."""
+  def open(self, place: pathlib.Path | str, script: bool = True) -> 'Page':
+    """A page, once it is loaded.
+
+    Args:
+      place: a file, or the address of a server on this machine.
+      script: whether scripts run.
+    """
+    address = place if isinstance(place, str) else place.resolve().as_uri()
     target = self.call('Target.createTarget', url='about:blank')['targetId']
     session = self.call('Target.attachToTarget', targetId=target, flatten=True)[
       'sessionId'
     ]
-    page = Page(self, session)
+    page = Page(self, session, address)
     for domain in ('Page', 'Runtime', 'Log', 'Network'):
       page.call(f'{domain}.enable')
     page.call('Emulation.setScriptExecutionDisabled', value=not script)
     page.size(1280, 800)
-    page.call('Page.navigate', url=path.resolve().as_uri())
+    page.call('Page.navigate', url=address)
     page.wait_for_load()
     return page
 
@@ -153,8 +160,9 @@ class Browser:
 class Page:
   """A page: what a reader does with it, and what is wrong with it."""
 
-  def __init__(self, browser: Browser, session: str):
+  def __init__(self, browser: Browser, session: str, address: str):
     self._browser, self._session = browser, session
+    self._address = address
 
   def call(self, method: str, **params: Any) -> dict[str, Any]:
     return self._browser.call(method, self._session, **params)
@@ -188,14 +196,15 @@ class Page:
     return found + [f'request: {url}' for url in self.outside()]
 
   def outside(self) -> list[str]:
-    """Addresses that were asked for, but for the page's own file."""
-    addresses = [
-      event['request']['url']
-      for event in self._events('Network.requestWillBeSent')
-    ]
-    own = [url for url in addresses if url.startswith('file:')][:1]
+    """Addresses that were asked for, but for the page's own file or server."""
+    is_file = self._address.startswith('file:')
+    own = self._address if is_file else parse.urljoin(self._address, '/')
+    is_own = lambda url: url == own if is_file else url.startswith(own)
     return [
-      url for url in addresses if url not in own and not url.startswith('data:')
+      url
+      for event in self._events('Network.requestWillBeSent')
+      if not is_own(url := event['request']['url'])
+      and not url.startswith(('data:', 'blob:'))
     ]
 
   def evaluate(self, expression: str) -> Any:

@@ -106,8 +106,8 @@ def _probes(probes: Sequence[Mapping[str, Any]]) -> str:
   title = explanations.term(
     'Probes',
     'How well a classifier that reads the features alone tells a label, '
-    'cross-validated, with 95 % intervals. The mark on each bar is chance: who '
-    'always answers with the commonest label. What other features tell better '
+    'cross-validated, with 95 % intervals. The mark on each bar is chance: '
+    'always answering with the commonest label. What other features tell better '
     'than the latents is in the sentences, but not in the vector.',
   )
   head = ['label', 'probe', *map(page.escape, features)]
