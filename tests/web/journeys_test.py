@@ -48,6 +48,19 @@ def written(kind):
   return pathlib.Path(report.write(str(folder)))
 
 
+class GuardTest(absltest.TestCase):
+  def test_errors_and_requests_of_a_page_are_found(self):
+    path = pathlib.Path(root.name, 'bad.html')
+    path.write_text(
+      '<img src="http://127.0.0.1:9/a.png">'
+      '<script>console.error("x"); throw new Error("y");</script>'
+    )
+    found = chromium.open(path).problems()
+    for kind in 'exception', 'console', 'log':
+      self.assertTrue(any(line.startswith(kind) for line in found), kind)
+    self.assertIn('request: http://127.0.0.1:9/a.png', found)
+
+
 class JourneyTest(parameterized.TestCase):
   def open(self, kind, script=True):
     self.page = chromium.open(written(kind), script)

@@ -107,8 +107,8 @@ def _probes(probes: Sequence[Mapping[str, Any]]) -> str:
     'Probes',
     'How well a classifier that reads the features alone tells a label, '
     'cross-validated, with 95 % intervals. The mark on each bar is chance: '
-    'always answering with the commonest label. What other features tell better '
-    'than the latents is in the sentences, but not in the vector.',
+    'always answering with the commonest label. What other features tell '
+    'better than the latents is in the sentences, but not in the vector.',
   )
   head = ['label', 'probe', *map(page.escape, features)]
   return f'<h3>{title}</h3>' + page.table([*head, '#chance', '#labels'], rows)
