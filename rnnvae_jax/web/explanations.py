@@ -44,6 +44,7 @@ FIGURES = {
   ),
   'confused': 'The commonest wrong tags: the right one and the predicted one.',
   'confusion': 'How many sentences of each label were given each label.',
+  'coverage': 'The share of words that have a vector.',
   'elbo': (
     'Reconstruction plus KL, in nats a sentence: an upper bound of the '
     'negative log-likelihood. Lower is better. It is unweighted, without free '
@@ -154,6 +155,7 @@ FIGURES = {
     'The share of tokens that are the likeliest, given those before them.'
   ),
   'tokens': 'Predicted tokens: words and end marks, or the words of a tagger.',
+  'training_loss': 'Mean weighted squared error of a count, in the last epoch.',
   'truncated': 'Sentences that were cut at corpus.max_length tokens.',
   'unknown_accuracy': 'The share of unknown words whose tag is right.',
   'unknown_share': (

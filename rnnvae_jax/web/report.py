@@ -25,6 +25,7 @@ from rnnvae_jax.web.parts import (
   search,
   seeds,
   texts,
+  vectors,
 )
 
 FILE = 'report.html'
@@ -37,6 +38,7 @@ PARTS: tuple[tuple[str, str, Callable[[files_lib.Files], str]], ...] = (
   ('latents', 'Latents', latents.render),
   ('texts', 'Texts', texts.render),
   ('classes', 'Labels', classes.render),
+  ('vectors', 'Word vectors', vectors.render),
   ('analyses', 'Analyses', analyses.render),
   ('config', 'Config', run.settings),
 )
@@ -44,14 +46,21 @@ PARTS: tuple[tuple[str, str, Callable[[files_lib.Files], str]], ...] = (
 _MAIN = os.path.realpath(
   os.path.join(os.path.dirname(__file__), '..', 'main.py')
 )
-_BASES = ('config.json', search.TRIALS, search.SWEEP, seeds.FILE)
+_BASES = (
+  run.CONFIG,
+  search.TRIALS,
+  search.SWEEP,
+  seeds.FILE,
+  vectors.FILE,
+)
 
 
 def write(workdir: str) -> str:
   """Writes the report of the folder; returns its path.
 
   Raises:
-    FileNotFoundError: the folder has no run, no seeds and no search.
+    FileNotFoundError: the folder has neither a run nor what the modes leave
+      that need none.
   """
   text = render(workdir)
   path = os.path.join(workdir, FILE)
@@ -77,8 +86,8 @@ def render(workdir: str) -> str:
   files = files_lib.Files(workdir)
   if not any(files.has(name) for name in _BASES):
     raise FileNotFoundError(
-      f'There is nothing to report in {workdir!r}: it has neither a run nor a '
-      'search.'
+      f'There is nothing to report in {workdir!r}: it has no run, no search '
+      'and no word vectors.'
     )
   head = _shown(files, 'facts', run.facts)
   sections = [

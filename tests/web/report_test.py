@@ -206,6 +206,46 @@ class ReportTest(parameterized.TestCase):
     for text in '12.50', '1,000', '75.0%', '70.0 to 80.0', 'c[3]', '-0.500':
       self.assertIn(text, shown)
 
+  def test_what_word_vectors_know_is_in_tables(self):
+    folder = self.folder('tagger')
+    workdirs.write(
+      folder,
+      'vectors.json',
+      {
+        'source': 'GloVe',
+        'neighbours': [
+          {
+            'of': 'king - man',
+            'neighbours': [{'word': '<queen>', 'distance': 0.125}],
+          }
+        ],
+        'tests': {
+          'men': {'pairs': 3_000, 'with_vectors': 2_000, 'spearman': 0.6523},
+          'google': {
+            'groups': {
+              'total': {'questions': 9, 'with_vectors': 8, 'accuracy': 0.375}
+            }
+          },
+        },
+        'associations': {
+          'math_arts': {
+            'targets': ['math', 'arts'],
+            'attributes': ['male', 'female'],
+            'effect_size': 1.5,
+            'p_value': 0.000155,
+          }
+        },
+      },
+    )
+    reader = read(report.render(str(folder)))
+    self.assertIn('vectors', reader.sections)
+    shown = ' '.join(reader.texts)
+    for text in (
+      *('<queen>', '0.1250', '0.6523', '2,000 of 3,000', 'google total'),
+      *('0.3750', 'math / arts', '1.500', '0.00015'),
+    ):
+      self.assertIn(text, shown)
+
   def test_pages_beside_the_report_are_linked_and_pictures_are_in_it(self):
     folder = self.folder('tagger')
     (folder / 'javascript:x.html').write_text('')
