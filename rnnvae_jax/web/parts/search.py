@@ -107,7 +107,7 @@ def _history(
     ranked, lambda trial: (trial['number'], last(trial)[figure])
   )
   return charts.scatter(
-    'History', points, names, 'trial', figure, hollow='stopped'
+    'History', points, names, 'trial', figure, hollow='not complete'
   )
 
 
@@ -129,7 +129,7 @@ def _trade(
     'reconstruction, nats',
     bound,
     sums=True,
-    hollow='stopped',
+    hollow='not complete',
   )
 
 
@@ -197,7 +197,7 @@ def _coordinates(
       )
     )
   return charts.coordinates(
-    'Parallel coordinates: dark lines are better, dashed ones were stopped',
+    'Parallel coordinates: dark lines are better, dashed ones not complete',
     axes,
     rows[::-1],
     f'Values of {len(ranked)} trials and their {figure}',
