@@ -16,7 +16,8 @@ def get_config(tail: str = ''):
   arg = argument.parse(tail, tiny=False)
   config = build.default('word_vectors')
 
-  config.corpus.min_count = 5
+  if not arg.tiny:
+    config.corpus.min_count = 5
   config.corpus.max_length = 1_000  # No sentence is cut.
 
   config.evaluate.split = 'valid'

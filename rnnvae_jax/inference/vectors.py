@@ -40,6 +40,7 @@ def ask(config: Any, workdir: str) -> dict[str, Any]:
   questions = [_question(text) for text in _listed(settings.analogies)]
   pairs = [_pair(text) for text in _listed(settings.pairs)]
   tests, associations = _listed(settings.tests), _listed(settings.associations)
+  _check_output(settings.output)
   is_idle = not (sums or questions or pairs or tests or associations)
   if is_idle and not settings.output:
     tests, associations = list(_SHIPPED), ['all']
@@ -294,6 +295,16 @@ def _read_association(path: str) -> association_words.Test:
   except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise ValueError(f'{path} is no association test: {error!r}.') from error
   return association_words.Test(*sets)
+
+
+def _check_output(path: str) -> None:
+  """Raises ValueError if the file would have no place in the end."""
+  folder = os.path.dirname(os.path.realpath(path))
+  if path and (os.path.isdir(path) or not os.path.isdir(folder)):
+    raise ValueError(
+      f'config.vectors.output = {path!r}: a file in a folder that exists is '
+      'wanted.'
+    )
 
 
 def _listed(text: str) -> list[str]:
