@@ -1,4 +1,4 @@
-"""Mode `vectors`: its answers, its files, its mistakes; gensim as the oracle."""
+"""Mode `vectors`: its answers, files and mistakes; gensim is the oracle."""
 
 import contextlib
 import gzip
@@ -270,11 +270,11 @@ class ModeTest(Case):
     self.assertEqual(result['tests']['google']['groups']['total']['correct'], 0)
 
   @parameterized.parameters(
-    (dict(words='xyzzy'), "'xyzzy' has no vector; .* has 14 words"),
-    (dict(analogies='man king woman'), "not the form 'man:king::woman:"),
-    (dict(pairs='cat'), "not the form 'cat:dog'"),
-    (dict(tests='simlex'), "Did you mean 'simlex999'"),
-    (dict(associations='carer_family'), "Did you mean 'career_family'"),
+    ({'words': 'xyzzy'}, "'xyzzy' has no vector; .* has 14 words"),
+    ({'analogies': 'man king woman'}, "not the form 'man:king::woman:"),
+    ({'pairs': 'cat'}, "not the form 'cat:dog'"),
+    ({'tests': 'simlex'}, "Did you mean 'simlex999'"),
+    ({'associations': 'carer_family'}, "Did you mean 'career_family'"),
   )
   def test_mistakes_are_named(self, keys, message):
     with self.assertRaisesRegex(ValueError, message):
