@@ -24,9 +24,10 @@ def brute_force(first, second, a, b):
   def cosine(x, y):
     return x @ y / (np.linalg.norm(x) * np.linalg.norm(y))
 
+  first, second, a, b = map(np.float64, (first, second, a, b))
   s = [
     np.mean([cosine(w, x) for x in a]) - np.mean([cosine(w, x) for x in b])
-    for w in np.float64([*first, *second])
+    for w in [*first, *second]
   ]
   size = len(first)
   effect = (np.mean(s[:size]) - np.mean(s[size:])) / np.std(s, ddof=1)
