@@ -121,7 +121,7 @@ def trained(args: argparse.Namespace) -> dict[str, Any]:
 
   config = runpy.run_path(str(CONFIG))['get_config'](args.corpus)
   if args.epochs:
-    config.model.glove.epochs = args.epochs
+    config.model.glove.passes = args.epochs
   corpus = preparation.build_corpus(config)
   with tempfile.TemporaryDirectory() as folder:
     start = time.perf_counter()
@@ -164,10 +164,10 @@ def trained(args: argparse.Namespace) -> dict[str, Any]:
     'settings': settings.to_dict(),
     'ours': {
       'seconds': seconds,
-      'epochs': settings.epochs,
+      'epochs': settings.passes,
       'counts': fitted.entries,
       'losses': list(fitted.losses),
-      'counts_a_second': fitted.entries * settings.epochs / seconds,
+      'counts_a_second': fitted.entries * settings.passes / seconds,
       **measured(ours),
     },
     'word2vec': {

@@ -1,11 +1,14 @@
 """Prints what word vectors have answered."""
 
 from collections.abc import Mapping, Sequence
+import os
 from typing import Any
 
 from rich import console as rich_console
 from rich import table as rich_table
 from rich import text as rich_text
+
+_MOST = 20  # Missing words that are printed; vectors.json has all.
 
 
 def show(result: Mapping[str, Any]) -> None:
@@ -55,11 +58,16 @@ def _print_tests(console, tests: Mapping[str, Any]) -> None:
         )
         for part, f in (found['sections'] | found['groups']).items()
       ]
-      _print_table(console, f'{name}, rule {found["rule"]!r}', columns, rows)
+      _print_table(
+        console,
+        f'{os.path.basename(name)}, rule {found["rule"]!r}',
+        columns,
+        rows,
+      )
     else:
       lines.append(
         (
-          name,
+          os.path.basename(name),
           f'{found["with_vectors"]:,} of {found["pairs"]:,}',
           _shown(found['spearman']),
           _shown(found['pearson']),
@@ -72,23 +80,34 @@ def _print_tests(console, tests: Mapping[str, Any]) -> None:
 
 def _print_associations(console, tests: Mapping[str, Any]) -> None:
   columns = 'test', 'X - Y', 'A - B', 'words', 'missing', 'effect', 'p'
-  lines = []
+  lines, remarks = [], []
   for name, found in tests.items():
-    shown = found.get('refused', ''), ''
-    if 'effect_size' in found:
-      shown = f'{found["effect_size"]:.2f}', _shown_p(found)
+    is_measured = 'effect_size' in found
     lines.append(
       (
-        name,
+        os.path.basename(name),
         ' - '.join(found['targets']),
         ' - '.join(found['attributes']),
         '+'.join(map(str, found['words'])),
-        ' '.join(found['missing']),
-        *shown,
+        str(len(found['missing'])),
+        f'{found["effect_size"]:.2f}' if is_measured else 'none',
+        _shown_p(found) if is_measured else '',
       )
     )
+    if not is_measured:
+      remarks.append(f'{name} is not measured: {found["refused"]}')
+    if found['missing']:
+      remarks.append(f'{name}, without a vector: {_some(found["missing"])}')
   title = 'WEAT: X goes with A, and Y with B, if the effect is positive'
   _print_table(console, title, columns, lines)
+  for remark in remarks:
+    console.print(rich_text.Text(remark))
+
+
+def _some(words: Sequence[str]) -> str:
+  """The first words of a list."""
+  rest = len(words) - _MOST
+  return ' '.join(words[:_MOST]) + (f' and {rest} more' if rest > 0 else '')
 
 
 def _shown_p(found: Mapping[str, Any]) -> str:
@@ -105,7 +124,8 @@ def _shown(value: Any) -> str:
 
 def _print_table(console, title: str, columns, lines) -> None:
   # As `Text`, since a word may look like markup.
-  table = rich_table.Table(title=rich_text.Text(title))
+  console.print(rich_text.Text(title))
+  table = rich_table.Table()
   for number, name in enumerate(columns):
     table.add_column(name, justify='right' if number else 'left')
   for line in lines:

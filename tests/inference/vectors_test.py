@@ -69,7 +69,7 @@ class Case(parameterized.TestCase):
 
 
 class GensimTest(Case):
-  @parameterized.parameters(*range(6))
+  @parameterized.parameters(*range(3))
   def test_similarity_is_that_of_gensim(self, seed):
     path = self.write('pairs.tsv', PAIRS)
     found = vectors.measure(table(seed), word_tests.read(path))
@@ -83,7 +83,7 @@ class GensimTest(Case):
     self.assertEqual(found['missing'], ['x'])
 
   @parameterized.product(
-    seed=range(6),
+    seed=(0, 1, 2),
     rule_name=(('add', 'most_similar'), ('multiply', 'most_similar_cosmul')),
   )
   def test_analogies_are_those_of_gensim(self, seed, rule_name):
@@ -256,7 +256,8 @@ class ModeTest(Case):
       result['pairs'][0]['cosine'], want.distance('cat', 'dog'), places=6
     )
     self.assertIn('refused', result['associations']['career_family'])
-    for text in ('man:king::woman:?', 'Spearman', 'WEAT', 'queen'):
+    best = result['analogies'][0]['answers'][0]['word']
+    for text in ('man:king::woman:?', 'Spearman', 'and 12 more', best):
       self.assertIn(text, out)
     words, values = word_vectors.load(os.path.join(self.root, 'written.txt'))
     self.assertEqual(
@@ -302,6 +303,21 @@ class ModeTest(Case):
     with self.assertRaisesRegex(ValueError, 'one table alone'):
       self.ask(config, table='embedding')
 
+  def test_an_embedding_is_a_table_of_the_vocabulary_s_size(self):
+    table, other = np.ones((7, 3)), np.ones((6, 3))
+    params = {
+      'params': {
+        'embedding': {'embedding': table},
+        'decoder': {'words': {'embedding': table}},
+        'case': {'embedding': other},
+        'output': {'kernel': table},
+      }
+    }
+    self.assertEqual(
+      sorted(word_tables.embeddings(params, 7)), ['decoder/words', 'embedding']
+    )
+
+  @pytest.mark.slow
   def test_reads_the_embedding_of_any_trained_run(self):
     config = self.run_of('gru_lm')
     result, _ = self.ask(config, words='the', count=3)

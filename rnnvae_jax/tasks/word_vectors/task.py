@@ -49,14 +49,16 @@ class GloVeConfig:
   alpha: float = schema.field(
     0.75, 'Smaller counts have the weight (count / x_max)^alpha.', low=0
   )
-  learning_rate: float = schema.field(
+  step_size: float = schema.field(
     0.05, 'Factor of the gradients, whose squares AdaGrad adds up.', low=1e-6
   )
-  epochs: int = schema.field(
+  passes: int = schema.field(
     25, 'Passes over all counts that are not 0.', low=1, tiny=2
   )
-  batch_size: int = schema.field(256, 'Counts of an update.', low=1, tiny=16)
-  steps_per_call: int = schema.field(
+  counts_per_update: int = schema.field(
+    256, 'Counts of an update.', low=1, tiny=16
+  )
+  updates_per_call: int = schema.field(
     1_000, 'Updates that one call of the compiled program does.', low=1, tiny=4
   )
   memory: int = schema.field(
@@ -231,7 +233,7 @@ def _fit(
   settings = config.model.glove
   state = adagrad.init(jax.random.key(config.seed), size, settings.vector_size)
   weighting = adagrad.Weighting(settings.x_max, settings.alpha)
-  per_call = settings.batch_size * settings.steps_per_call
+  per_call = settings.counts_per_update * settings.updates_per_call
   count = len(counts.values)
   # A resumed run must have the same settings, text and counts.
   identity = _identity(config, counts)
@@ -248,7 +250,7 @@ def _fit(
       )
       epoch, place = int(saved['epoch']), int(saved['place'])
       total, losses = float(saved['total']), saved['losses'].tolist()
-      logging.info('Going on in epoch %d of %d.', epoch + 1, settings.epochs)
+      logging.info('Going on in epoch %d of %d.', epoch + 1, settings.passes)
 
   def keep():
     if path:
@@ -265,18 +267,16 @@ def _fit(
       )
 
   kept = begun = time.time()
-  while epoch < settings.epochs:
+  while epoch < settings.passes:
     order = np.random.default_rng([config.seed, epoch]).permutation(count)
     while place < count:
       entries = _entries(counts, order[place : place + per_call], settings)
-      state, sums = adagrad.steps(
-        state, entries, settings.learning_rate, weighting
-      )
+      state, sums = adagrad.steps(state, entries, settings.step_size, weighting)
       total += float(np.sum(np.asarray(sums), dtype=np.float64))
       if not np.isfinite(total):
         raise FloatingPointError(
           f'The loss is not finite in epoch {epoch + 1}; a smaller '
-          'config.model.glove.learning_rate or batch_size may help.'
+          'config.model.glove.step_size may help.'
         )
       place += per_call
       if time.time() > kept + _KEEP_EVERY:
@@ -287,7 +287,7 @@ def _fit(
     logging.info(
       'epoch %d of %d: loss of a count %.5f, %.0f s',
       epoch,
-      settings.epochs,
+      settings.passes,
       losses[-1],
       time.time() - begun,
     )
@@ -304,7 +304,7 @@ def _entries(
   """
   # The last call of an epoch has fewer batches, so that short epochs are short;
   # it is compiled for itself.
-  batch = settings.batch_size
+  batch = settings.counts_per_update
   number = -(-len(chosen) // batch)
   filled = np.pad(chosen, (0, number * batch - len(chosen)))
   values = counts.values[filled]

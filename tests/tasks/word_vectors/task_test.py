@@ -35,9 +35,9 @@ class TaskTest(absltest.TestCase):
         'corpus.protocol': 'mikolov',
         'model.glove.vector_size': 3,
         'model.glove.window': 2,
-        'model.glove.epochs': 4,
-        'model.glove.batch_size': 5,
-        'model.glove.steps_per_call': 2,
+        'model.glove.passes': 4,
+        'model.glove.counts_per_update': 5,
+        'model.glove.updates_per_call': 2,
       },
     )
 
@@ -110,7 +110,7 @@ class TaskTest(absltest.TestCase):
 
   def test_updates_of_one_entry_are_those_of_numpy(self):
     # Batches of 1 in the order of the epochs, in float64.
-    fitted = self.fit(**{'model.glove.batch_size': 1})
+    fitted = self.fit(**{'model.glove.counts_per_update': 1})
     corpus = preparation.build_corpus(self.config)
     size = len(corpus.vocab) - 4
     from rnnvae_jax.tasks.word_vectors import cooccurrence
