@@ -70,7 +70,7 @@ def distances(
   Returns:
     float64[...].
   """
-  first, second = np.float64(first), np.float64(second)
+  first, second = np.asarray(first, float), np.asarray(second, float)
   if measure == 'euclidean':
     return np.linalg.norm(first - second, axis=-1)
   lengths = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)

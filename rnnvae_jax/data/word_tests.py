@@ -5,7 +5,7 @@ gensim ships WordSim-353 (Finkelstein et al. 2002), SimLex-999 (Hill et al.
 read from the data folder. Any other file is read by its path.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 import importlib.util
 import os
 from typing import NamedTuple
@@ -120,7 +120,8 @@ def read(path: str) -> Pairs | Analogies:
 
 
 def _pairs(path: str, lines: Iterable[tuple[int, str]]) -> Pairs:
-  words, ratings = [], []
+  words: list[tuple[str, str]] = []
+  ratings: list[float] = []
   for number, line in lines:
     fields = _fields(line)
     try:
@@ -139,12 +140,8 @@ def _pairs(path: str, lines: Iterable[tuple[int, str]]) -> Pairs:
 
 
 def _fields(line: str) -> list[str]:
-  split: Callable[[str], list[str]] = str.split
-  for separator in ('\t', ','):
-    if separator in line:
-      split = lambda text, mark=separator: text.split(mark)
-      break
-  return [field.strip() for field in split(line)]
+  mark = next((mark for mark in '\t,' if mark in line), None)
+  return [field.strip() for field in line.split(mark)]
 
 
 def _analogies(path: str, lines: Iterable[tuple[int, str]]) -> Analogies:

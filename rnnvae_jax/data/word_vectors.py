@@ -221,7 +221,8 @@ def _from_binary(path: str, limit: int) -> tuple[list[str], np.ndarray]:
     ) from error
   if not np.isfinite(read_vectors.vectors).all():
     raise ValueError(f'{path}: a number is not finite.')
-  return list(read_vectors.index_to_key), np.float32(read_vectors.vectors)
+  values = np.asarray(read_vectors.vectors, np.float32)
+  return list(read_vectors.index_to_key), values
 
 
 def _unpacked(path: str, raw: io.BufferedReader) -> io.BufferedIOBase:

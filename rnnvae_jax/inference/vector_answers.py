@@ -47,7 +47,6 @@ def _print_tests(console, tests: Mapping[str, Any]) -> None:
   lines = []
   for name, found in tests.items():
     if 'groups' in found:
-      columns = 'section', 'questions', 'with vectors', 'right', 'accuracy'
       rows = [
         (
           part,
@@ -61,7 +60,7 @@ def _print_tests(console, tests: Mapping[str, Any]) -> None:
       _print_table(
         console,
         f'{os.path.basename(name)}, rule {found["rule"]!r}',
-        columns,
+        ('section', 'questions', 'with vectors', 'right', 'accuracy'),
         rows,
       )
     else:

@@ -101,7 +101,7 @@ def neighbours(
   """
   rows = [[_row(table, word) for word in terms] for terms in sums]
   queries = [
-    np.float32([*terms.values()]) @ table.values[found]
+    np.array([*terms.values()], np.float32) @ table.values[found]
     for found, terms in zip(rows, sums, strict=True)
   ]
   near = word_vectors.neighbours(
@@ -245,7 +245,8 @@ def associate(
     'missing': _missing(table, [words.words for words in sets]),
   }
   try:
-    measured = association.weat(*found, samples, seed)
+    x, y, a, b = found
+    measured = association.weat(x, y, a, b, samples, seed)
   except ValueError as error:
     return result | {'refused': str(error)}
   return result | measured._asdict()
@@ -281,20 +282,19 @@ def _read_association(path: str) -> association_words.Test:
   try:
     with open(path, encoding='utf-8') as file:
       value = json.load(file)
-    sets = [
-      tuple(
+    targets, attributes = (
+      [
         association_words.Words(name, tuple(map(str, words)))
         for name, words in value[side].items()
-      )
+      ]
       for side in ('targets', 'attributes')
-    ]
-    if [len(pair) for pair in sets] != [2, 2]:
-      raise ValueError('two sets of targets and two of attributes are wanted')
+    )
+    (x, y), (a, b) = targets, attributes
   except FileNotFoundError:
     raise FileNotFoundError(f'Association test: {path!r} is no file.') from None
   except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise ValueError(f'{path} is no association test: {error!r}.') from error
-  return association_words.Test(*sets)
+  return association_words.Test((x, y), (a, b))
 
 
 def _check_output(path: str) -> None:

@@ -80,7 +80,7 @@ def open_table(config: Any, workdir: str) -> Table:
   return Table(
     f'{name} of the {config.model.kind} in {workdir}, {run.checkpoint}',
     [run.vocab.tokens[i] for i in ids[:stop]],
-    np.float32(values[:stop]),
+    np.asarray(values[:stop], np.float32),
   )
 
 

@@ -101,13 +101,12 @@ def _keys(
   found = []
   for distance in range(1, window + 1):
     first = max(start, distance)
-    right = np.int64(words[first:stop])
-    left = np.int64(words[first - distance : first - distance + len(right)])
-    near = (
-      sentences[first:stop]
-      == sentences[first - distance : first - distance + len(right)]
-    )
-    left, right = left[near], right[near]
+    end = min(stop, len(words))
+    rights = slice(first, max(end, first))
+    lefts = slice(first - distance, rights.stop - distance)
+    near = sentences[rights] == sentences[lefts]
+    left = words[lefts][near].astype(np.int64)
+    right = words[rights][near].astype(np.int64)
     keys = np.minimum(left, right) * size + np.maximum(left, right)
     found.append(keys * window + (distance - 1))
   return np.concatenate(found)
@@ -166,9 +165,9 @@ def _merged(runs: Sequence[_Run], memory: int) -> Iterator[_Run]:
 
 def _both_halves(run: _Run, size: int) -> Counts:
   rows, columns = np.divmod(run.keys, size)
-  rows, columns = np.int32(rows), np.int32(columns)
+  rows, columns = rows.astype(np.int32), columns.astype(np.int32)
   values = np.where(rows == columns, 2 * run.values, run.values)
-  values = np.float32(values)
+  values = values.astype(np.float32)
   other = rows != columns
   return Counts(
     np.concatenate([rows, columns[other]]),

@@ -5,7 +5,7 @@ where the training loop's read sentences, and touch the rows of a few words,
 where an optimiser's touch all parameters.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import dataclasses
 import json
 import os
@@ -135,7 +135,7 @@ class GloVe(base.Fitted, base.WordVectors):
     _write(
       os.path.join(workdir, _FILE),
       table=self.table,
-      losses=np.float64(self.losses),
+      losses=np.array(self.losses),
       entries=np.int64(self.entries),
     )
     progress = os.path.join(workdir, _PROGRESS)
@@ -213,7 +213,8 @@ def _words(split: corpora.Split) -> tuple[np.ndarray, np.ndarray]:
   sentences = np.repeat(np.arange(len(split), dtype=np.int32), split.lengths)
   # A stream has no end marks but those of its lines, which are sentences.
   is_word = split.tokens >= _FIRST
-  return np.int32(split.tokens[is_word] - _FIRST), sentences[is_word]
+  words = (split.tokens[is_word] - _FIRST).astype(np.int32)
+  return words, sentences[is_word]
 
 
 def _fit(
@@ -263,7 +264,7 @@ def _fit(
         epoch=np.int64(epoch),
         place=np.int64(place),
         total=np.float64(total),
-        losses=np.float64(losses),
+        losses=np.array(losses),
       )
 
   kept = begun = time.time()
@@ -319,9 +320,10 @@ def _entries(
 
 def _identity(config: Any, counts: cooccurrence.Counts) -> str:
   """What two fits have in common if one may go on from the other."""
-  facts: Mapping[str, Any] = {
+  settings: Any = schema.read(config, GloVeConfig)
+  facts = {
     'seed': config.seed,
-    'settings': dataclasses.asdict(schema.read(config, GloVeConfig)),
+    'settings': dataclasses.asdict(settings),
     'counts': len(counts.values),
     'sum': float(np.sum(counts.values, dtype=np.float64)),
   }
