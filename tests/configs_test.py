@@ -166,8 +166,10 @@ def run_tiny(name, row='', reads=True):
       config.vectors.source = os.path.join(root, 'vectors.txt')
       with open(config.vectors.source, 'w') as file:
         file.write('a 1 0\nb 0 1\nc 1 1\nd 2 1\n')
-    config.generate.input = os.path.join(folder, 'test.txt')
-    config.generate.output = os.path.join(root, 'written')
+    output = os.path.join(root, 'written')
+    if 'generate' in config:
+      config.generate.input = os.path.join(folder, 'test.txt')
+      config.generate.output = output
     build.validate(config, ())
     spy = Spy(config)
     written = {}
@@ -176,7 +178,7 @@ def run_tiny(name, row='', reads=True):
       spying_on_scalars(config, spy.unread),
     ):
       for mode in ('train', *(modes_of(config) if reads else ())):
-        path = config.generate.output
+        path = output
         if mode in WRITTEN:
           path = os.path.join(workdir, WRITTEN[mode])
         try:
