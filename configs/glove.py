@@ -20,8 +20,6 @@ def get_config(tail: str = ''):
     config.corpus.min_count = 5
   config.corpus.max_length = 1_000  # No sentence is cut.
 
-  config.model.glove.passes = 50  # As in the paper, below 300 numbers.
-
   config.evaluate.split = 'valid'
 
   argument.apply(config, arg)
