@@ -358,7 +358,7 @@ def _row(table: word_tables.Table, word: str) -> int:
 
 def _missing(table, groups) -> list[str]:
   words = dict.fromkeys(word for group in groups for word in group)
-  return [word for word in words if table.find(word) is None]
+  return [word for word in words if table.find_folded(word) is None]
 
 
 def _spelt(terms: Mapping[str, int]) -> str:
