@@ -20,6 +20,8 @@ from rnnvae_jax.data import vocab as vocab_lib
 PACKAGE = 'glove'
 FORMATS = ('auto', 'text', 'binary')
 _BINARY_ENDINGS = ('.bin', '.bin.gz')
+_LONGEST_HEADER = 100  # Bytes.
+_MOST_PACKED = 1_100  # Times that gzip makes a file smaller at most.
 # What gensim's own `save` writes holds pickles, which can run any code.
 _PICKLED_ENDINGS = ('.kv', '.model', '.pkl', '.pickle', '.npy')
 
@@ -212,17 +214,34 @@ def _from_binary(path: str, limit: int) -> tuple[list[str], np.ndarray]:
   from gensim.models import keyedvectors
 
   try:
-    read_vectors = keyedvectors.KeyedVectors.load_word2vec_format(
+    _check_header(path)
+    found = keyedvectors.KeyedVectors.load_word2vec_format(
       path, binary=True, limit=limit or None
     )
-  except (ValueError, EOFError, OSError, zlib.error, MemoryError) as error:
+    values = np.asarray(found.vectors, np.float32)
+    if not np.isfinite(values).all():
+      raise ValueError('a number is not finite')
+  except (ValueError, EOFError, OSError, zlib.error) as error:
     raise ValueError(
       f"{path} holds no word vectors in word2vec's binary format: {error}."
     ) from error
-  if not np.isfinite(read_vectors.vectors).all():
-    raise ValueError(f'{path}: a number is not finite.')
-  values = np.asarray(read_vectors.vectors, np.float32)
-  return list(read_vectors.index_to_key), values
+  return list(found.index_to_key), values
+
+
+def _check_header(path: str) -> None:
+  """Raises ValueError if the file is smaller than its first line says.
+
+  gensim makes room for what that line says before it reads on.
+  """
+  with open(path, 'rb') as raw, _unpacked(path, raw) as file:
+    fields = file.readline(_LONGEST_HEADER).split()
+    is_packed = isinstance(file, gzip.GzipFile)
+  if len(fields) != 2 or not all(map(bytes.isdigit, fields)):
+    raise ValueError('its first line is not two numbers')
+  count, size = map(int, fields)
+  room = os.path.getsize(path) * (_MOST_PACKED if is_packed else 1)
+  if not count or not size or 4 * count * size > room:
+    raise ValueError(f'{count} vectors of {size} numbers do not fit its size')
 
 
 def _unpacked(path: str, raw: io.BufferedReader) -> io.BufferedIOBase:

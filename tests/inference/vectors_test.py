@@ -226,13 +226,15 @@ class ModeTest(Case):
       word_vectors.save(path, ['a b'], np.ones((1, 2)))
 
   def test_damaged_and_pickled_files_are_refused(self):
-    for name, message in (
-      ('v.bin', "word2vec's binary format"),
-      ('v.txt', 'holds no word vectors'),
-      ('v.kv', 'a pickle can run any code'),
+    for name, text, message in (
+      ('v.bin', '1 1\nabcdefgh', "word2vec's binary format"),
+      ('v.bin', '999999999 300\na', '999999999 vectors of 300 numbers do not'),
+      ('v.bin', 'a 1 2\n', 'its first line is not two numbers'),
+      ('v.txt', '3 2\na', 'holds no word vectors'),
+      ('v.kv', '', 'a pickle can run any code'),
     ):
       with self.assertRaisesRegex(ValueError, message):
-        word_vectors.load(self.write(name, '3 2\na'))
+        word_vectors.load(self.write(name, text))
     with self.assertRaises(FileNotFoundError):
       word_vectors.load(os.path.join(self.root, 'none.bin'))
 
