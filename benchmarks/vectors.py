@@ -9,7 +9,8 @@ by gensim, whose analogies take long: on the first `--words` words alone, and
 3CosMul on the first 10,000. `trained` trains GloVe (`configs/glove.py`) and
 gensim's word2vec on the same sentences, one core each, one after the other:
 word2vec for as many whole epochs as fit the processor time of GloVe, counting
-included. `counting` times the counts of that text alone. Each part is kept in the file beside the other.
+included. `counting` times the counts of that text alone. Each part is kept in
+the file beside the others.
 """
 
 import argparse
