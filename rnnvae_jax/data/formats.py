@@ -47,6 +47,12 @@ _COLUMNS = frozenset(
   )
 )
 
+# How many times its size a gzip file may unpack to. Usual text is packed to a
+# tenth, repetitive text to a fiftieth; what is made to fill the memory, to a
+# thousandth.
+_LARGEST_RATIO = 200
+_SMALL_BYTES = 2**28  # As much is always legal.
+
 Record = dict[str, str]
 
 
@@ -384,7 +390,8 @@ def read_lines(path: str, as_given: bool = False) -> list[str]:
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: the file is empty, binary, not UTF-8 or a damaged `.gz`.
+    ValueError: the file is empty, binary, not UTF-8, a damaged `.gz`, or one
+      that unpacks to far more than text does.
   """
   text = _read_text(path)
   if not as_given:
@@ -404,15 +411,27 @@ def _read_text(path: str) -> str:
   with open(path, 'rb') as f:
     data = f.read()
   if path.endswith('.gz') or data.startswith(b'\x1f\x8b'):
-    try:
-      data = gzip.decompress(data)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-      raise ValueError(f'{path} is no intact gzip file: {error}.') from error
+    data = _unpacked(data, path)
   if not data and not os.path.isfile(path):
     raise ValueError(
       f'{path} is empty; a pipe can be read only once, by one process.'
     )
   return _decode(data, path)
+
+
+def _unpacked(data: bytes, path: str) -> bytes:
+  limit = max(_SMALL_BYTES, _LARGEST_RATIO * len(data))
+  try:
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as f:
+      unpacked = f.read(limit + 1)
+  except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    raise ValueError(f'{path} is no intact gzip file: {error}.') from error
+  if len(unpacked) > limit:
+    raise ValueError(
+      f'{path} has {len(data):,} bytes and unpacks to more than {limit:,}, as '
+      'no usual text does. If it is meant, unpack it and name the result.'
+    )
+  return unpacked
 
 
 def _decode(data: bytes, source: str) -> str:

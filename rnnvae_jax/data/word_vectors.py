@@ -24,6 +24,8 @@ _LONGEST_HEADER = 100  # Bytes.
 _MOST_PACKED = 1_100  # Times that gzip makes a file smaller at most.
 # What gensim's own `save` writes holds pickles, which can run any code.
 _PICKLED_ENDINGS = ('.kv', '.model', '.pkl', '.pickle', '.npy')
+# A line of 1,000 numbers has about 12,000 bytes.
+_LONGEST_LINE = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +176,10 @@ def _from_file(path: str, wanted: frozenset[str] | None, limit: int = 0):
   try:
     with open(path, 'rb') as raw, _unpacked(path, raw) as file:
       # Decoded line by line, so that an error names the right line.
-      for number, data in enumerate(file, 1):
+      lines = iter(lambda: file.readline(_LONGEST_LINE + 1), b'')
+      for number, data in enumerate(lines, 1):
+        if len(data) > _LONGEST_LINE:
+          raise ValueError(f'it is longer than {_LONGEST_LINE:,} bytes')
         line = data.decode()
         fields = line.rstrip().split(' ')
         if number == 1 and len(fields) == 2 and all(map(str.isdecimal, fields)):

@@ -14,6 +14,10 @@ from rnnvae_jax.data import batches
 
 # Numbers of rows that programs are compiled for.
 ROWS = (1, 2, 4, 8, 16, 24, 32, 64, 128, 256)
+# Lengths differ less among fewer texts, so less is padding. Therefore a batch
+# with more rows than keep the machine busy has at most so many tokens.
+_BUSY_ROWS = 32
+_TOKENS = 2**14
 
 
 def static_rows(count: int) -> int:
@@ -34,6 +38,29 @@ def static_length(length: int) -> int:
       return size * 3 // 2
     size *= 2
   return size
+
+
+def batch_ends(lengths: np.ndarray, most_rows: int) -> list[int]:
+  """Cuts texts into batches.
+
+  Args:
+    lengths: int[N], of the texts, the shortest first.
+    most_rows: of a batch, at most.
+
+  Returns:
+    Where each batch ends; it begins where the one before ends.
+  """
+  ends, start = [], 0
+  while start < len(lengths):
+    rows = most_rows
+    while rows > _BUSY_ROWS:
+      longest = lengths[min(start + rows, len(lengths)) - 1]
+      if rows * static_length(int(longest)) <= _TOKENS:
+        break
+      rows = max(rows // 2, _BUSY_ROWS)
+    start = min(start + rows, len(lengths))
+    ends.append(start)
+  return ends
 
 
 def choose(valid, new, old):

@@ -334,8 +334,9 @@ class Programs:
     order = np.argsort(lengths, kind='stable')
     most_rows = min(most_rows, padding.ROWS[-1])
     parts = []
-    for start in range(0, len(order), most_rows):
-      chosen = order[start : start + most_rows]
+    ends = padding.batch_ends(lengths[order], most_rows)
+    for start, end in zip([0, *ends], ends, strict=False):
+      chosen = order[start:end]
       size = padding.static_rows(len(chosen))
       length = padding.static_length(int(lengths[chosen].max()))
       split = padding.device_split(

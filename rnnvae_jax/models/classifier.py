@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from rnnvae_jax.data import vocab
 from rnnvae_jax.models import embeddings
 from rnnvae_jax.models.encoders import base
-from rnnvae_jax.ops import noise, products
+from rnnvae_jax.ops import cross_entropy, noise, products
 
 ACTIVATIONS: dict[str, Callable] = {
   'relu': nn.relu,
@@ -33,6 +33,8 @@ class Classifier(nn.Module):
     activation: one of `ACTIVATIONS`, of the hidden layers.
     locked_dropout: whether dropout of word vectors has one mask for all words
       of a text.
+    next_words: whether the encoder, a recurrent one in one direction, predicts
+      the next word too; the word vectors are its output layer.
     precision: see `products.PRECISIONS`.
   """
 
@@ -45,6 +47,7 @@ class Classifier(nn.Module):
   head_size: int = 300
   activation: str = 'relu'
   locked_dropout: bool = False
+  next_words: bool = False
   precision: str = 'float32'
 
   def setup(self):
@@ -59,6 +62,13 @@ class Classifier(nn.Module):
       for number in range(self.head_layers)
     ]
     self.output = dense(self.num_classes)
+    if self.next_words:
+      # The names are those of a language model with tied embeddings.
+      if self.embedding_size != self.encoder.output_size:
+        self.projection = dense(self.embedding_size, use_bias=False)
+      self.output_bias = self.param(
+        'output_bias', nn.initializers.zeros_init(), (self.vocab_size,)
+      )
 
   def __call__(
     self,
@@ -81,6 +91,8 @@ class Classifier(nn.Module):
       float[B, C], log-probabilities up to a constant for each row.
     """
     x, mask = self.embed(inputs, mask, rates, keys, scaling)
+    if self.next_words and self.is_initializing():
+      return self.classify_and_read(x, mask, inputs)[0]
     return self.classify(x, mask, rates, keys, scaling)
 
   def embed(
@@ -150,6 +162,48 @@ class Classifier(nn.Module):
       x = scaling.restore(x)
     _, outputs, mask = self.encoder.outputs(x, mask, rates, keys)
     return self._scores(outputs, rates, keys), mask
+
+  def classify_and_read(
+    self,
+    x: jax.Array,
+    mask: jax.Array,
+    targets: jax.Array,
+    token_counts: tuple[int, ...] = (),
+    rates: noise.Rates | None = None,
+    keys: jax.Array | None = None,
+    scaling: embeddings.Scaling | None = None,
+  ) -> tuple[jax.Array, jax.Array]:
+    """Scores of the classes, and the nats of the words that come next.
+
+    Only with `next_words`.
+
+    Args:
+      x: see `classify`, as all other arguments.
+      targets: int[B, T], the word that follows each.
+      token_counts: see `batches.Bucket`.
+
+    Returns:
+      float[B, C]; and float[], the sum over all words.
+    """
+    rates = _rates(rates, keys)
+    if scaling is not None:
+      x = scaling.restore(x)
+    carry, outputs, mask = self.encoder.outputs(x, mask, rates, keys)
+    pooled = self.encoder.pool(carry, outputs, mask)
+    hidden = noise.dropout(
+      outputs, rates.output, keys, 'next_words', self.locked_dropout
+    )
+    if self.embedding_size != self.encoder.output_size:
+      hidden = self.projection(hidden)
+    total, _ = cross_entropy.linear_cross_entropy(
+      hidden.reshape(-1, self.embedding_size),
+      self.embedding.embedding.T,
+      self.output_bias,
+      targets.reshape(-1),
+      mask.reshape(-1).astype(jnp.float32),
+      cross_entropy.Options(self.precision, token_counts),
+    )
+    return self._scores(pooled[:, None], rates, keys)[:, 0], total
 
   def _scores(self, x, rates, keys):
     """Scores of encoded texts: float[B, T, F] -> float[B, T, C]."""

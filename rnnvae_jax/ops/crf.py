@@ -19,6 +19,7 @@ At a token, tags that are less likely than the likeliest by a factor of 1e-38
 count as that unlikely. A move that is not allowed has the score `FORBIDDEN`.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -30,6 +31,7 @@ from rnnvae_jax.ops import products, recurrence
 # Far below the score of any sequence, and finite: no difference is NaN.
 FORBIDDEN = -1e9
 _TINY = float(np.finfo(np.float32).tiny)
+_MOST_TERMS = 64
 
 
 class Weights(NamedTuple):
@@ -126,8 +128,8 @@ def viterbi(
 
   def forward(t, loop):
     state, best = loop
-    moves = state[:, :, None] + weights.transitions[None]
-    state = jnp.where(valid[t][:, None], jnp.max(moves, axis=1) + x[t], state)
+    found = _best_moves(state, weights.transitions) + x[t]
+    state = jnp.where(valid[t][:, None], found, state)
     return state, best.at[t].set(state)
 
   state, best = jax.lax.fori_loop(1, steps, forward, (first, best))
@@ -147,6 +149,18 @@ def viterbi(
   _, tags = jax.lax.fori_loop(0, steps, backward, (last, tags))
   total = jnp.where(valid[0], jnp.max(state, axis=1), 0.0)
   return jnp.swapaxes(tags, 0, 1), total
+
+
+def _best_moves(state, transitions):
+  """max_k state[b, k] + transitions[k, j]: float[B, K].
+
+  Term by term, XLA computes many j at a time; of `jnp.max` only one.
+  """
+  size = len(transitions)
+  if size > _MOST_TERMS:  # They would be compiled for too long.
+    return jnp.max(state[:, :, None] + transitions[None], axis=1)
+  terms = (state[:, k : k + 1] + transitions[k][None] for k in range(size))
+  return functools.reduce(jnp.maximum, terms)
 
 
 def n_best(

@@ -106,6 +106,18 @@ class ReadLinesTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, r'gz is no intact gzip file'):
       formats.read_lines(path)
 
+  def test_refuses_a_gzip_file_that_would_fill_the_memory(self):
+    size = 64
+    with mock.patch.object(formats, '_SMALL_BYTES', size):
+      text = b'ab\n' * (size // 3)
+      path = self.write(gzip.compress(text), 'text.txt.gz')
+      self.assertLen(formats.read_lines(path), size // 3)
+      zeros = gzip.compress(b'a' * 10**6)
+      self.assertGreater(10**6, formats._LARGEST_RATIO * len(zeros))
+      path = self.write(zeros, 'zeros.txt.gz')
+      with self.assertRaisesRegex(ValueError, 'unpacks to more than'):
+        formats.read_lines(path)
+
   def test_a_missing_file_and_a_folder_are_no_files(self):
     folder = self.create_tempdir().full_path
     for path in (folder, os.path.join(folder, 'absent.txt')):

@@ -89,6 +89,11 @@ class WordVectorsTest(absltest.TestCase):
     with self.assertRaisesRegex(FileNotFoundError, 'is no file'):
       word_vectors.read('/no/such/file', WORDS, TEXT)
 
+  def test_a_line_that_would_fill_the_memory_is_refused(self):
+    path = self.write('dog 0 1 3\nthe ' + '1 ' * 2**20 + '\n')
+    with self.assertRaisesRegex(ValueError, 'line 2: it is longer than'):
+      word_vectors.read(path, WORDS, TEXT)
+
   @pytest.mark.corpus
   def test_covers_the_treebank_as_known(self):
     root = os.environ['RNNVAE_DATA_DIR']

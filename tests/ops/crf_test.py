@@ -1,6 +1,7 @@
 """Random fields against sums over all sequences, float64 loops and PyTorch."""
 
 import itertools
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 import jax
@@ -86,6 +87,14 @@ class CrfTest(parameterized.TestCase):
       ):
         want[np.arange(length), list(tags)] += share
       np.testing.assert_allclose(got[b], want, rtol=0, atol=allowed)
+
+  def test_many_tags_have_the_same_best_sequence(self):
+    emissions, mask, _, weights = random_field()
+    few = crf.viterbi(emissions, mask, weights)
+    with mock.patch.object(crf, '_MOST_TERMS', TAGS - 1):
+      many = crf.viterbi(emissions, mask, weights)
+    for got, want in zip(many, few, strict=True):
+      np.testing.assert_array_equal(got, want)
 
   @parameterized.parameters(0, 1, 2)
   def test_viterbi_and_n_best_are_the_best_of_all(self, seed):

@@ -79,6 +79,11 @@ class RecurrentEncoder(base.Encoder):
   def backend_reason(self) -> str:
     return self.layers.backend_reason
 
+  @property
+  def output_size(self) -> int:
+    """F, of the outputs after each word."""
+    return self.layers.output_size
+
   def setup(self):
     nn.share_scope(self, self.layers)
 
@@ -89,7 +94,12 @@ class RecurrentEncoder(base.Encoder):
     rates: noise.Rates,
     keys: jax.Array | None,
   ) -> jax.Array:
-    carry, outputs, mask = self.outputs(x, mask, rates, keys)
+    return self.pool(*self.outputs(x, mask, rates, keys))
+
+  def pool(
+    self, carry: recurrent_lib.Carry, outputs: jax.Array, mask: jax.Array
+  ) -> jax.Array:
+    """One vector for each text, from what `outputs` returns: float[B, F]."""
     if self.pooling == 'last':
       last = [states[0] for states in carry[-1]]
       return jnp.concatenate(last, axis=-1)

@@ -128,3 +128,24 @@ class LinearGainConfig:
       schema.is_unset('model.bidirectional_encoder'),
     ),
   )
+
+
+@schema.fragment('objective', only_if=_IS_RECURRENT)
+class NextWordConfig:
+  """Joint training: labels and a language model at once."""
+
+  next_word_weight: float = schema.field(
+    0.0,
+    'Weight of the nats a word of predicting the next word from the states '
+    'that read the text (joint training; Dai & Le, arXiv:1511.01432). The '
+    'word vectors are the output layer. It needs no label.',
+    low=0,
+    traced=True,
+    off=0.0,
+    only_if=(
+      schema.is_unset('model.bidirectional_encoder'),
+      schema.is_unset('model.gradient_steps'),
+      schema.one_of('model.unknown_words', 'counted'),
+      schema.is_unset('objective.linear_gain'),
+    ),
+  )

@@ -34,13 +34,17 @@ class SelectConfig:
 
 
 # Means over some updates, dropout on; nats.
-Metrics = clu_metrics.Collection.create(
-  loss=_metrics.mean('loss'),
-  nll_per_sentence=_metrics.per('sentences', 'nll'),
-  accuracy=_metrics.per('sentences', 'right'),
-  tokens=_metrics.total('tokens'),
-  grad_norm=_metrics.mean('grad_norm'),
-  learning_rate=_metrics.mean('learning_rate'),
+_METRICS = {
+  'loss': _metrics.mean('loss'),
+  'nll_per_sentence': _metrics.per('sentences', 'nll'),
+  'accuracy': _metrics.per('sentences', 'right'),
+  'tokens': _metrics.total('tokens'),
+  'grad_norm': _metrics.mean('grad_norm'),
+  'learning_rate': _metrics.mean('learning_rate'),
+}
+Metrics = clu_metrics.Collection.create(**_METRICS)
+JointMetrics = clu_metrics.Collection.create(
+  **_METRICS, next_word_nll=_metrics.per('tokens', 'next_word_nll')
 )
 
 
@@ -53,6 +57,7 @@ class Classification(_likelihood.Recurrent, base.Predicts):
     *cells.fragments(),
     settings.DropoutConfig,
     settings.LinearGainConfig,
+    settings.NextWordConfig,
     labels_lib.LabelConfig,
     losses.LabelSmoothingConfig,
     perturbation.PerturbationConfig,
@@ -60,7 +65,6 @@ class Classification(_likelihood.Recurrent, base.Predicts):
   )
   FIGURES = _classes.FIGURES
   FIELDS = ('label',)
-  metrics = Metrics
 
   def __init__(
     self,
@@ -89,6 +93,7 @@ class Classification(_likelihood.Recurrent, base.Predicts):
         say.
     """
     self.model = model
+    self.metrics = JointMetrics if model.next_words else Metrics
     self.labels = tuple(labels)
     self.backend = model.encoder.backend
     self.backend_reason = model.encoder.backend_reason
@@ -127,6 +132,7 @@ class Classification(_likelihood.Recurrent, base.Predicts):
         head_size=model.head_size,
         activation=model.activation,
         locked_dropout=config.dropout.locked,
+        next_words=bool(config.objective.next_word_weight),
         precision=model.precision,
       ),
       labels,
@@ -176,7 +182,23 @@ class Classification(_likelihood.Recurrent, base.Predicts):
       return jax.nn.log_softmax(logits, axis=1)
 
     labels = batch['label']
-    if self._linear_gain:
+    next_words = None
+    if self.model.next_words:
+      joint: Any = self.model.apply(
+        params,
+        x,
+        mask,
+        batch['targets'],
+        batch['token_counts'],
+        rates,
+        keys,
+        scaling,
+        method='classify_and_read',
+      )
+      logits, next_words = joint
+      log_probs = jax.nn.log_softmax(logits, axis=1)
+      learnt = _nll(log_probs, labels)
+    elif self._linear_gain:
       scored: Any = self.model.apply(
         params, x, mask, rates, keys, scaling, method='classify_each'
       )
@@ -207,6 +229,10 @@ class Classification(_likelihood.Recurrent, base.Predicts):
     }
     value = total(labelled * (minimised + adversarial)) / sums['sentences']
     value += total(weights * virtual) / jnp.maximum(total(weights), 1.0)
+    if next_words is not None:
+      sums['next_word_nll'] = rows.total(next_words)
+      per_word = sums['next_word_nll'] / jnp.maximum(sums['tokens'], 1.0)
+      value += objective.next_word_weight * per_word
     return value, (sums, extras)
 
   def _perturbed(

@@ -299,6 +299,59 @@ class PerturbationTest(parameterized.TestCase):
     self.assertTrue(np.any(grads['params']['output']['kernel']))
 
 
+class JointTrainingTest(absltest.TestCase):
+  def test_the_nats_are_those_of_a_language_model_with_the_same_weights(self):
+    config = make_config(
+      **{
+        'model.encoder': 'recurrent',
+        'model.hidden_size': 14,
+        'model.unknown_words': 'counted',
+        'objective.next_word_weight': 0.7,
+        'dropout.word': 0.0,
+        'dropout.output': 0.0,
+      }
+    )
+    corpus = preparation.build_corpus(config)
+    split, task = corpus.splits['train'], make_task(config, corpus)
+    rows = [3, 11, 0]
+    batch = batches.gather(
+      batches.put(split),
+      jnp.array([*rows, batches.BLANK]),
+      batches.Bucket(int(split.lengths.max())),
+    )
+    params = jax.tree.map(lambda x: 3 * x, task.init(jax.random.key(0)))
+    key = jax.random.key(1)
+    scalars = hyperparameters.build(build.keys_of(config), config)
+    value, (sums, _) = task.loss(params, batch, scalars, key, {})
+
+    config.objective.next_word_weight = 0.0
+    alone = make_task(config, corpus)
+    scalars = hyperparameters.build(build.keys_of(config), config)
+    expected, (only, _) = alone.loss(params, batch, scalars, key, {})
+    np.testing.assert_array_equal(sums['nll'], only['nll'])
+
+    lm = build.default('language_model')
+    lm.model.embedding_size = config.model.embedding_size
+    lm.model.hidden_size = 14
+    lm.model.tied_embeddings = True
+    reader = build.task('language_model').build(lm, corpus.vocab)
+    parts = params['params']
+    weights = {
+      'embedding': parts['embedding'],
+      'recurrent': parts['encoder'],
+      'projection': parts['projection'],
+      'output_bias': parts['output_bias'],
+    }
+    values = reader.evaluate(
+      {'params': weights}, batch, jax.random.key(0), PLAIN
+    )
+    nats = float(np.sum(values['nll'][: len(rows)]))
+    rtol = 100 * int(sums['tokens']) * tolerances.EPS
+    np.testing.assert_allclose(sums['next_word_nll'], nats, rtol=rtol)
+    expected = float(expected) + 0.7 * nats / float(sums['tokens'])
+    np.testing.assert_allclose(value, expected, rtol=rtol)
+
+
 class LinearGainTest(absltest.TestCase):
   def test_weights_grow_with_the_words_that_are_read(self):
     config = make_config(
@@ -593,6 +646,7 @@ class RunTest(parameterized.TestCase):
     ({'model.pooling': 'max'}, "model.encoder = 'recurrent'"),
     ({'model.frozen_encoder': True}, "'convolution' or 'recurrent'"),
     ({'objective.linear_gain': True}, "model.encoder = 'recurrent'"),
+    ({'objective.next_word_weight': 1.0}, "model.encoder = 'recurrent'"),
     (
       {'model.encoder': 'convolution', 'model.convolution.widths': (3, 3)},
       'Legal: different numbers of words',
