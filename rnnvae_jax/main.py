@@ -92,7 +92,12 @@ def _run(workdir: str | None, mode: str) -> None:
   context = commands.Context(
     workdir,
     command_line.config_for(
-      command.NEEDS, workdir, mode, _CONFIG.value, flags.FLAGS['config']
+      command.NEEDS,
+      workdir,
+      mode,
+      _CONFIG.value,
+      flags.FLAGS['config'],
+      getattr(command, 'INSTEAD', ''),
     ),
     _TABLE.value or '',
     tuple(_ROWS.value),

@@ -28,7 +28,10 @@ NAMES = tuple(
   sorted({path.stem for path in CONFIGS.glob('*.py')} - set(TABLES))
 )
 # Their models have no sizes.
-SIZELESS = ('feature_tagger', 'hidden_markov_tagger', 'linear_classifier')
+SIZELESS = (
+  *('feature_tagger', 'hidden_markov_tagger', 'linear_classifier'),
+  'glove',  # Its keys are its own.
+)
 ROWS = tuple(
   (table, row)
   for table in TABLES
@@ -126,6 +129,7 @@ WRITTEN = {
   'judge': 'judged.json',
   'trace': 'trace.html',
   'units': 'units.json',
+  'vectors': 'vectors.json',
 }
 
 
@@ -156,8 +160,16 @@ def run_tiny(name, row='', reads=True):
     if name == 'sentiment_unit':
       config.units.update(corpus='grammar', label_column='number')
       config.units.classifier = classifier_of('number', root)
-    config.generate.input = os.path.join(folder, 'test.txt')
-    config.generate.output = os.path.join(root, 'written')
+    if name == 'glove':
+      config.vectors.update(words='b', analogies='a:b::c:?', pairs='a:b')
+      config.vectors.update(tests='simlex999', associations='young_old')
+      config.vectors.source = os.path.join(root, 'vectors.txt')
+      with open(config.vectors.source, 'w') as file:
+        file.write('a 1 0\nb 0 1\nc 1 1\nd 2 1\n')
+    output = os.path.join(root, 'written')
+    if 'generate' in config:
+      config.generate.input = os.path.join(folder, 'test.txt')
+      config.generate.output = output
     build.validate(config, ())
     spy = Spy(config)
     written = {}
@@ -166,7 +178,7 @@ def run_tiny(name, row='', reads=True):
       spying_on_scalars(config, spy.unread),
     ):
       for mode in ('train', *(modes_of(config) if reads else ())):
-        path = config.generate.output
+        path = output
         if mode in WRITTEN:
           path = os.path.join(workdir, WRITTEN[mode])
         try:

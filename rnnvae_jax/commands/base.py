@@ -12,6 +12,8 @@ and may have
   CAPABILITY  what the run's task must be able to do; see `tasks.base`
   SETTINGS    ((capability, fragment), ...): its config keys, which the configs
               of tasks with that capability have
+  INSTEAD     a key of its own: where it is set, a run is not needed, and the
+              context's config has this mode's keys and those of `data`
   FLAGS       names of the flags that belong to it alone or to few modes
 
 Modules are imported to list the modes: what takes long to import is imported

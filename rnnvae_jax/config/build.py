@@ -88,6 +88,19 @@ def default_of_all() -> ml_collections.ConfigDict:
   return schema.defaults(all_keys().values())
 
 
+def check_keys(
+  config: ml_collections.ConfigDict, names: Collection[str]
+) -> None:
+  """Checks keys where no task is known; see `default_of_all`.
+
+  Raises:
+    ValueError: one of them is illegal, or has no effect.
+  """
+  some = schema.Schema(())
+  some.keys.update({name: all_keys()[name] for name in names})
+  some.check(config, names)
+
+
 def keys_of(config: ml_collections.ConfigDict) -> schema.Schema:
   """The schema that a config follows."""
   return schema_for(config.model.kind)

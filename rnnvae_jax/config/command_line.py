@@ -104,7 +104,12 @@ def default_workdir(needs: str, path: str) -> str:
 
 
 def config_for(
-  needs: str, workdir: str, mode: str, config: Any, flag: Any
+  needs: str,
+  workdir: str,
+  mode: str,
+  config: Any,
+  flag: Any,
+  instead: str = '',
 ) -> Any:
   """The config of a command: what it needs, overrides applied and checked.
 
@@ -114,6 +119,7 @@ def config_for(
     mode: name of the command.
     config: that of the flag.
     flag: the config flag.
+    instead: INSTEAD of the command.
 
   Raises:
     FileNotFoundError: there is no run.
@@ -141,6 +147,10 @@ def config_for(
     raise ValueError(
       f"--config={path} would not be read: --mode={mode} has the run's own."
     )
+  if instead and not os.path.exists(
+    workdir_lib.path(workdir, workdir_lib.CONFIG)
+  ):
+    return _without_run(workdir, mode, config, overrides, instead)
   fixed = build.flatten(workdir_lib.load_config(workdir))
   build.validate(config, overrides)
   differing = build.differences(build.flatten(config), fixed, trained=True)
@@ -150,6 +160,25 @@ def config_for(
       '(docs/config.md says which can):\n  ' + '\n  '.join(differing)
     )
   _check_output(config)
+  return config
+
+
+def _without_run(
+  workdir: str, mode: str, config: Any, overrides: Any, instead: str
+) -> Any:
+  """The config of a mode whose key stands for the run that is not there."""
+  if not build.flatten(config)[instead]:
+    raise FileNotFoundError(
+      f'No run in {workdir!r}. Train one first, or set --config.{instead}.'
+    )
+  sections = instead.partition('.')[0], 'data', 'seed'
+  for key in overrides:
+    if key.partition('.')[0] not in sections:
+      raise ValueError(
+        f'--config.{key} would not be read: --mode={mode} without a run has '
+        f'the keys of {", ".join(sections)}.'
+      )
+  build.check_keys(config, overrides)
   return config
 
 

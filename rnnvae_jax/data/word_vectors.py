@@ -2,9 +2,10 @@
 
 Vectors are read from a text file in the format of GloVe and word2vec, plain or
 `.gz`, or from the package of the extra `glove`, which has GloVe vectors of 50
-dimensions.
+dimensions. word2vec's binary format is read by gensim, whole tables alone.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import functools
 import gzip
@@ -17,6 +18,12 @@ import numpy as np
 from rnnvae_jax.data import vocab as vocab_lib
 
 PACKAGE = 'glove'
+FORMATS = ('auto', 'text', 'binary')
+_BINARY_ENDINGS = ('.bin', '.bin.gz')
+_LONGEST_HEADER = 100  # Bytes.
+_MOST_PACKED = 1_100  # Times that gzip makes a file smaller at most.
+# What gensim's own `save` writes holds pickles, which can run any code.
+_PICKLED_ENDINGS = ('.kv', '.model', '.pkl', '.pickle', '.npy')
 # A line of 1,000 numbers has about 12,000 bytes.
 _LONGEST_LINE = 2**20
 
@@ -95,13 +102,73 @@ def read(
   )
 
 
+def load(
+  source: str, format: str = 'auto', limit: int = 0
+) -> tuple[list[str], np.ndarray]:
+  """Reads all words and vectors of a table, in its order.
+
+  Args:
+    source: 'glove', or the path of a file.
+    format: 'text' (of GloVe or word2vec, plain or gzip), 'binary' (of
+      word2vec), or 'auto': binary if the name ends with .bin or .bin.gz.
+    limit: the first so many words are read; 0: all.
+
+  Returns:
+    V words, the first of equal ones alone, and float32[V, E].
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ImportError: the package is not installed.
+    ValueError: the file has no vectors, or is of another format.
+  """
+  if source == PACKAGE:
+    words, values = _from_package()
+    stop = limit or len(words)
+    return words[:stop], np.array(values[:stop], np.float32)
+  if source.endswith(_PICKLED_ENDINGS):
+    raise ValueError(
+      f"{source}: files of gensim's own `save` are not read, since a pickle "
+      'can run any code. Write it with save_word2vec_format.'
+    )
+  if format == 'auto':
+    format = 'binary' if source.endswith(_BINARY_ENDINGS) else 'text'
+  if format == 'text':
+    return _from_file(source, None, limit)
+  return _from_binary(source, limit)
+
+
+def save(path: str, words: Sequence[str], values: np.ndarray) -> None:
+  """Writes word2vec's text format: numbers of words and of a vector, vectors.
+
+  Numbers are written so that reading them gives the same float32.
+
+  Raises:
+    ValueError: a word has white space, which the format cannot hold.
+  """
+  for word in words:
+    if len(word.split()) != 1:
+      raise ValueError(f"word2vec's format cannot hold the word {word!r}.")
+  partial = f'{path}.partial'
+  with open(partial, 'w', encoding='utf-8') as file:
+    file.write(f'{len(words)} {values.shape[1]}\n')
+    for word, vector in zip(words, np.asarray(values, np.float32), strict=True):
+      file.write(f'{word} {" ".join(map(str, vector))}\n')
+  os.replace(partial, path)
+
+
 @functools.lru_cache(maxsize=1)  # Called twice, and may take a minute.
 def _load(source: str, wanted: frozenset[str]):
   return _from_package() if source == PACKAGE else _from_file(source, wanted)
 
 
-def _from_file(path: str, wanted: frozenset[str]):
-  """Words and their vectors; words may contain spaces, as some in GloVe do."""
+def _from_file(path: str, wanted: frozenset[str] | None, limit: int = 0):
+  """Words and their vectors; words may contain spaces, as some in GloVe do.
+
+  Args:
+    path: of the file.
+    wanted: the words that are read; None: all.
+    limit: how many are read at most; 0: no limit.
+  """
   if not os.path.exists(path) or os.path.isdir(path):
     raise FileNotFoundError(f'Word vectors: {path!r} is no file.')
   found: dict[str, np.ndarray] = {}
@@ -122,12 +189,14 @@ def _from_file(path: str, wanted: frozenset[str]):
           raise ValueError('numbers are missing')
         word = ' '.join(fields[:-size])
         # The first line is always parsed, to check the file's format.
-        if word in wanted or not found:
+        if wanted is None or word in wanted or not found:
           with np.errstate(over='ignore'):
             vector = np.array(fields[-size:], np.float32)
           if not np.isfinite(vector).all():
             raise ValueError('a number is not finite')
           found.setdefault(word, vector)
+          if len(found) == limit:
+            break
     if not found:
       raise ValueError('it is empty')
   except UnicodeDecodeError as error:
@@ -142,6 +211,42 @@ def _from_file(path: str, wanted: frozenset[str]):
       f'line {number}: {error}.'
     ) from error
   return list(found), np.stack(list(found.values()))
+
+
+def _from_binary(path: str, limit: int) -> tuple[list[str], np.ndarray]:
+  if not os.path.exists(path) or os.path.isdir(path):
+    raise FileNotFoundError(f'Word vectors: {path!r} is no file.')
+  from gensim.models import keyedvectors
+
+  try:
+    _check_header(path)
+    found = keyedvectors.KeyedVectors.load_word2vec_format(
+      path, binary=True, limit=limit or None
+    )
+    values = np.asarray(found.vectors, np.float32)
+    if not np.isfinite(values).all():
+      raise ValueError('a number is not finite')
+  except (ValueError, EOFError, OSError, zlib.error) as error:
+    raise ValueError(
+      f"{path} holds no word vectors in word2vec's binary format: {error}."
+    ) from error
+  return list(found.index_to_key), values
+
+
+def _check_header(path: str) -> None:
+  """Raises ValueError if the file is smaller than its first line says.
+
+  gensim makes room for what that line says before it reads on.
+  """
+  with open(path, 'rb') as raw, _unpacked(path, raw) as file:
+    fields = file.readline(_LONGEST_HEADER).split()
+    is_packed = isinstance(file, gzip.GzipFile)
+  if len(fields) != 2 or not all(map(bytes.isdigit, fields)):
+    raise ValueError('its first line is not two numbers')
+  count, size = map(int, fields)
+  room = os.path.getsize(path) * (_MOST_PACKED if is_packed else 1)
+  if not count or not size or 4 * count * size > room:
+    raise ValueError(f'{count} vectors of {size} numbers do not fit its size')
 
 
 def _unpacked(path: str, raw: io.BufferedReader) -> io.BufferedIOBase:

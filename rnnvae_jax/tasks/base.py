@@ -14,6 +14,7 @@ task's name:
   HasLatents    encodes text into latent vectors and decodes them
   Predicts      gives a sentence a label
   Tags          gives each word of a sentence a tag
+  WordVectors   has vectors of words that no layer reads
 """
 
 import abc
@@ -313,6 +314,17 @@ class Fitted(Task):
   def fit(cls, config: Any, corpus: corpora.Corpus) -> 'Fitted':
     """Fits a model to the training split."""
 
+  @classmethod
+  def fit_in(
+    cls, config: Any, corpus: corpora.Corpus, workdir: str
+  ) -> 'Fitted':
+    """`fit`, for tasks that keep what they have done in the run's folder.
+
+    After a kill the same call goes on from there. Others begin anew.
+    """
+    del workdir
+    return cls.fit(config, corpus)
+
   @abc.abstractmethod
   def save(self, workdir: str) -> None:
     """Saves the fitted model into a run's folder."""
@@ -483,3 +495,11 @@ class Tags(abc.ABC):
     self, params: Any, batch: Batch, extras: Any, count: int = 1
   ) -> Tagged:
     """The `count` best sequences of tags of each row."""
+
+
+class WordVectors(abc.ABC):
+  """Has vectors of words that no layer reads."""
+
+  @abc.abstractmethod
+  def word_vectors(self) -> tuple[np.ndarray, np.ndarray]:
+    """Ids of words, int[N], and their vectors, float32[N, E]."""

@@ -82,7 +82,7 @@ def train(
     writers.drop_leftovers(workdir)
     if issubclass(kind, base.Fitted):
       start = time.time()
-      task = kind.fit(config, corpus)
+      task = kind.fit_in(config, corpus, workdir)
       task.save(workdir)
       logging.info(
         'Fitted in %.1f s; %s.', time.time() - start, task.describe()

@@ -32,6 +32,7 @@ def config_of(*args):
       mode,
       flags.FLAGS.config,
       flags.FLAGS['config'],
+      getattr(commands.REGISTRY[mode], 'INSTEAD', ''),
     )
     command_line.check_capability(commands.REGISTRY[mode], config, mode)
     return config
@@ -278,6 +279,25 @@ class ConfigForTest(parameterized.TestCase):
     for overrides in ((), ('--config.train.unroll=3',)):
       with self.assertRaisesRegex(FileNotFoundError, 'Train one first: pyth'):
         config_of(f'--mode={mode}', f'--workdir={empty}', *overrides)
+
+  def test_a_key_may_stand_for_a_run(self):
+    empty = self.create_tempdir().full_path
+    mode = '--mode=vectors', f'--workdir={empty}'
+    source = '--config.vectors.source=glove'
+    config = config_of(*mode, source, '--config.vectors.count=3')
+    self.assertEqual(config.vectors.source, 'glove')
+    self.assertEqual(config.vectors.count, 3)
+    for overrides, message in (
+      ((), 'or set --config.vectors.source'),
+      ((source, '--config.model.cell=gru'), 'model.cell would not be read'),
+      ((source, '--config.vectors.count=0'), 'vectors.count = 0 is out of'),
+      ((source, '--config.vectors.table=x'), 'would have no effect'),
+    ):
+      with self.assertRaisesRegex((ValueError, FileNotFoundError), message):
+        config_of(*mode, *overrides)
+    # Beside a run, the key is one of the run's config.
+    config = config_of(mode[0], f'--workdir={self.workdir}', source)
+    self.assertEqual(config.model.latent_size, 7)
 
   def test_modes_without_a_config_need_none(self):
     for mode in ('reproduce', 'gradients'):
