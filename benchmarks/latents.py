@@ -9,14 +9,15 @@ it shifts the same sentences again and parses what is written: whether the
 grammar can say it, and with which factors.
 """
 
+from collections.abc import Sequence
 import json
 import pathlib
 from typing import Any
 
 from absl import app, flags
-import numpy as np
+import rich.console
 
-from benchmarks import harness
+from benchmarks import harness, latent_tables
 from rnnvae_jax.analysis import intervals
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.data.sources import grammar
@@ -54,14 +55,56 @@ def without_text(found: dict[str, Any]) -> dict[str, Any]:
   return kept
 
 
+def pooled(
+  entries: list[dict[str, Any]], shares: Sequence[str]
+) -> list[dict[str, Any]]:
+  """The entries of each label and amount as one, over all pairs of values.
+
+  Args:
+    entries: with 'label', 'amount', 'sentences' and shares of sentences.
+    shares: names of the shares, of which the first gets its 95 % interval. A
+      sentence counts once for each value that it was shifted to.
+  """
+  groups: dict[tuple[str, float], list[dict[str, Any]]] = {}
+  for entry in entries:
+    groups.setdefault((entry['label'], entry['amount']), []).append(entry)
+  found = []
+  for (label, amount), of in groups.items():
+    sizes = [entry['sentences'] for entry in of]
+    means: dict[str, float | None] = {}
+    for name in shares:
+      known = [
+        (entry[name], size)
+        for entry, size in zip(of, sizes, strict=True)
+        if entry[name] is not None
+      ]
+      total = sum(size for _, size in known)
+      means[name] = sum(x * n for x, n in known) / total if known else None
+    flips = round(sum(e[shares[0]] * n for e, n in zip(of, sizes, strict=True)))
+    share = intervals.wilson(flips, sum(sizes))
+    found.append(
+      {
+        'label': label,
+        'amount': amount,
+        'pairs': len(of),
+        'sentences': sum(sizes),
+        **means,
+        'low': share.low,
+        'high': share.high,
+      }
+    )
+  return found
+
+
 def parsed(run: run_lib.Run) -> list[dict[str, Any]]:
   """What a grammar's parser says of shifted sentences.
 
   Returns:
     For each two values of a factor and each amount the shares of the written
-    sentences that the grammar can say ('grammatical'); that it says with the
-    value that they were shifted to ('flipped', with its interval); and that
-    have, besides, the other factors of the sentence ('others_kept').
+    sentences that the grammar says with the value that they were shifted to
+    ('flipped'); that have, besides, the other factors of the sentence
+    ('others_kept'); and that the grammar can say at all ('grammatical'). The
+    same once shifted along random directions, with 'control_' before.
   """
   corpus = preparation.build_corpus(run.config, run.vocab, run.labels)
   sample = latent_sample.take(run, corpus)
@@ -71,39 +114,36 @@ def parsed(run: run_lib.Run) -> list[dict[str, Any]]:
     for shift in shifts.between_values(run, sample, label, of):
       before = [grammar.factors(sample.texts[i].split()) for i in shift.rows]
       for amount, after in shift.after.items():
-        control = _counts(run, label, shift, before, shift.control[amount])
-        counts = _counts(run, label, shift, before, after)
-        size = len(before)
-        share = intervals.wilson(counts['flipped'], size)
         entries.append(
           {
             'label': label,
             'value_from': shift.value_from,
             'value_to': shift.value_to,
             'amount': amount,
-            'sentences': size,
-            **{name: count / size for name, count in counts.items()},
-            'low': share.low,
-            'high': share.high,
-            'control_flipped': control['flipped'] / size,
+            'sentences': len(before),
+            **_shares(run, label, shift, before, after),
+            **{
+              f'control_{name}': share
+              for name, share in _shares(
+                run, label, shift, before, shift.control[amount]
+              ).items()
+            },
           }
         )
   return entries
 
 
-def _counts(run, label, shift, before, written) -> dict[str, int]:
-  """How many sentences were written as they should be."""
-  counts = dict.fromkeys(('grammatical', 'flipped', 'others_kept'), 0)
+def _shares(run, label, shift, before, written) -> dict[str, float]:
+  """Shares of the sentences that were written as they should be."""
+  counts = dict.fromkeys(('flipped', 'others_kept', 'grammatical'), 0)
   for old, ids in zip(before, written, strict=True):
     words = [run.vocab.tokens[i] for i in ids if i != vocab_lib.EOS]
     new = grammar.factors(words)
-    if new is None:
-      continue
-    counts['grammatical'] += 1
-    if new[label] == shift.value_to:
+    counts['grammatical'] += new is not None
+    if new is not None and new[label] == shift.value_to:
       counts['flipped'] += 1
       counts['others_kept'] += new == {**old, label: shift.value_to}
-  return counts
+  return {name: count / len(before) for name, count in counts.items()}
 
 
 def main(argv: list[str]) -> None:
@@ -122,35 +162,32 @@ def main(argv: list[str]) -> None:
     },
     'latents': found,
   }
-  report = {
-    'ours': ours,
-    'peers': {},
-    'ratio': {},
-    'environment': {
-      **harness.environment(),
-      'training': read('environment.json'),
-    },
-  }
-  if config['corpus']['name'] != 'grammar':
-    harness.write(report)
-    return
-  run = loading.load(str(workdir), **{'latents.split': found['split']})
-  ours['parsed'] = parsed(run)
-  rows = {}
-  for entry in ours['parsed']:
-    key = f'{entry["label"]}, amount {entry["amount"]:g}'
-    rows.setdefault(key, []).append(entry)
-  names = ('grammatical', 'flipped', 'others_kept', 'control_flipped')
-  harness.publish(
-    'Sentences of the grammar, shifted: %, means over pairs of values',
-    {
-      key: {
-        name: f'{100 * np.mean([e[name] for e in of]):.1f}' for name in names
-      }
-      for key, of in rows.items()
-    },
-    report,
+  ours['shifts'] = pooled(
+    found['attributes'],
+    ('flipped', 'content_kept', 'control_flipped', 'control_content_kept'),
   )
+  if config['corpus']['name'] == 'grammar':
+    run = loading.load(str(workdir), **{'latents.split': found['split']})
+    ours['parsed'] = parsed(run)
+    names = 'flipped', 'others_kept', 'grammatical'
+    controls = (f'control_{name}' for name in names)
+    ours['parsed_shifts'] = pooled(ours['parsed'], (*names, *controls))
+  harness.write(
+    {
+      'ours': ours,
+      'peers': {},
+      'ratio': {},
+      'environment': {
+        **harness.environment(),
+        'training': read('environment.json'),
+      },
+    }
+  )
+  console = rich.console.Console()
+  for name, of in latent_tables.SECTIONS.items():
+    if name == 'parsed' and 'parsed' not in ours:
+      continue
+    console.print(of(ours), markup=False, soft_wrap=True)
 
 
 if __name__ == '__main__':

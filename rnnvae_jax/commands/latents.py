@@ -57,6 +57,14 @@ class LatentsConfig:
     3, 'Examples of shifts, of neighbours and of homotopies.', low=1, tiny=2
   )
 
+  def check(self) -> None:
+    """Raises ValueError without an amount."""
+    if not self.amounts:
+      raise ValueError(
+        'config.latents.amounts = () shifts nothing. Legal: one or more '
+        'numbers, such as (0.0, 1.0).'
+      )
+
 
 HELP = 'what latents know of labels, maps, attributes -> latents/'
 NEEDS = 'run'

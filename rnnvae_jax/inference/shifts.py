@@ -59,6 +59,8 @@ def measure(
     An entry for each pair of values and amount, and one for each judge: its
     accuracy on the sample.
   """
+  if not labels:
+    return [], []
   known = set(map(analysis.beginning, sample.texts))
   places = latent_sample.drawn(
     len(train), _MOST_JUDGED, run.config.latents.seed
