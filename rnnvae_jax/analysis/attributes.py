@@ -103,11 +103,10 @@ def _grams(sentence: Sequence[int]) -> list[tuple[int, ...]]:
 
 def is_content(word: str) -> bool:
   """Whether a word has a letter and is none of English's function words."""
-  from sklearn.feature_extraction import text
+  from gensim.parsing import preprocessing  # A second to import.
 
-  return (
-    any(map(str.isalpha, word)) and word.lower() not in text.ENGLISH_STOP_WORDS
-  )
+  lower = word.lower()
+  return any(map(str.isalpha, word)) and lower not in preprocessing.STOPWORDS
 
 
 def content_kept(

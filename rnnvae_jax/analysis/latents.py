@@ -147,6 +147,7 @@ def tsne(points: np.ndarray, seed: int) -> np.ndarray:
   if count < 4:
     return start
   from sklearn import manifold  # A second to import.
+  import threadpoolctl
 
   spread = float(start[:, 0].std()) or 1.0
   model = manifold.TSNE(
@@ -154,7 +155,10 @@ def tsne(points: np.ndarray, seed: int) -> np.ndarray:
     init=(1e-4 / spread * start).astype(np.float32),
     random_state=seed,
   )
-  return model.fit_transform(points).astype(np.float64)
+  # Of many threads each waits for the others in each of 1,000 steps: on a busy
+  # machine minutes for a few points. Sums of one do not depend on the cores.
+  with threadpoolctl.threadpool_limits(1):
+    return model.fit_transform(points).astype(np.float64)
 
 
 def umap(points: np.ndarray, seed: int) -> np.ndarray | None:

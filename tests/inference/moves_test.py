@@ -112,6 +112,7 @@ class MovesTest(parameterized.TestCase):
       moved[0], raw / np.linalg.norm(raw), rtol=tolerances.chain(LATENTS, 4)
     )
 
+  @pytest.mark.slow
   def test_a_traversal_decodes_each_value(self):
     run = make_run(**{'generate.max_length': 8})
     point = run.latents_of(run.sentences(['a b']))[0]
