@@ -77,9 +77,9 @@ class TextClassifier(NamedTuple):
 
   @classmethod
   def fit(
-    cls, sentences: Sequence[Sequence[int]], labels: Sequence[str]
+    cls, sentences: Sequence[np.ndarray], labels: Sequence[str]
   ) -> 'TextClassifier':
-    """Fits it to sentences of ids and their labels, of at least two kinds.
+    """Fits it to sentences int[T] and their labels, of at least two kinds.
 
     N-grams that occur in one sentence alone are no features.
     """
@@ -91,13 +91,13 @@ class TextClassifier(NamedTuple):
     model = linear_model.LogisticRegression(max_iter=2_000)
     return cls(grams, model.fit(features, labels))
 
-  def predict(self, sentences: Sequence[Sequence[int]]) -> np.ndarray:
+  def predict(self, sentences: Sequence[np.ndarray]) -> np.ndarray:
     """The label of each sentence: str[N]."""
     return self.model.predict(self.grams.transform(sentences))
 
 
-def _grams(sentence: Sequence[int]) -> list[tuple[int, ...]]:
-  words = [int(i) for i in sentence]
+def _grams(sentence: np.ndarray) -> list[tuple[int, ...]]:
+  words = sentence.tolist()
   return [*((word,) for word in words), *itertools.pairwise(words)]
 
 

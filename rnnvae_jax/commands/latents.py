@@ -42,7 +42,7 @@ class LatentsConfig:
   shifted: int = schema.field(
     100, 'Sentences that are shifted from each label.', low=1, tiny=4
   )
-  values: int = schema.field(
+  classes: int = schema.field(
     3,
     'Sentences are shifted between so many values of a label, the most '
     'frequent ones.',

@@ -87,7 +87,9 @@ def labelled(sample: Sample, least: int) -> dict[str, Labelled]:
   """
   found = {}
   for label, values in sample.labels.items():
-    rows = np.flatnonzero(analysis.usable(values, sample.groups, least))
+    rows = np.flatnonzero(
+      analysis.usable(values.tolist(), sample.groups, least)
+    )
     names, classes, counts = np.unique(
       values[rows], return_inverse=True, return_counts=True
     )

@@ -287,8 +287,8 @@ def _homotopies(
   if not len(pairs):
     return []
   steps = run.config.generate.interpolation_steps
-  ends = (sample.points[pairs[:, i]] for i in (0, 1))
-  written = run.decode(run.between(*ends, steps))
+  first, second = (sample.points[pairs[:, i]] for i in (0, 1))
+  written = run.decode(run.between(first, second, steps))
   return [
     {
       'from': sample.texts[pair[0]],

@@ -53,8 +53,10 @@ def _probes(result: Mapping[str, Any]) -> rich_table.Table:
     row[entry['probe']] = _interval(entry, 'accuracy')
     row['chance'] = f'{100 * entry["chance"]:.1f}'
   for names, row in rows.items():
-    names = tuple(map(markup.escape, names))
-    table.add_row(*names, *(row[kind] for kind in probes.KINDS), row['chance'])
+    label, features = map(markup.escape, names)
+    table.add_row(
+      label, features, *(row[kind] for kind in probes.KINDS), row['chance']
+    )
   return table
 
 

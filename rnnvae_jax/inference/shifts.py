@@ -113,7 +113,8 @@ def between_values(
   is_first = np.zeros(len(numbers), bool)
   is_first[analysis.firsts(numbers)] = True
   shifts = []
-  pairs = itertools.permutations(range(len(of.names))[: settings.values], 2)
+  frequent = range(min(len(of.names), settings.classes))
+  pairs = itertools.permutations(frequent, 2)
   for number, pair in enumerate(pairs):
     is_from, is_to = ((half == 0) & (of.classes == value) for value in pair)
     moved = np.flatnonzero((half == 1) & (of.classes == pair[0]) & is_first)
@@ -137,7 +138,8 @@ def between_values(
     parts = [written[i : i + size] for i in range(0, len(written), size)]
     shifts.append(
       Shift(
-        *(of.names[value] for value in pair),
+        of.names[pair[0]],
+        of.names[pair[1]],
         of.rows[chosen],
         parts[0],
         dict(zip(amounts, parts[1 : 1 + len(amounts)], strict=True)),

@@ -56,11 +56,14 @@ class TextClassifierTest(absltest.TestCase):
       label = ('down', 'up')[rng.integers(2)]
       pair = [5, 6] if label == 'up' else [6, 5]
       noise = rng.integers(7, 12, 3).tolist()
-      sentences.append([*noise, *pair] if rng.random() < 0.5 else pair + noise)
+      order = (noise, pair) if rng.random() < 0.5 else (pair, noise)
+      sentences.append(np.concatenate(order))
       labels.append(label)
     judge = attributes.TextClassifier.fit(sentences[:150], labels[:150])
     self.assertEqual(judge.predict(sentences[150:]).tolist(), labels[150:])
-    self.assertEqual(judge.predict([[], [99]]).shape, (2,))
+    self.assertEqual(
+      judge.predict([np.array([], int), np.array([99])]).shape, (2,)
+    )
 
 
 class ContentTest(absltest.TestCase):

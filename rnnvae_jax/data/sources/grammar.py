@@ -160,7 +160,7 @@ def log_prob(tokens: Sequence[str]) -> float:
   Sums over all derivations; -inf for sentences outside the grammar.
   """
   tokens = tuple(tokens)
-  total = sum(_mass(tokens, *of_type) for _, *of_type in sentence_types())
+  total = sum(_mass(tokens, *of_type[1:]) for of_type in sentence_types())
   return math.log(total) if total else -math.inf
 
 
@@ -171,8 +171,8 @@ def factors(tokens: Sequence[str]) -> dict[str, str] | None:
   """
   tokens = tuple(tokens)
   found, most = None, 0.0
-  for values, *of_type in sentence_types():
-    mass = _mass(tokens, *of_type)
+  for values, probability, slots in sentence_types():
+    mass = _mass(tokens, probability, slots)
     if mass > most:
       found, most = dict(values), mass
   return found
