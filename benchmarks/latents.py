@@ -28,17 +28,17 @@ from rnnvae_jax.training import preparation
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
 # Keys of the config that say how large the model was and how it was trained.
 _SETTINGS = (
-  ('corpus', 'name'),
-  ('corpus', 'protocol'),
-  ('corpus', 'vocab_size'),
-  ('model', 'cell'),
-  ('model', 'embedding_size'),
-  ('model', 'hidden_size'),
-  ('model', 'encoder_hidden_size'),
-  ('model', 'latent_size'),
-  ('objective', 'free_bits'),
-  ('train', 'batch_size'),
-  ('train', 'num_steps'),
+  'corpus.name',
+  'corpus.protocol',
+  'corpus.vocab_size',
+  'model.cell',
+  'model.embedding_size',
+  'model.hidden_size',
+  'model.encoder_hidden_size',
+  'model.latent_size',
+  'objective.free_bits',
+  'train.batch_size',
+  'train.num_steps',
 )
 # What latents.json quotes of the corpus, or writes in its manner.
 _QUOTED = ('neighbours', 'homotopies')
@@ -154,7 +154,7 @@ def main(argv: list[str]) -> None:
   config = read('config.json')
   results = read('results.json')
   ours: dict[str, Any] = {
-    'settings': {f'{s}.{key}': config[s][key] for s, key in _SETTINGS},
+    'settings': {key: config[key] for key in _SETTINGS},
     'results': {
       split: {name: figures[name] for name in ('elbo', 'kl', 'active_units')}
       for split, figures in results.items()
@@ -166,7 +166,7 @@ def main(argv: list[str]) -> None:
     found['attributes'],
     ('flipped', 'content_kept', 'control_flipped', 'control_content_kept'),
   )
-  if config['corpus']['name'] == 'grammar':
+  if config['corpus.name'] == 'grammar':
     run = loading.load(str(workdir), **{'latents.split': found['split']})
     ours['parsed'] = parsed(run)
     names = 'flipped', 'others_kept', 'grammatical'
