@@ -61,20 +61,25 @@ def make(
       is copied in parts.
     place: copies arrays to the devices that read them.
   """
+  if fits(split, share) or not schedule.may_stream:
+    return _resident(split, schedule, per_call, first, num_steps, place)
+  return _streamed(split, schedule, per_call, first, num_steps, place)
+
+
+def fits(split: corpora.Split, share: float) -> bool:
+  """Whether a corpus takes no more than a share of the device's memory."""
   size = split.tokens.nbytes + 3 * split.lengths.nbytes
   size += sum(array.nbytes for array in split.fields.values())
   if split.source is not None:
     size += split.source.tokens.nbytes + 2 * split.source.lengths.nbytes
   if split.spellings is not None:
     size += split.spellings.chars.nbytes
-  if size <= share * device_memory() or not schedule.may_stream:
-    return _resident(split, schedule, per_call, first, num_steps, place)
-  return _streamed(split, schedule, per_call, first, num_steps, place)
+  return size <= share * device_memory()
 
 
 def device_memory() -> int:
   """Bytes of the first device's memory; for a CPU, of the machine's."""
-  stats = jax.devices()[0].memory_stats()
+  stats = jax.local_devices()[0].memory_stats()
   if stats and 'bytes_limit' in stats:
     return stats['bytes_limit']
   return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')

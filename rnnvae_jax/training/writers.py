@@ -107,6 +107,22 @@ class Writer:
       self._events.flush()
 
 
+class NoWriter:
+  """Stands for a `Writer` in a process that writes nothing."""
+
+  def write(self, step: int, values: Mapping[str, float]) -> None:
+    pass
+
+  def truncate(self, step: int) -> None:
+    pass
+
+  def __enter__(self) -> 'NoWriter':
+    return self
+
+  def __exit__(self, *unused: object) -> None:
+    pass
+
+
 def _cut_torn(path: str) -> None:
   """Cuts a last record off that a kill has left incomplete.
 
