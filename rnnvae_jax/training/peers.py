@@ -267,6 +267,7 @@ def ending_together() -> Iterator[None]:
     if count() == 1:
       raise
     if _is_of_peer(error):
+      logging.debug('', exc_info=True)  # --verbosity=1 shows where.
       end(
         stopping.RESUME,
         'Another process of the run is lost: '
@@ -451,9 +452,7 @@ def _on_abort(where: Place, met: threading.Event) -> Any:
       _lost(f'not all processes have come within {_MEETING} s')
     if not _answers(where):
       _lost('process 0 is lost')
-    # Of anything else an abort remains one.
-    signal.signal(signal.SIGABRT, signal.SIG_DFL)
-    os.abort()
+    # Of anything else it remains an abort: this handler has been called once.
 
   return _Handler(handler)
 
