@@ -5,7 +5,6 @@ A run is made of several processes of one device each, or of one process of four
 devices; no test outlasts `LIMIT`.
 """
 
-import contextlib
 import json
 import os
 import pathlib
@@ -22,7 +21,6 @@ import jax
 import numpy as np
 import pytest
 
-from rnnvae_jax.config import files
 from rnnvae_jax.training import devices, peers, stopping
 
 import helpers
@@ -31,7 +29,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 LIMIT = 600.0  # Seconds of a test, on a busy machine.
 # What the documents promise for a process that is lost.
 MINUTE = 60.0
-STEPS = 1500
+STEPS = 600
 
 
 def environment_of(**values):
@@ -74,7 +72,10 @@ class PlaceTest(parameterized.TestCase):
   @parameterized.parameters(
     ({'count': '3'}, r'\$JAX_COORDINATOR_ADDRESS and \$JAX_PROCESS_ID is not'),
     ({'count': '3', 'address': 'host:1'}, r'\$JAX_PROCESS_ID is not set'),
-    ({'count': 'three', 'address': 'a:1', 'index': '0'}, "'three' is no number"),
+    (
+      {'count': 'three', 'address': 'a:1', 'index': '0'},
+      "'three' is no number",
+    ),
     ({'count': '3', 'address': 'a:1', 'index': '3'}, 'numbers 0 to 2'),
   )
   def test_says_what_is_missing_or_wrong(self, values, message):
@@ -129,72 +130,73 @@ def free_port():
     return listener.getsockname()[1]
 
 
-@contextlib.contextmanager
-def started(command, count, each, **variables):
-  """Processes of a run with `each` simulated devices; none outlives the block.
+class Group:
+  """Processes of a run on the loopback, with simulated devices."""
 
-  Yields:
-    The processes, whose output is a file.
-  """
-  flags = os.environ.get('XLA_FLAGS', '')
-  port = free_port()
-  given = {k: v for k, v in os.environ.items() if not k.startswith('JAX_PROC')}
-  given |= {
-    'XLA_FLAGS': f'{flags} --xla_force_host_platform_device_count={each}',
-    'PYTHONPATH': f'{ROOT}:{ROOT / "tests"}',
-    **variables,
-  }
-  running = []
-  try:
+  def __init__(self, folder, count, each, arguments):
+    """Starts them.
+
+    Args:
+      folder: of their output.
+      count: of the processes.
+      each: devices of each.
+      arguments: of Python; or a function of a process's number to them.
+    """
+    flags = os.environ.get('XLA_FLAGS', '')
+    port = free_port()
+    self.processes, self._logs = [], []
     for index in range(count):
+      given = os.environ | {
+        'XLA_FLAGS': f'{flags} --xla_force_host_platform_device_count={each}',
+        'PYTHONPATH': os.pathsep.join(map(str, (ROOT, ROOT / 'tests'))),
+      }
       if count > 1:
         given |= {
           peers.ADDRESS: f'127.0.0.1:{port}',
           peers.COUNT: str(count),
           peers.INDEX: str(index),
         }
-      log = open(f'{command[-1]}.log.{index}', 'a+')  # noqa: SIM115
-      process = subprocess.Popen(
-        [sys.executable, *command[:-1]], env=given, stdout=log, stderr=log
-      )
-      process.log = log
-      running.append(process)
-    yield running
-  finally:
-    for process in running:
+      log = pathlib.Path(folder) / f'{time.monotonic_ns()}.{index}.log'
+      own = arguments(index) if callable(arguments) else arguments
+      with open(log, 'w') as file:
+        process = subprocess.Popen(
+          [sys.executable, *own], env=given, stdout=file, stderr=file
+        )
+      self.processes.append(process)
+      self._logs.append(log)
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *unused):
+    for process in self.processes:
       process.kill()
       process.wait()
-      process.log.close()
 
+  def output(self, index):
+    return self._logs[index].read_text()
 
-def output(process):
-  process.log.seek(0)
-  return process.log.read()
+  def statuses(self, limit=LIMIT):
+    """What they end with; all end before the limit, in seconds."""
+    until = time.monotonic() + limit
+    try:
+      for process in self.processes:
+        process.wait(max(0.0, until - time.monotonic()))
+    except subprocess.TimeoutExpired:
+      raise AssertionError(self.everything()) from None
+    return [process.returncode for process in self.processes]
 
+  def everything(self):
+    return '\n'.join(map(self.output, range(len(self.processes))))
 
-def statuses(processes, limit=LIMIT):
-  """What the processes end with, all before the limit."""
-  until = time.monotonic() + limit
-  return [p.wait(max(0.0, until - time.monotonic())) for p in processes]
-
-
-def training(workdir, **overrides):
-  """The command of a run whose four devices have two rows each."""
-  settings = {
-    'train.batch_size': 8,
-    'train.num_steps': STEPS,
-    'train.eval_every': STEPS // 3,
-    'train.steps_per_call': 1,
-    'evaluate.split': 'none',
-  } | overrides
-  return [
-    '-m',
-    'rnnvae_jax.main',
-    '--config=gru_lm:tiny',
-    f'--workdir={workdir}',
-    *(f'--config.{key}={value}' for key, value in settings.items()),
-    workdir,  # Where the logs go; no argument.
-  ]
+  def wait_for_step(self, workdir, step):
+    until = time.monotonic() + LIMIT
+    while not any(line['step'] >= step for line in lines_of(workdir)):
+      if any(p.poll() is not None for p in self.processes):
+        raise AssertionError(f'ended too early: {self.everything()}')
+      if time.monotonic() > until:
+        raise AssertionError(f'no step {step}: {self.everything()}')
+      time.sleep(0.005)
 
 
 def lines_of(workdir):
@@ -205,45 +207,166 @@ def lines_of(workdir):
     return [json.loads(line) for line in file if line.endswith('\n')]
 
 
-def wait_for_step(processes, workdir, step):
-  until = time.monotonic() + LIMIT
-  while not any(line['step'] >= step for line in lines_of(workdir)):
-    for process in processes:
-      if process.poll() is not None:
-        raise AssertionError(f'{process.returncode}: {output(process)}')
-    if time.monotonic() > until:
-      raise AssertionError(f'step {step} is not reached')
-    time.sleep(0.01)
-
-
 class RunsTest(parameterized.TestCase):
-  def folder(self):
-    return os.path.join(self.create_tempdir().full_path, 'run')
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+    rng = np.random.default_rng(0)
+    for name, count in (('train', 300), ('valid', 32), ('test', 16)):
+      lines = [
+        ' '.join(f'w{i}' for i in rng.integers(0, 30, rng.integers(1, 10)))
+        for _ in range(count)
+      ]
+      path = os.path.join(self.folder, f'{name}.txt')
+      pathlib.Path(path).write_text('\n'.join(lines) + '\n')
 
-  def trained(self, workdir, count, **overrides):
+  def arguments(self, workdir, config='gru_lm', **overrides):
+    """The command of a run whose four devices have two rows each."""
+    settings = {
+      'corpus.name': self.folder,
+      'train.batch_size': 8,
+      'train.num_steps': STEPS,
+      'train.eval_every': STEPS // 2,
+      'train.steps_per_call': 1,
+      'evaluate.split': 'none',
+    } | overrides
+    return [
+      '-m',
+      'rnnvae_jax.main',
+      f'--config={config}:tiny',
+      f'--workdir={workdir}',
+      *(f'--config.{key}={value}' for key, value in settings.items()),
+    ]
+
+  def workdir(self, name):
+    return os.path.join(self.folder, name)
+
+  def group(self, count, arguments):
+    return Group(self.folder, count, max(1, 4 // count), arguments)
+
+  def trained(self, count, config='gru_lm', **overrides):
     """The figures of each step of a run that is left alone."""
-    with started(training(workdir, **overrides), count, 4 // count) as all_:
-      for process, status in zip(all_, statuses(all_), strict=True):
-        self.assertEqual(status, 0, output(process))
-      first = output(all_[0])
-      for process in all_[1:]:  # They have nothing to say.
-        self.assertNotIn('loss', output(process))
-    if count > 1:
-      self.assertIn(f'4 of 4 devices of {count} processes, 2 of 8 rows', first)
+    workdir = self.workdir(f'of_{count}')
+    with self.group(
+      count, self.arguments(workdir, config, **overrides)
+    ) as group:
+      self.assertEqual(group.statuses(), count * [0], group.everything())
+      if count > 1:
+        used = f'4 of 4 devices of {count} processes, 2 of 8 rows'
+        self.assertIn(used, group.output(0))
+      for index in range(1, count):  # They have nothing to say.
+        self.assertNotIn('loss', group.output(index))
     return lines_of(workdir)
 
   def check_equal(self, lines, want):
-    """Bit for bit: on as many devices, all sums are of the same parts."""
+    """Bit for bit: as many devices add up the same sums."""
     self.assertEqual([x['step'] for x in lines], [x['step'] for x in want])
     for line, other in zip(lines, want, strict=True):
       self.assertEqual(line | {'time': 0}, other | {'time': 0})
 
-  @parameterized.parameters('gru_lm', 'gru_vae')
+  @parameterized.parameters(
+    ('gru_lm', {'evaluate.split': 'test'}),
+    ('gru_vae', {}),
+    # What a stream carries from window to window is divided, too.
+    ('ptb_lm', {'train.unroll': 4, 'train.validation_rows': 2}),
+    # Sentences are read from the host.
+    ('gru_lm', {'data.device_share': 0.0}),
+  )
   @pytest.mark.slow
-  def test_curves_do_not_depend_on_the_number_of_processes(self, name):
-    del name
-    settings = {'train.num_steps': 50, 'train.eval_every': 10}
-    want = self.trained(self.folder(), 1, **settings)
+  def test_curves_do_not_depend_on_the_number_of_processes(self, name, more):
+    settings = {'train.num_steps': 50, 'train.eval_every': 10} | more
+    want = self.trained(1, name, **settings)
     self.assertLen([x for x in want if 'train/loss' in x], 50)
     for count in (2, 4):
-      self.check_equal(self.trained(self.folder(), count, **settings), want)
+      self.check_equal(self.trained(count, name, **settings), want)
+
+  @pytest.mark.slow
+  def test_goes_on_with_another_number_of_processes(self):
+    """After SIGTERM to one of two, and SIGKILL of one of four."""
+    workdir = self.workdir('run')
+    arguments = self.arguments(workdir)
+    with self.group(2, arguments) as group:
+      group.wait_for_step(workdir, 20)
+      group.processes[1].send_signal(signal.SIGTERM)
+      self.assertEqual(
+        group.statuses(), 2 * [stopping.RESUME], group.everything()
+      )
+      saved = re.search(r'Stopped at step (\d+), which', group.output(0))[1]
+    self.assertEqual(lines_of(workdir)[-1]['step'], int(saved))
+    with self.group(4, arguments) as group:
+      group.wait_for_step(workdir, int(saved) + 20)
+      group.processes[3].kill()
+      self.assertEqual(
+        group.statuses(MINUTE)[:3], 3 * [stopping.RESUME], group.everything()
+      )
+      self.assertIn(f'Going on from step {saved} ', group.output(0))
+      self.assertIn('Another process of the run is lost', group.everything())
+    with self.group(1, arguments) as group:
+      self.assertEqual(group.statuses(), [0], group.everything())
+      self.assertIn('Going on from step', group.output(0))
+    self.check_equal(lines_of(workdir), self.trained(1))
+
+  @parameterized.parameters(
+    (signal.SIGKILL, 0, 'process 0 is lost'),
+    (signal.SIGSTOP, 0, 'process 0 has not answered'),
+    (signal.SIGSTOP, 1, 'Process 1 has given no sign of life'),
+  )
+  @pytest.mark.slow
+  def test_a_lost_process_ends_the_other_within_a_minute(
+    self, number, lost, message
+  ):
+    workdir = self.workdir('run')
+    with self.group(2, self.arguments(workdir)) as group:
+      group.wait_for_step(workdir, 5)
+      group.processes[lost].send_signal(number)
+      status = group.processes[1 - lost].wait(MINUTE)
+      self.assertEqual(status, stopping.RESUME, group.everything())
+      self.assertIn(message, group.output(1 - lost))
+      self.assertIn('The same command goes on', group.output(1 - lost))
+
+  @pytest.mark.slow
+  def test_an_error_of_one_process_ends_all_with_its_status(self):
+    workdir = self.workdir('run')
+    each = lambda index: self.arguments(workdir, seed=index)
+    with self.group(2, each) as group:
+      self.assertEqual(group.statuses(), [1, 1], group.everything())
+      self.assertIn(
+        "not of the same run as process 0: config.seed is '1' here, '0' there",
+        group.output(0),
+      )
+
+  @pytest.mark.slow
+  def test_the_script_starts_all_again_when_one_is_stopped(self):
+    workdir = self.workdir('run')
+    script = str(ROOT / 'launch' / 'local.sh')
+    with Group(
+      self.folder,
+      1,
+      2,
+      [
+        '-c',
+        f'import os, sys; os.execv({script!r}, sys.argv)',
+        '2',
+        *self.arguments(workdir)[2:],
+      ],
+    ) as group:
+      group.wait_for_step(workdir, 20)
+      (script_process,) = group.processes
+      children = subprocess.check_output(
+        ['pgrep', '-P', str(script_process.pid), '-f', 'rnnvae_jax.main'],
+        text=True,
+      )
+      os.kill(int(children.split()[1]), signal.SIGTERM)
+      self.assertEqual(group.statuses(), [0], group.everything())
+      self.assertIn('Going on from step', group.output(0))
+    self.check_equal(lines_of(workdir), self.trained(1))
+
+  @pytest.mark.slow
+  def test_what_processes_tell_each_other(self):
+    path = pathlib.Path(__file__).parent / 'two_processes.py'
+    with Group(self.folder, 2, 2, [str(path)]) as group:
+      self.assertEqual(group.statuses(), [0, 0], group.everything())
+
+
+if __name__ == '__main__':
+  absltest.main()
