@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnvae_jax.config import schema
+from rnnvae_jax.data import batches
 from rnnvae_jax.ops import rows
 from rnnvae_jax.training import peers
 from rnnvae_jax.training import state as state_lib
@@ -33,6 +34,9 @@ Mesh = jax.sharding.Mesh | None
 ALL = Spec()  # Every device has a copy.
 ROWS = Spec(rows.AXIS)
 TRIAL = Spec(TRIALS)
+PLANS = Spec(None, rows.AXIS)  # The rows of K batches, [K, B].
+# A part of the corpus that has the sentences of each device's rows alone.
+STREAMED = batches.DeviceSplit(ROWS, ROWS, ROWS, ROWS, ALL, ROWS, ROWS, ALL)
 
 
 @schema.fragment('', free=schema.Free.ALWAYS)
@@ -186,6 +190,40 @@ def _own_parts(array: Any, sharding: jax.sharding.NamedSharding) -> jax.Array:
     for device, place in places.items()
   ]
   return jax.make_array_from_single_device_arrays(whole.shape, sharding, parts)
+
+
+def own_columns(mesh: Mesh, number: int) -> list[slice]:
+  """Which of a number of rows each device of this process has, in order."""
+  if mesh is None:
+    return [slice(None)]
+  share = number // mesh.size
+  return [
+    slice(i * share, (i + 1) * share)
+    for i, device in enumerate(mesh.devices.flat)
+    if device.process_index == peers.index()
+  ]
+
+
+def joined(tree: Any, mesh: Mesh, specs: Any) -> Any:
+  """Makes arrays of what the devices of each process have of them.
+
+  Args:
+    tree: of NumPy arrays: what this process has, its devices' parts one after
+      the other; or all, of arrays that every device has.
+    mesh: of the devices; None: there is one.
+    specs: which axes are divided; a prefix of the tree.
+  """
+  if mesh is None:
+    return jax.tree.map(jnp.asarray, tree)
+
+  def below(spec, part):
+    join = functools.partial(
+      jax.make_array_from_process_local_data,
+      jax.sharding.NamedSharding(mesh, spec),
+    )
+    return jax.tree.map(join, part)
+
+  return jax.tree.map(below, specs, tree, is_leaf=lambda x: isinstance(x, Spec))
 
 
 def own_copy(tree: Any) -> Any:

@@ -148,6 +148,14 @@ def _train(
 
   split = corpus.splits['train']
   feeding = preparation.feeding(config, split, mesh)
+  # Inner loops draw their batches from all sentences, so all must be on the
+  # device.
+  share = math.inf if task.inner_steps else config.data.device_share
+  is_resident = peers.agreed(
+    'corpus on devices',
+    feed.fits(split, share) or not feeding.schedule.may_stream,
+  )
+  corpus_specs = devices.ALL if is_resident else devices.STREAMED
   train_step = step_lib.make_train_step(
     task,
     tx,
@@ -156,6 +164,7 @@ def _train(
     feeding.gather,
     skips=config.train.skip_nonfinite > 0,
     mesh=mesh,
+    corpus_specs=corpus_specs,
   )
   validate = validation.make_validation(config, task, corpus.splits['valid'])
   hyperparameters = copy_to_devices(
@@ -179,10 +188,6 @@ def _train(
   )
   _describe_plan(config, task, state, split, epoch, work)
   measured = estimate.Measured(work)
-  # Inner loops draw their batches from all sentences, so all must be on the
-  # device.
-  share = math.inf if task.inner_steps else config.data.device_share
-  is_resident = peers.agreed('corpus on devices', feed.fits(split, share))
   calls = feed.make(
     split,
     feeding.schedule,
@@ -191,6 +196,12 @@ def _train(
     num_steps,
     math.inf if is_resident else 0.0,
     copy_to_devices,
+    devices.own_columns(mesh, config.train.batch_size),
+    functools.partial(
+      devices.joined,
+      mesh=mesh,
+      specs=(corpus_specs, devices.PLANS, devices.ALL),
+    ),
   )
   with (
     writers.Writer(workdir) if is_first else writers.NoWriter() as writer,
