@@ -193,6 +193,7 @@ def errors_as_messages() -> Iterator[None]:
       sys.stdout.flush()
       print('Stopped; the same command goes on.', file=sys.stderr, flush=True)
     if peers.count() > 1:
-      peers.end(stopping.RESUME, '')
+      why = 'a signal stopped it; the same command goes on.'
+      peers.end(stopping.RESUME, why, is_said=True)
     # Python's own exit would wait for XLA's threads, or crash in them.
     os._exit(stopping.RESUME)

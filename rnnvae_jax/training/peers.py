@@ -54,7 +54,8 @@ _BEATS, _LEFT, _AGREED = (
   'rnnvae_jax/agreed',
 )
 # What an exchange fails with when the process at its other end is gone.
-_OF_CONNECTIONS = ('gloo', 'nccl', 'connection', 'socket', 'unavailable')
+_EXCHANGES = ('gloo', 'nccl')
+_OF_CONNECTIONS = ('connection', 'socket', 'unavailable')
 
 
 class Place(NamedTuple):
@@ -258,36 +259,45 @@ def ending_together() -> Iterator[None]:
   """All processes of the run end when the block does, with one status."""
   try:
     yield
-  except SystemExit as error:
+  except (Exception, SystemExit) as error:
     if count() == 1:
       raise
-    status = error.code if isinstance(error.code, int) else 1
-    end(status, '' if isinstance(error.code, int) else str(error.code))
-  except Exception as error:
-    if count() == 1:
-      raise
-    if _is_of_peer(error):
-      logging.debug('', exc_info=True)  # --verbosity=1 shows where.
-      end(
-        stopping.RESUME,
-        'Another process of the run is lost: '
-        f'{str(error).splitlines()[0]}. The same command goes on.',
-      )
-    traceback.print_exc()
-    end(1, f'{type(error).__name__}: {error}')
+    _end_by(error)
   if count() > 1:
     end(0, '')
 
 
-def _is_of_peer(error: Exception) -> bool:
-  """Whether an exchange has failed since its other end is gone."""
+def _end_by(error: Exception | SystemExit) -> NoReturn:
+  """Ends all processes after an error, or what `startup` has made of one."""
+  if _is_of_peer(error) or _is_of_peer(error.__cause__):
+    logging.debug('', exc_info=True)  # --verbosity=1 shows where.
+    what = str(error).removeprefix('Error: ').splitlines()[0]
+    end(
+      stopping.RESUME,
+      f'Another process of the run is lost: {what}. The same command goes on.',
+    )
+  if isinstance(error, SystemExit):
+    if isinstance(error.code, int):
+      end(error.code, '')
+    end(1, str(error.code))
+  traceback.print_exc()
+  end(1, f'{type(error).__name__}: {error}', is_said=True)
+
+
+def _is_of_peer(error: BaseException | None) -> bool:
+  """Whether an exchange has failed since its other end is gone.
+
+  It is a JaxRuntimeError, or a ValueError where an array is read.
+  """
   text = str(error).lower()
+  if any(library in text for library in _EXCHANGES):
+    return True
   return isinstance(error, jax.errors.JaxRuntimeError) and any(
     word in text for word in _OF_CONNECTIONS
   )
 
 
-def end(status: int, message: str) -> NoReturn:
+def end(status: int, message: str, is_said: bool = False) -> NoReturn:
   """Ends this process, and the others with the same status.
 
   The first that calls it decides. At the end of XLA's own threads is no order
@@ -296,8 +306,9 @@ def end(status: int, message: str) -> NoReturn:
   Args:
     status: of all processes.
     message: for their users; '': none.
+    is_said: whether this process has printed it.
   """
-  if message:
+  if message and not is_said:
     print(message, file=sys.stderr)
   _flush()
   with contextlib.suppress(jax.errors.JaxRuntimeError):  # Another was first.
@@ -331,8 +342,8 @@ class _Conversation:
     """`kept` lives as long as the process."""
     self._kept = kept
     self._heard = time.monotonic()
-    # By process, its last sign of life and when it was new.
-    self._beats: dict[str, tuple[str, float]] = {}
+    # Of each process, its last sign of life and when that was new.
+    self._beats = [('', self._heard)] * count()
 
   def talk(self) -> None:
     """Gives signs of life; ends this process when the run has ended."""
@@ -366,15 +377,15 @@ class _Conversation:
   def _look(self, beats: dict[str, str]) -> None:
     """Ends the run if a process gives no sign of life."""
     now = time.monotonic()
-    for key, beat in beats.items():
-      last, since = self._beats.get(key, ('', now))
+    for process, (last, since) in enumerate(self._beats):
+      beat = beats.get(f'{_BEATS}/{process}', '')
       if beat != last:
-        self._beats[key] = beat, now
+        self._beats[process] = beat, now
       elif now - since > _SILENCE:
         end(
           stopping.RESUME,
-          f'Process {key.rpartition("/")[2]} has given no sign of life for '
-          f'{now - since:.0f} s. The same command goes on.',
+          f'Process {process} has given no sign of life for {now - since:.0f} '
+          's. The same command goes on.',
         )
 
 

@@ -91,6 +91,16 @@ class PlaceTest(parameterized.TestCase):
     self.assertIs(devices.own_copy(tree), tree)
     self.assertEqual(peers.most(2), 2)
 
+  @parameterized.parameters(
+    (ValueError('UNKNOWN: Gloo all-reduce failed: Connection closed'), True),
+    (jax.errors.JaxRuntimeError('UNAVAILABLE: Socket closed'), True),
+    (jax.errors.JaxRuntimeError('INTERNAL: no such kernel'), False),
+    (ConnectionError('no connection to a database'), False),
+    (None, False),
+  )
+  def test_tells_a_lost_process_from_other_errors(self, error, want):
+    self.assertEqual(peers._is_of_peer(error), want)
+
 
 class ChoiceTest(parameterized.TestCase):
   """Two processes, one with three devices and one with two."""
