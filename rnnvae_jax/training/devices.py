@@ -31,8 +31,9 @@ from rnnvae_jax.training import state as state_lib
 TRIALS = 'trials'  # Axis of a mesh among which trials are divided.
 Spec = jax.sharding.PartitionSpec
 Mesh = jax.sharding.Mesh | None
-ALL = Spec()  # Every device has a copy.
-ROWS = Spec(rows.AXIS)
+# `Any`, since each may stand for a part of a tree.
+ALL: Any = Spec()  # Every device has a copy.
+ROWS: Any = Spec(rows.AXIS)
 TRIAL = Spec(TRIALS)
 PLANS = Spec(None, rows.AXIS)  # The rows of K batches, [K, B].
 # A part of the corpus that has the sentences of each device's rows alone.
@@ -142,12 +143,9 @@ def divided(
 
 def state_specs(task: Any) -> state_lib.TrainState:
   """Which parts of a state are divided; a prefix of its tree."""
-  everywhere: Any = ALL  # Stands for a part of the tree.
-  extras = dict.fromkeys(task.initial_extras(), everywhere)
+  extras = dict.fromkeys(task.initial_extras(), ALL)
   extras |= dict.fromkeys(task.row_extras, ROWS)
-  return state_lib.TrainState(
-    everywhere, everywhere, everywhere, extras, everywhere, everywhere
-  )
+  return state_lib.TrainState(ALL, ALL, ALL, extras, ALL, ALL)
 
 
 def placed(tree: Any, mesh: Mesh, specs: Any = ALL) -> Any:

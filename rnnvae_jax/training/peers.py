@@ -63,13 +63,13 @@ class Place(NamedTuple):
 
   Attributes:
     address: host and port of process 0, or `AUTO`.
-    count: of the processes; None: JAX finds it out.
-    index: of this process; None: JAX finds it out.
+    processes: how many there are; None: JAX finds it out.
+    process: the number of this one; None: JAX finds it out.
   """
 
   address: str
-  count: int | None
-  index: int | None
+  processes: int | None
+  process: int | None
 
 
 def place() -> Place | None:
@@ -133,8 +133,8 @@ def join() -> None:
   if where.address != AUTO:
     found = {
       'coordinator_address': where.address,
-      'num_processes': where.count,
-      'process_id': where.index,
+      'num_processes': where.processes,
+      'process_id': where.process,
       'cluster_detection_method': 'deactivate',
     }
   with _no_handlers():  # Python's would wait until all have come.
@@ -180,9 +180,7 @@ def agreed(name: str, value: Any = None) -> Any:
     return value
   key = f'{_AGREED}/{name}'
   if is_first():
-    text = json.dumps(value, default=_plain)
-    _client().key_value_set(key, text)
-    return json.loads(text)
+    _client().key_value_set(key, json.dumps(value, default=_plain))
   while True:  # `_Conversation` ends this process if process 0 is lost.
     text = _wait_for(key, 60.0)
     if text is not None:

@@ -107,8 +107,11 @@ class Writer:
       self._events.flush()
 
 
-class NoWriter:
+class NoWriter(Writer):
   """Stands for a `Writer` in a process that writes nothing."""
+
+  def __init__(self):
+    pass
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
     pass
@@ -116,10 +119,7 @@ class NoWriter:
   def truncate(self, step: int) -> None:
     pass
 
-  def __enter__(self) -> 'NoWriter':
-    return self
-
-  def __exit__(self, *unused: object) -> None:
+  def close(self) -> None:
     pass
 
 
