@@ -2,19 +2,26 @@
 # Trains on this machine, in one process or several, until it is done.
 #
 #   launch/local.sh --config=gru_vae --workdir=runs/gru_vae
-#   PROCESSES=2 launch/local.sh --config=gru_vae --workdir=runs/gru_vae
+#   launch/local.sh 2 --config=gru_vae --workdir=runs/gru_vae
 #
-# Arguments are those of rnnvae_jax.main. A process that ends with status 75 asks
-# to be started again: then all are. Any other status but 0 ends the others too,
-# and is that of this script. A signal is passed on; then nothing is started
-# again, and the status is 75 if the processes have saved and can go on.
+# A number before the arguments of rnnvae_jax.main says how many processes train
+# the run together, 1 by default. Each of several has the GPU of its number;
+# one alone drives all devices.
 #
-#   PROCESSES  how many, 1 by default
+# A process that ends with status 75 asks to be started again: then all are. Any
+# other status but 0 ends the others too, and is that of this script. A signal is
+# passed on; then nothing is started again, and the status is 75 if the processes
+# have saved and can go on.
+#
 #   RESTARTS   how often at most, 1000 by default
 #   GRACE      seconds between the request to stop and SIGKILL, 600 by default
 #   PYTHON     the interpreter, python by default
 set -u
-processes=${PROCESSES:-1}
+processes=1
+if [[ ${1-} =~ ^[1-9][0-9]*$ ]]; then
+  processes=$1
+  shift
+fi
 restarts=${RESTARTS:-1000}
 grace=${GRACE:-600}
 python=${PYTHON:-python}
@@ -44,6 +51,7 @@ start() {
   for ((i = 0; i < processes; i++)); do
     if ((processes > 1)); then
       export JAX_NUM_PROCESSES=$processes JAX_PROCESS_ID=$i
+      export JAX_LOCAL_DEVICE_IDS=$i
     fi
     "$python" -m rnnvae_jax.main "$@" &
     pids+=($!)

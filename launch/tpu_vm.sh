@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Trains on all workers of a Cloud TPU VM, until it is done.
+# Trains one run on all workers of a Cloud TPU VM, one process each, until it is
+# done.
 #
 #   launch/tpu_vm.sh NAME ZONE --config=gru_vae:ptb --workdir=/shared/runs/ptb
 #
 # The repository must be in $FOLDER on each worker (rnnvae_jax in the home by
 # default), with the package installed, and the folder of the run on a file
 # system that all workers share. Each worker runs launch/local.sh, which starts
-# its process again after status 75. A signal is passed on to all workers. The
-# status is that of the first worker that failed.
+# its process again after status 75; since a lost process ends all with it, they
+# meet again. A signal is passed on to all workers. The status is that of the
+# first worker that failed.
 set -u
 if (($# < 2)); then
   echo "usage: $0 NAME ZONE ARGUMENTS" >&2

@@ -23,6 +23,7 @@ from ml_collections import config_flags
 from rnnvae_jax import startup
 from rnnvae_jax.commands import base as commands
 from rnnvae_jax.config import command_line
+from rnnvae_jax.training import peers
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config',
@@ -69,7 +70,11 @@ _STORAGE = flags.DEFINE_string(
 
 def main(argv: list[str]) -> None:
   gc.freeze()  # What is imported stays.
-  with startup.errors_as_messages():
+  with peers.ending_together(), startup.errors_as_messages():
+    if _MODE.value != 'train':
+      peers.check_alone(f'--mode={_MODE.value}')
+    elif _SEEDS.value > 1:
+      peers.check_alone(f'--seeds={_SEEDS.value}')
     startup.prepare_jax()
     if argv[1:]:
       raise ValueError(f'unexpected arguments: {" ".join(argv[1:])}.')

@@ -13,7 +13,7 @@ from absl import logging
 import jax
 
 from rnnvae_jax.ops import compiled
-from rnnvae_jax.training import environment, stopping, writers
+from rnnvae_jax.training import environment, peers, stopping, writers
 
 _CACHE = 'JAX_COMPILATION_CACHE_DIR'
 # Of a pipe whose reader has ended, and of a terminal that is gone.
@@ -24,12 +24,15 @@ _BROKEN_PIPE = 141  # As a shell says that SIGPIPE ended a process.
 def prepare_jax() -> None:
   """Finds the devices, and keeps compiled programs from run to run.
 
+  Of several processes of a run, each waits for the others.
+
   Raises:
-    ValueError: JAX finds no device.
+    ValueError: JAX finds no device; or see `peers.join`.
   """
   # Which backends JAX looked for in vain does not concern its user.
   python_logging.getLogger('jax').setLevel(python_logging.WARNING)
   _cache_compilations()
+  peers.join()
   try:
     jax.devices()
   except (RuntimeError, AssertionError) as error:
@@ -189,5 +192,8 @@ def errors_as_messages() -> Iterator[None]:
     with contextlib.suppress(OSError):  # SIGHUP: the terminal is gone.
       sys.stdout.flush()
       print('Stopped; the same command goes on.', file=sys.stderr, flush=True)
+    if peers.count() > 1:
+      why = 'a signal stopped it; the same command goes on.'
+      peers.end(stopping.RESUME, why, is_said=True)
     # Python's own exit would wait for XLA's threads, or crash in them.
     os._exit(stopping.RESUME)

@@ -6,7 +6,7 @@ previous call runs. Batches and noise are the same both ways; only memory
 differs.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import os
 from typing import Any
 
@@ -48,6 +48,8 @@ def make(
   num_steps: int,
   share: float,
   place: Callable[[Any], Any] = lambda tree: tree,
+  columns: Sequence[slice] = (slice(None),),
+  join: Callable[[Any], Any] = lambda parts: jax.tree.map(jnp.asarray, parts),
 ) -> Iterator[Call]:
   """Yields the corpus, rows int32[K, B] and buckets int32[K] of each call.
 
@@ -60,21 +62,30 @@ def make(
     share: share of the device's memory that the corpus may use. A larger corpus
       is copied in parts.
     place: copies arrays to the devices that read them.
+    columns: the rows of a batch that each device of this process has.
+    join: makes a call of what those devices are given of it, NumPy arrays with
+      the parts of one after those of the other.
   """
+  if fits(split, share) or not schedule.may_stream:
+    return _resident(split, schedule, per_call, first, num_steps, place)
+  source = _Calls(split, schedule, per_call, first, num_steps, columns)
+  return _streamed(source, join)
+
+
+def fits(split: corpora.Split, share: float) -> bool:
+  """Whether a corpus takes no more than a share of the device's memory."""
   size = split.tokens.nbytes + 3 * split.lengths.nbytes
   size += sum(array.nbytes for array in split.fields.values())
   if split.source is not None:
     size += split.source.tokens.nbytes + 2 * split.source.lengths.nbytes
   if split.spellings is not None:
     size += split.spellings.chars.nbytes
-  if size <= share * device_memory() or not schedule.may_stream:
-    return _resident(split, schedule, per_call, first, num_steps, place)
-  return _streamed(split, schedule, per_call, first, num_steps, place)
+  return size <= share * device_memory()
 
 
 def device_memory() -> int:
   """Bytes of the first device's memory; for a CPU, of the machine's."""
-  stats = jax.devices()[0].memory_stats()
+  stats = jax.local_devices()[0].memory_stats()
   if stats and 'bytes_limit' in stats:
     return stats['bytes_limit']
   return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
@@ -86,38 +97,64 @@ def _resident(split, schedule, per_call, first, num_steps, place):
     yield corpus, *place((*map(jnp.asarray, schedule.steps(step, per_call)),))
 
 
-def _streamed(split, schedule, per_call, first, num_steps, place):
+def _streamed(source, join):
   import grain.python as grain  # A second to import.
 
-  source = _Calls(split, schedule, per_call, first, num_steps)
   options = grain.ReadOptions(num_threads=_WORKERS, prefetch_buffer_size=_AHEAD)
   calls = grain.MapDataset.source(source).to_iter_dataset(options)
   for arrays, plan in calls:
     # Copies to the device are asynchronous, so this one overlaps the last call.
-    yield place(
-      (
-        batches.DeviceSplit(*jax.tree.map(jnp.asarray, arrays)),
-        *map(jnp.asarray, plan),
-      )
-    )
+    yield join((batches.DeviceSplit(*arrays), *plan))
 
 
 class _Calls:
-  """Random access to the calls: the sentences and the plan of each call."""
+  """Random access to the calls: the sentences and the plan of each call.
 
-  def __init__(self, split, schedule, per_call, first, num_steps):
+  Each device of this process has the sentences of its own rows alone.
+  """
+
+  def __init__(self, split, schedule, per_call, first, num_steps, columns):
     self._split, self._schedule = split, schedule
     self._per_call, self._first = per_call, first
+    self._columns = columns
     self._length = -(-(num_steps - first) // per_call)
 
   def __len__(self):
     return self._length
 
   def __getitem__(self, call):
-    split = self._split
     step = self._first + call * self._per_call
     plan = self._schedule.steps(step, self._per_call)
-    rows = plan.rows.ravel()
+    shares = [plan.rows[:, columns] for columns in self._columns]
+    parts = [self._part(rows.ravel()) for rows in shares]
+    arrays = jax.tree.map(lambda *some: np.concatenate(some), *parts)
+    local = [
+      np.where(
+        rows == batches.BLANK,
+        batches.BLANK,
+        np.arange(rows.size).reshape(rows.shape),
+      )
+      for rows in shares
+    ]
+    split = self._split
+    tokens, offsets, lengths, numbers, fields, source = arrays
+    arrays = (
+      tokens,
+      offsets,
+      lengths,
+      numbers,
+      np.int32(split.bos),
+      fields,
+      source,
+      split.spellings,
+    )
+    return arrays, batches.Plan(
+      np.concatenate(local, axis=1).astype(np.int32), plan.bucket
+    )
+
+  def _part(self, rows):
+    """The sentences of a device's rows int32[N], and what belongs to them."""
+    split = self._split
     real = rows != batches.BLANK
     offsets, lengths, select_tokens = _selection(
       split, rows, real, self._schedule.longest
@@ -132,20 +169,7 @@ class _Calls:
       name: select_tokens(array) if name in labels.PER_TOKEN else array[rows]
       for name, array in split.fields.items()
     }
-    local = np.where(real, np.arange(len(rows)), batches.BLANK)
-    arrays = (
-      select_tokens(split.tokens),
-      offsets,
-      lengths,
-      rows,
-      np.int32(split.bos),
-      fields,
-      source,
-      split.spellings,
-    )
-    return arrays, batches.Plan(
-      local.reshape(plan.rows.shape).astype(np.int32), plan.bucket
-    )
+    return select_tokens(split.tokens), offsets, lengths, rows, fields, source
 
 
 def _selection(sequences, rows, real, longest):

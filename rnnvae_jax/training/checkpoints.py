@@ -7,7 +7,7 @@ of several pages.
 
 A checkpoint of weights alone is a file of safetensors instead, which is read in
 a tenth of the time that importing Orbax takes: it is what a trained run is
-opened from.
+opened from. So is a whole state that one of several processes saves.
 """
 
 from collections.abc import Iterator
@@ -24,8 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnvae_jax import errors
+from rnnvae_jax.training import peers, writers
 from rnnvae_jax.training import state as state_lib
-from rnnvae_jax.training import writers
 
 KINDS = ('latest', 'best')
 # Checkpoints kept of each kind: if the newest is damaged, one is left.
@@ -201,7 +201,8 @@ def _write(state: Any, path: str, vocabulary_hash: str) -> None:
     'keys': {name: str(jax.random.key_impl(key)) for name, key in keys.items()},
   }
   host = {k: np.asarray(v) for k, v in jax.device_get(data).items()}
-  if isinstance(state, state_lib.Weights):
+  # Orbax saves only if all processes of a run save; one alone uses safetensors.
+  if isinstance(state, state_lib.Weights) or peers.count() > 1:
     _save_weights(path, host, metadata)
   else:
     _save_state(path, host, metadata)
@@ -244,7 +245,7 @@ def _metadata(path: str) -> dict[str, Any]:
       return json.loads(file.metadata()['checkpoint'])
   from orbax.checkpoint import v1 as ocp
 
-  with _quiet():
+  with _quiet(), _context():
     metadata: Any = ocp.metadata(path).custom_metadata
   return metadata
 
@@ -257,8 +258,19 @@ def _arrays(path: str) -> dict[str, Any]:
     return safetensors.load_file(os.path.join(path, WEIGHTS))
   from orbax.checkpoint import v1 as ocp
 
-  with _quiet():
+  with _quiet(), _context():
     return ocp.load(path)
+
+
+def _context() -> Any:
+  """Orbax's settings: other processes of a run have no part in reading."""
+  from orbax.checkpoint import v1 as ocp
+
+  context = ocp.Context()
+  if peers.count() > 1:
+    context.multiprocessing.primary_host = peers.index()
+    context.multiprocessing.active_processes = {peers.index()}
+  return context
 
 
 def _is_of_weights(path: str) -> bool:

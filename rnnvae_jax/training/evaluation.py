@@ -49,6 +49,7 @@ def make_evaluator(
       row_values = run(
         params, corpus, jnp.asarray(rows), int(bucket), key, extras
       )
+      row_values = devices.own_copy(row_values)
       real = rows != batches.BLANK
       for name, value in jax.device_get(row_values).items():
         if name in task.PER_TOKEN:

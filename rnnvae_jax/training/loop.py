@@ -22,6 +22,7 @@ from rnnvae_jax.training import (
   estimate,
   nonfinite,
   optimizers,
+  peers,
   preparation,
   progress,
   stopping,
@@ -38,6 +39,8 @@ from rnnvae_jax.training import workdir as workdir_lib
 
 # Longest time between checkpoints, in seconds, where validations are rarer.
 _KEEP_EVERY = 600.0
+# What the processes of a run vote for before each call, the weakest first.
+_GO, _KEEP, _OUT_OF_TIME, _STOP = range(4)
 
 
 def train(
@@ -53,6 +56,9 @@ def train(
   kill loses the steps since the last checkpoint; the same call repeats them,
   bit for bit on the same machine with the same cores. SIGINT, SIGTERM and
   SIGHUP save a checkpoint before they stop training.
+
+  Several processes (`peers`) train one run together; process 0 alone reads and
+  writes its folder, and returns. It ends the others when it is done.
 
   Args:
     config: config of the run.
@@ -74,9 +80,17 @@ def train(
       checkpoints keep an earlier state.
     KeyboardInterrupt: a signal stopped training.
   """
-  corpus = preparation.prepare(config, workdir)
-  announce(config, workdir, corpus)
   kind = config_build.task(config.model.kind)
+  if issubclass(kind, base.Fitted) and peers.count() > 1:
+    raise ValueError(
+      f'config.model.kind = {config.model.kind!r} is fitted in one pass, by '
+      f'one process; here are {peers.count()}.'
+    )
+  corpus = preparation.prepare(config, workdir)
+  if not peers.is_first():
+    _train(config, workdir, corpus, deadline, None, until)
+    peers.await_end(math.inf)
+  announce(config, workdir, corpus)
   with workdir_lib.locked(workdir):
     preparation.confirm(config, workdir, corpus)
     writers.drop_leftovers(workdir)
@@ -123,21 +137,25 @@ def _train(
   saved = checkpoints.Checkpoints(
     workdir_lib.checkpoint_dir(workdir), corpus.vocab.content_hash
   )
-  restored = saved.restore(state_lib.abstract(task, tx))
-  if restored is not None:
-    state, _ = restored
-    logging.info('Going on from step %d of %s.', int(state.step), workdir)
+  is_first = peers.is_first()
+  if is_first:
+    state = _begun(config, workdir, task, tx, corpus, saved, mesh)
   else:
-    state, lines = preparation.first_state(config, task, tx, corpus)
-    for line in lines:
-      logging.info('%s', line)
-    logging.info('%s', parameter_overview.get_parameter_overview(state.params))
-  _note_environment(workdir, restored is not None, devices.count(mesh))
+    state = state_lib.abstract(task, tx)
+  state = peers.from_first(state)
   copy_to_devices = functools.partial(devices.placed, mesh=mesh)
   state = copy_to_devices(state, specs=devices.state_specs(task))
 
   split = corpus.splits['train']
   feeding = preparation.feeding(config, split, mesh)
+  # Inner loops draw their batches from all sentences, so all must be on the
+  # device.
+  share = math.inf if task.inner_steps else config.data.device_share
+  is_resident = peers.agreed(
+    'corpus on devices',
+    feed.fits(split, share) or not feeding.schedule.may_stream,
+  )
+  corpus_specs = devices.ALL if is_resident else devices.STREAMED
   train_step = step_lib.make_train_step(
     task,
     tx,
@@ -146,6 +164,7 @@ def _train(
     feeding.gather,
     skips=config.train.skip_nonfinite > 0,
     mesh=mesh,
+    corpus_specs=corpus_specs,
   )
   validate = validation.make_validation(config, task, corpus.splits['valid'])
   hyperparameters = copy_to_devices(
@@ -153,35 +172,40 @@ def _train(
   )
   per_call, num_steps = config.train.steps_per_call, config.train.num_steps
   first, step = int(state.step), int(state.step)
-  guard = nonfinite.Guard(
-    workdir,
-    first,
-    config.train.skip_nonfinite,
-    feeding.schedule,
-    split,
-    corpus.vocab,
-  )
+  guard = None
+  if is_first:
+    guard = nonfinite.Guard(
+      workdir,
+      first,
+      config.train.skip_nonfinite,
+      feeding.schedule,
+      split,
+      corpus.vocab,
+    )
   epoch = feeding.schedule.steps_per_epoch
   work = estimate.work(
     config, task, corpus.splits, len(split.tokens) / epoch, first
   )
   _describe_plan(config, task, state, split, epoch, work)
   measured = estimate.Measured(work)
-  # Inner loops draw their batches from all sentences, so all must be on the
-  # device.
-  share = math.inf if task.inner_steps else config.data.device_share
   calls = feed.make(
     split,
     feeding.schedule,
     per_call,
     first,
     num_steps,
-    share,
+    math.inf if is_resident else 0.0,
     copy_to_devices,
+    devices.own_columns(mesh, config.train.batch_size),
+    functools.partial(
+      devices.joined,
+      mesh=mesh,
+      specs=(corpus_specs, devices.PLANS, devices.ALL),
+    ),
   )
   with (
-    writers.Writer(workdir) as writer,
-    progress.Progress(num_steps, first) as bar,
+    writers.Writer(workdir) if is_first else writers.NoWriter() as writer,
+    progress.Progress(num_steps, first, is_shown=is_first) as bar,
     watchdog.Watchdog() as watched,
     stopping.requests() as stop,
   ):
@@ -191,21 +215,35 @@ def _train(
       if step >= until:  # Its validation has saved the state.
         logging.info('Paused at step %d of %d.', step, num_steps)
         return False
-      if stop or time.time() > deadline:
-        saved.save(state, step, 'latest')
-        if stop:
-          bar.log(f'Stopped at step {step:,}, which is saved.')
-          raise KeyboardInterrupt
+      wish = _GO
+      if stop:
+        wish = _STOP
+      elif is_first and time.time() > deadline:
+        wish = _OUT_OF_TIME
+      elif is_first and time.time() > kept + _KEEP_EVERY:
+        wish = _KEEP
+      wish = peers.most(wish)
+      if wish != _GO:
+        own = devices.own_copy(state)
+        if is_first:
+          saved.save(own, step, 'latest')
+        kept = time.time()
+      if wish == _STOP:
+        if not is_first:
+          peers.await_end()  # Process 0 saves.
+        bar.log(f'Stopped at step {step:,}, which is saved.')
+        raise KeyboardInterrupt
+      if wish == _OUT_OF_TIME:
         logging.info('Out of time at step %d of %d.', step, num_steps)
         return False
-      if time.time() > kept + _KEEP_EVERY:
-        saved.save(state, step, 'latest')
-        kept = time.time()
       batches = next(calls)
       begun = time.perf_counter()
       state, metrics, losses = train_step(state, *batches, hyperparameters)
-      for line in guard.check(np.asarray(losses), step):
-        bar.log(line)
+      losses = np.asarray(losses)
+      if guard is not None:
+        for line in guard.check(losses, step):
+          bar.log(line)
+      metrics = devices.own_copy(metrics)
       seconds = time.perf_counter() - begun
       tokens = int(metrics.tokens.numerator)
       step += per_call
@@ -221,19 +259,28 @@ def _train(
       writer.write(step, values)
       if step % config.train.eval_every == 0 or step == num_steps:
         with bar.pause():
-          figures = validate(state, config.seed)
+          own = devices.own_copy(state)
+          figures = peers.agreed(
+            f'validation of step {step}', validate(own, config.seed)
+          )
           if math.isnan(task.selection_value(figures, config)):
             raise nonfinite.stopped('validation is no number', step)
-          state = validation.record_validation(config, task, tx, state, figures)
-          state = copy_to_devices(state, specs=devices.state_specs(task))
-          record(task, state, figures, saved, writer, bar.log)
+          own = validation.record_validation(config, task, tx, own, figures)
+          state = copy_to_devices(own, specs=devices.state_specs(task))
+          if is_first:
+            own = state if peers.count() == 1 else own
+            record(task, own, figures, saved, writer, bar.log)
           kept = time.time()
           watched.beat(f'the validation of step {step}')
           if preview is not None:
-            params = devices.first_copy(optimizers.evaluated(state), mesh)
+            params = devices.first_copy(optimizers.evaluated(own), mesh)
             bar.log(preview(task, params, corpus.vocab))
-    if stop:  # During the last validation, whose state is saved.
+    if peers.most(bool(stop)):  # During the last validation, which is saved.
+      if not is_first:
+        peers.await_end()
       raise KeyboardInterrupt
+  if not is_first:
+    return True
   for kind in checkpoints.KINDS:
     saved.drop_older(kind)  # A finished run needs no predecessors.
   logging.info(
@@ -244,6 +291,29 @@ def _train(
     int(state.selection.best_step),
   )
   return True
+
+
+def _begun(
+  config: Any,
+  workdir: str,
+  task: base.Trained,
+  tx: Any,
+  corpus: corpora.Corpus,
+  saved: checkpoints.Checkpoints,
+  mesh: devices.Mesh,
+) -> state_lib.TrainState:
+  """The state that training goes on from, or begins with."""
+  restored = saved.restore(state_lib.abstract(task, tx))
+  if restored is not None:
+    state, _ = restored
+    logging.info('Going on from step %d of %s.', int(state.step), workdir)
+  else:
+    state, lines = preparation.first_state(config, task, tx, corpus)
+    for line in lines:
+      logging.info('%s', line)
+    logging.info('%s', parameter_overview.get_parameter_overview(state.params))
+  _note_environment(workdir, restored is not None, devices.count(mesh))
+  return state
 
 
 def _note_environment(workdir: str, is_resumed: bool, used: int) -> None:

@@ -15,7 +15,13 @@ from rnnvae_jax.data import batches, corpora, word_vectors
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.ops import rows
 from rnnvae_jax.tasks import base
-from rnnvae_jax.training import checkpoints, devices, exported, writers
+from rnnvae_jax.training import (
+  checkpoints,
+  devices,
+  exported,
+  peers,
+  writers,
+)
 from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import workdir as workdir_lib
 
@@ -24,13 +30,52 @@ def prepare(config: ml_collections.ConfigDict, workdir: str) -> corpora.Corpus:
   """Creates a run in `workdir`, or checks that the run there is this one.
 
   Nothing is written before the corpus has been read without an error. A run
-  that has no checkpoint yet is overwritten.
+  that has no checkpoint yet is overwritten. Of several processes of a run,
+  process 0 does so first; then the others read the corpus.
 
   Raises:
     ValueError: the folder has a run with another config or text (the message
       lists the differing keys or splits); another process trains in it; or the
-      text, the windows or the word vectors do not fit the config.
+      text, the windows or the word vectors do not fit the config; or process 0
+      has another config or text.
   """
+  if peers.is_first():
+    corpus = _prepare(config, workdir)
+    if peers.count() > 1:
+      peers.agreed('identity of the run', _identity(config, corpus))
+    return corpus
+  first = peers.agreed('identity of the run')
+  # What a run that begins with another's weights has of that one's.
+  saved = _saved_vocabulary(workdir) if config.train.init_from else None
+  corpus = build_corpus(config, saved)
+  own = _identity(config, corpus)
+  for key in sorted({*own, *first}):
+    if own.get(key) != first.get(key):
+      raise ValueError(
+        f'Process {peers.index()} is not of the same run as process 0: {key} '
+        f'is {own.get(key)!r} here, {first.get(key)!r} there.'
+      )
+  return corpus
+
+
+def _identity(
+  config: ml_collections.ConfigDict, corpus: corpora.Corpus
+) -> dict[str, str]:
+  """What all processes of a run must have in common."""
+  hashes = {
+    f'the hash of the {name} split': split.content_hash
+    for name, split in corpus.splits.items()
+  }
+  settings = {
+    f'config.{key}': repr(value)
+    for key, value in config_build.flatten(config).items()
+    if key != 'data.dir'  # Each machine may have its own.
+  }
+  vocabulary = {'the hash of the vocabulary': corpus.vocab.content_hash}
+  return hashes | settings | vocabulary
+
+
+def _prepare(config: ml_collections.ConfigDict, workdir: str) -> corpora.Corpus:
   workdir_lib.check(config, workdir)
   trained = workdir_lib.is_trained(workdir)
   saved = _saved_vocabulary(workdir)

@@ -34,11 +34,12 @@ class Progress:
     interval: float = 30.0,
     console: rich.console.Console | None = None,
     clock: Callable[[], float] = time.monotonic,
+    is_shown: bool = True,
   ):
     """`clock` returns seconds; `interval` is in seconds."""
     self._total_steps = total_steps
     self._interval = interval
-    self._console = console or rich.console.Console()
+    self._console = console or rich.console.Console(quiet=not is_shown)
     self._clock = clock
     self._start = self._last_line = clock()
     self._paused = 0.0

@@ -200,7 +200,12 @@ def _frozen(task, grads):
   return jax.tree_util.tree_map_with_path(keep, grads)
 
 
-def make_train_step(*args, mesh: devices.Mesh = None, **kwargs) -> Callable:
+def make_train_step(
+  *args,
+  mesh: devices.Mesh = None,
+  corpus_specs: Any = devices.ALL,
+  **kwargs,
+) -> Callable:
   """Returns `train_step(state, corpus, rows, bucket, hyperparameters)`.
 
   `rows` int32[K, B] and `bucket` int32[K] name the sentences of K batches. The
@@ -211,6 +216,7 @@ def make_train_step(*args, mesh: devices.Mesh = None, **kwargs) -> Callable:
     *args: see `make_update`.
     mesh: of the devices among which the rows of each batch are divided, each of
       which does the same update; see `devices`.
+    corpus_specs: which of the corpus's arrays are divided among them.
     **kwargs: see `make_update`.
 
   Returns:
@@ -232,7 +238,7 @@ def make_train_step(*args, mesh: devices.Mesh = None, **kwargs) -> Callable:
   run = devices.divided(
     all_updates,
     mesh,
-    (specs, each, devices.Spec(None, rows_lib.AXIS), each, each),
+    (specs, corpus_specs, devices.PLANS, each, each),
     (specs, each, each),
   )
 

@@ -16,17 +16,23 @@ _WINDOW = 512
 
 
 def make_validator(
-  config: Any, task: base.Trained, split: corpora.Split
+  config: Any, task: base.Trained, split: corpora.Split, joint: bool = False
 ) -> Callable[..., base.Values]:
   """Returns the evaluator of validations, with one posterior sample.
 
   A stream is read as `config.train.validation_rows` rows. This is an
   approximation, because each row begins with a state of zeros.
+
+  Args:
+    config: config of the run.
+    task: its task.
+    split: what is evaluated.
+    joint: see `devices.for_evaluation`.
   """
   if carries_state(config, task):
     rows = config.train.validation_rows
     return make_stream_evaluator(config, task, split, rows)
-  return make_sentence_evaluator(config, task, split)
+  return make_sentence_evaluator(config, task, split, joint=joint)
 
 
 def make_validation(
@@ -35,9 +41,10 @@ def make_validation(
   """Returns `validate(state, seed)`, which computes validation figures.
 
   Each sentence has one posterior sample, fixed by the seed. The figures do not
-  depend on the KL weight, the free bits or the step.
+  depend on the KL weight, the free bits or the step. All processes of a run
+  must call the function, with arrays of their own.
   """
-  evaluate = make_validator(config, task, split)
+  evaluate = make_validator(config, task, split, joint=True)
 
   def validate(state: state_lib.TrainState, seed: int) -> dict[str, Any]:
     key = jax.random.key(seed)
@@ -58,6 +65,7 @@ def make_sentence_evaluator(
   task: base.Task,
   split: corpora.Split,
   samples: base.Samples = base.ONE_SAMPLE,
+  joint: bool = False,
 ) -> Callable[..., base.Values]:
   """Returns the evaluator of a split of independent sentences."""
   return evaluation.make_evaluator(
@@ -66,7 +74,7 @@ def make_sentence_evaluator(
     batch_size=config.evaluate.batch_size,
     num_buckets=config.evaluate.num_buckets,
     samples=samples,
-    mesh=devices.for_evaluation(config)
+    mesh=devices.for_evaluation(config, joint)
     if isinstance(task, base.Trained)
     else None,
   )

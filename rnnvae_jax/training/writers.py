@@ -107,6 +107,22 @@ class Writer:
       self._events.flush()
 
 
+class NoWriter(Writer):
+  """Stands for a `Writer` in a process that writes nothing."""
+
+  def __init__(self):
+    pass
+
+  def write(self, step: int, values: Mapping[str, float]) -> None:
+    pass
+
+  def truncate(self, step: int) -> None:
+    pass
+
+  def close(self) -> None:
+    pass
+
+
 def _cut_torn(path: str) -> None:
   """Cuts a last record off that a kill has left incomplete.
 

@@ -197,7 +197,7 @@ class LocalTest(parameterized.TestCase):
 
   def test_processes_have_numbers_and_meet_at_one_address(self):
     stubs = self.stubs(_0=['75 2', 0], _1=['wait', 0], _2=['wait', 0])
-    self.assertEqual(stubs.run('local.sh', PROCESSES='3'), 0)
+    self.assertEqual(stubs.run('local.sh', '3'), 0)
     # The one that asked to be started again has ended the others.
     self.assertEqual(stubs.read('signals'), 2 * ['TERM'])
     calls = [stubs.calls(number) for number in range(3)]
@@ -211,14 +211,12 @@ class LocalTest(parameterized.TestCase):
 
   def test_a_process_that_fails_ends_the_others(self):
     stubs = self.stubs(_0=['wait'], _1=[3])
-    self.assertEqual(stubs.run('local.sh', PROCESSES='2'), 3)
+    self.assertEqual(stubs.run('local.sh', '2'), 3)
     self.assertLen(stubs.calls(0), 1)
 
   def test_all_processes_get_a_signal(self):
     stubs = self.stubs(_0=['wait'], _1=['wait'])
-    status = stubs.signalled(
-      signal.SIGTERM, 'local.sh', wait_for=[0, 1], PROCESSES='2'
-    )
+    status = stubs.signalled(signal.SIGTERM, 'local.sh', '2', wait_for=[0, 1])
     self.assertEqual(status, stopping.RESUME)
     self.assertEqual(stubs.read('signals'), 2 * ['TERM'])
 
