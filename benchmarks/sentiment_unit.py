@@ -22,14 +22,14 @@ from benchmarks import harness
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
 # Keys of the config that say how large the model was and how it was trained.
 _SETTINGS = (
-  ('corpus', 'name'),
-  ('corpus', 'protocol'),
-  ('model', 'cell'),
-  ('model', 'embedding_size'),
-  ('model', 'hidden_size'),
-  ('train', 'batch_size'),
-  ('train', 'unroll'),
-  ('train', 'num_steps'),
+  'corpus.name',
+  'corpus.protocol',
+  'model.cell',
+  'model.embedding_size',
+  'model.hidden_size',
+  'train.batch_size',
+  'train.unroll',
+  'train.num_steps',
 )
 
 
@@ -46,9 +46,7 @@ def collect(workdir: pathlib.Path) -> dict[str, Any]:
     # What the model wrote stays out of the repository.
     for condition in result.get('steering', {}).get('conditions', {}).values():
       condition.pop('first_text', None)
-  settings = {
-    f'{section}.{key}': config[section][key] for section, key in _SETTINGS
-  }
+  settings = {key: config[key] for key in _SETTINGS}
   return {
     'settings': settings,
     'bytes_read': settings['train.batch_size']
