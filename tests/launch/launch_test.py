@@ -216,9 +216,7 @@ class LocalTest(parameterized.TestCase):
 
   def test_all_processes_get_a_signal(self):
     stubs = self.stubs(_0=['wait'], _1=['wait'])
-    status = stubs.signalled(
-      signal.SIGTERM, 'local.sh', '2', wait_for=[0, 1]
-    )
+    status = stubs.signalled(signal.SIGTERM, 'local.sh', '2', wait_for=[0, 1])
     self.assertEqual(status, stopping.RESUME)
     self.assertEqual(stubs.read('signals'), 2 * ['TERM'])
 
