@@ -61,7 +61,7 @@ def steps(results: pathlib.Path) -> str:
       )
   columns = ['hidden, precision', 'CPU', 'products', 'ours, tokens/s']
   columns += ['of the limit', *(f'`{peer}`' for peer in _PEERS)]
-  return _table(columns, rows)
+  return markdown(columns, rows)
 
 
 def layers(results: pathlib.Path) -> str:
@@ -92,7 +92,7 @@ def layers(results: pathlib.Path) -> str:
           ]
         )
   columns = ['layer', 'CPU', 'ours, ms', 'backend', '`torch.nn`']
-  return _table([*columns, '`flax.linen.RNN`'], rows)
+  return markdown([*columns, '`flax.linen.RNN`'], rows)
 
 
 _GPU_STEPS = {'step_256_bfloat16': 'bfloat16', 'step_256_tf32': 'tf32'}
@@ -125,7 +125,7 @@ def gpu_steps(results: pathlib.Path) -> str:
         ]
       )
   columns = ['precision', 'GPU', '`cluster`', '`fused`', '`torch_best`']
-  return _table([*columns, '`torch_eager`'], rows)
+  return markdown([*columns, '`torch_eager`'], rows)
 
 
 def gpu_layers(results: pathlib.Path) -> str:
@@ -156,7 +156,7 @@ def gpu_layers(results: pathlib.Path) -> str:
           ]
         )
   columns = ['layer', 'GPU', '`cluster`', '`fused`', '`scan`', '`torch.nn`']
-  return _table([*columns, '`flax.linen.RNN`'], rows)
+  return markdown([*columns, '`flax.linen.RNN`'], rows)
 
 
 TABLES: dict[str, Callable[[pathlib.Path], str]] = {
@@ -176,7 +176,9 @@ def _ratio(value: float | None) -> str:
   return '' if value is None else f'{value:.2f}'
 
 
-def _table(columns: list[str], rows: list[list[str]]) -> str:
+def markdown(columns: list[str], rows: list[list[str]]) -> str:
+  """A table of Markdown."""
+
   def lines() -> Iterator[str]:
     for row in (columns, ['---'] * len(columns), *rows):
       yield f'| {" | ".join(row)} |'

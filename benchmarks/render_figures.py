@@ -25,7 +25,8 @@ An expression has numbers, + - * / **, the constants of the file, and
 
 A format is that of Python's `format`: the exact value is rounded once, to the
 nearest. `<!-- table NAME -->` and `<!-- /table -->` enclose a table of
-`device_tables`. This script needs the standard library alone.
+`device_tables` or `latent_tables`. This script needs the standard library
+alone.
 """
 
 import argparse
@@ -42,10 +43,11 @@ import sys
 import tomllib
 from typing import Any
 
-from benchmarks import device_tables
+from benchmarks import device_tables, latent_tables
 
 ROOT = pathlib.Path(__file__).parent.parent
 DEFINITIONS = 'docs/figures.toml'
+_TABLES = {**device_tables.TABLES, **latent_tables.TABLES}
 
 _MARK = re.compile(r'(<!-- figure ([\w.-]+) -->)(.*?)(<!-- /figure -->)', re.S)
 _TABLE = re.compile(
@@ -130,14 +132,14 @@ class Figures:
       raise ValueError(f'{expression}: {error!r}') from error
 
   def table(self, name: str) -> str:
-    """The lines of a table of `device_tables`.
+    """The lines of a table of `device_tables` or `latent_tables`.
 
     Raises:
       ValueError: there is no such table.
     """
-    if name not in device_tables.TABLES:
+    if name not in _TABLES:
       raise ValueError(f'There is no table {name!r}.')
-    return device_tables.TABLES[name](self._results)
+    return _TABLES[name](self._results)
 
   def _value(self, node: ast.AST) -> Any:
     match node:

@@ -124,6 +124,7 @@ def spying_on_scalars(config, unread):
 WRITTEN = {
   'evaluate': 'results.json',
   'judge': 'judged.json',
+  'latents': 'latents/latents.json',
   'trace': 'trace.html',
   'units': 'units.json',
 }
@@ -412,6 +413,7 @@ class DeadKeysTest(parameterized.TestCase):
     if name.endswith('_vae'):
       self.assertLen(written['reconstruct'].splitlines(), 6)
       self.assertLen(written['interpolate'].split('\n\n'), 3)
+      self.assertEqual(json.loads(written['latents'])['sentences'], 6)
     else:
       self.assertNotIn('reconstruct', written)
       self.assertNotIn('interpolate', written)

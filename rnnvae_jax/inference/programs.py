@@ -177,6 +177,50 @@ class Programs:
     )
     return [row[: len(ids)] for row, ids in zip(nats, sentences, strict=True)]
 
+  def word_counts(
+    self, params, sentences, bos: int, latents: np.ndarray
+  ) -> np.ndarray:
+    """How often each token is expected, the tokens before it given.
+
+    Args:
+      params: of the task.
+      sentences: int[T] each, what is read.
+      bos: the id that is read before the first token.
+      latents: z float[N, Z] that each sentence is read with.
+
+    Returns:
+      float32[N, V], sums over the places of a sentence of the probability of a
+      token.
+    """
+
+    def read(params, extras, batch, key, latents):
+      del extras, key
+      task = self._task
+
+      def one(loop, now):
+        carry, counts = loop
+        token, valid = now
+        carry, logits = task.step(params, carry, token, latents)
+        shares = jax.nn.softmax(logits, axis=-1).astype(counts.dtype)
+        return (carry, counts + jnp.where(valid[:, None], shares, 0.0)), None
+
+      inputs = batch['inputs'].T, batch['mask'].T
+      carry = task.start(params, len(batch['index']), latents)
+      shape = jax.eval_shape(task.step, params, carry, inputs[0][0], latents)[1]
+      start = carry, jnp.zeros(shape.shape)
+      return jax.lax.scan(one, start, inputs)[0][1]
+
+    return self._over_sentences(
+      'word_counts',
+      read,
+      params,
+      {},
+      sentences,
+      bos,
+      jax.random.key(0),
+      latents,
+    )
+
   def next_log_probs(
     self, params, prefixes, latents: np.ndarray | None = None
   ) -> tuple[np.ndarray, np.ndarray]:

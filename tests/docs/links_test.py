@@ -38,7 +38,7 @@ _KEY = re.compile(r'--config\.([a-z_.]+)')
 _DOTTED = re.compile(r'([a-z_]+)\.([a-z_.]+)(?==|$)')
 _FILE_ENDINGS = (
   *('txt', 'tsv', 'source', 'target', 'py', 'md'),
-  *('json', 'jsonl', 'html', 'png'),
+  *('json', 'jsonl', 'html', 'png', 'npz'),
 )
 _CONFIG = re.compile(r'--config=([^\s`,:]+)(?::(\S+))?')
 

@@ -160,19 +160,38 @@ def log_prob(tokens: Sequence[str]) -> float:
   Sums over all derivations; -inf for sentences outside the grammar.
   """
   tokens = tuple(tokens)
-  total = 0.0
-  for _, probability, slots in sentence_types():
-    reached = {0: probability}  # Mass by the number of tokens derived so far.
-    for slot in slots:
-      reached_next: dict[int, float] = {}
-      for start, mass in reached.items():
-        for phrase, p in slot.items():
-          end = start + len(phrase)
-          if tokens[start:end] == phrase:
-            reached_next[end] = reached_next.get(end, 0.0) + mass * p
-      reached = reached_next
-    total += reached.get(len(tokens), 0.0)
+  total = sum(_mass(tokens, *of_type[1:]) for of_type in sentence_types())
   return math.log(total) if total else -math.inf
+
+
+def factors(tokens: Sequence[str]) -> dict[str, str] | None:
+  """The factors of a sentence, the likeliest if there are several.
+
+  None for sentences outside the grammar.
+  """
+  tokens = tuple(tokens)
+  found, most = None, 0.0
+  for values, probability, slots in sentence_types():
+    mass = _mass(tokens, probability, slots)
+    if mass > most:
+      found, most = dict(values), mass
+  return found
+
+
+def _mass(
+  tokens: tuple[str, ...], probability: float, slots: Sequence[Slot]
+) -> float:
+  """The probability of a type, times that of its slots holding the tokens."""
+  reached = {0: probability}  # Mass by the number of tokens derived so far.
+  for slot in slots:
+    reached_next: dict[int, float] = {}
+    for start, mass in reached.items():
+      for phrase, p in slot.items():
+        end = start + len(phrase)
+        if tokens[start:end] == phrase:
+          reached_next[end] = reached_next.get(end, 0.0) + mass * p
+    reached = reached_next
+  return reached.get(len(tokens), 0.0)
 
 
 def sample(num_sentences: int, seed: int) -> list[dict[str, str]]:

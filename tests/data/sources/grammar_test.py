@@ -108,6 +108,12 @@ class GrammarTest(absltest.TestCase):
   def test_what_the_grammar_cannot_say_has_no_probability(self):
     for text in ('', 'the sailors sails .', 'the sailor sailed', 'a . .'):
       self.assertEqual(grammar.log_prob(text.split()), -math.inf)
+      self.assertIsNone(grammar.factors(text.split()))
+
+  def test_a_sentence_has_the_factors_that_it_was_drawn_with(self):
+    for record in grammar.sample(300, seed=5):
+      want = {factor: record[factor] for factor in grammar.FACTORS}
+      self.assertEqual(grammar.factors(record['text'].split()), want)
 
   def test_samples_depend_on_the_seed_alone(self):
     self.assertEqual(grammar.sample(5, seed=2), grammar.sample(9, seed=2)[:5])
