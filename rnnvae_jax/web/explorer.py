@@ -84,7 +84,9 @@ def _sentence(answers: answers_lib.Answers) -> None:
   import gradio
 
   text = _text_field(answers, 'Sentence', 'sentence')
-  button = gradio.Button('Reconstruct', variant='primary')
+  button = gradio.Button(
+    'Reconstruct', variant='primary', elem_id='sentence-ask'
+  )
   outputs = [
     _output('The sentence as the model reads it'),
     _output('Its reconstruction', elem_id='reconstruction'),
@@ -100,6 +102,7 @@ def _sentence(answers: answers_lib.Answers) -> None:
         type='array',
         interactive=False,
         wrap=True,
+        column_widths=['12%', '40%', '48%'],
         label='The nearest sentences of the corpus',
         elem_id='nearest',
       ),
@@ -114,8 +117,17 @@ def _sentence(answers: answers_lib.Answers) -> None:
       shown.append(draw.table(found.text, found.place))
     return shown
 
+  refused: list[Any] = []
+  if draw is not None:  # The map stays.
+    refused = [None, None, None, draw.table('', None)]
   _asks(
-    answers, 'sentence', answer, [text], outputs, [button.click, text.submit]
+    answers,
+    'sentence',
+    answer,
+    [text],
+    outputs,
+    [button.click, text.submit],
+    refused=refused,
   )
 
 
@@ -127,7 +139,7 @@ def _blend(answers: answers_lib.Answers) -> None:
   share = gradio.Slider(
     0, 1, 0.5, step=0.05, label='Share of the second', elem_id='share'
   )
-  button = gradio.Button('Blend', variant='primary')
+  button = gradio.Button('Blend', variant='primary', elem_id='blend-ask')
   _asks(
     answers,
     'blend',
@@ -156,7 +168,9 @@ def _move(answers: answers_lib.Answers) -> None:
       label='Its value, in standard deviations of the prior',
       elem_id='value',
     )
-  button = gradio.Button('Set the latent', variant='primary')
+  button = gradio.Button(
+    'Set the latent', variant='primary', elem_id='move-ask'
+  )
   outputs = [
     _output('Its value so far'),
     _output('With the new value', elem_id='traversed'),
@@ -186,7 +200,9 @@ def _move(answers: answers_lib.Answers) -> None:
       label='How far: 1 moves the mean of the one value to that of the other',
       elem_id='amount',
     )
-  button = gradio.Button('Move along the attribute')
+  button = gradio.Button(
+    'Move along the attribute', variant='primary', elem_id='shift-ask'
+  )
   _asks(
     answers,
     'shift',
@@ -224,7 +240,7 @@ def _write(answers: answers_lib.Answers) -> None:
   if answers.labels_written:
     choices = [('all', ''), *((x, x) for x in answers.labels_written)]
     settings.append(gradio.Dropdown(choices, value='', label='Label'))
-  button = gradio.Button('Write', variant='primary')
+  button = gradio.Button('Write', variant='primary', elem_id='write-ask')
   outputs = [
     _output('What the model writes', lines=3, elem_id='written'),
     _shares('The next words, and their probabilities', 'next'),
@@ -250,7 +266,7 @@ def _likelihood(answers: answers_lib.Answers) -> None:
   import gradio
 
   text = _text_field(answers, 'Sentence', 'scored')
-  button = gradio.Button('Score', variant='primary')
+  button = gradio.Button('Score', variant='primary', elem_id='nats-ask')
   what = 'nats given the tokens before it'
   if answers.can(base.HasLatents):
     what += ', of the reconstruction: the KL is left out'
@@ -279,7 +295,7 @@ def _label(answers: answers_lib.Answers) -> None:
   import gradio
 
   text = _text_field(answers, 'Text', 'labelled')
-  button = gradio.Button('Label', variant='primary')
+  button = gradio.Button('Label', variant='primary', elem_id='predict-ask')
   _asks(
     answers,
     'predict',
@@ -294,7 +310,7 @@ def _tag(answers: answers_lib.Answers) -> None:
   import gradio
 
   text = _text_field(answers, 'Sentence', 'words')
-  button = gradio.Button('Tag', variant='primary')
+  button = gradio.Button('Tag', variant='primary', elem_id='tag-ask')
   outputs = [
     gradio.Dataframe(
       headers=['word', 'tag', 'probability'],
@@ -322,7 +338,9 @@ def _translate(answers: answers_lib.Answers) -> None:
   import gradio
 
   text = _text_field(answers, 'Source', 'source')
-  button = gradio.Button('Translate', variant='primary')
+  button = gradio.Button(
+    'Translate', variant='primary', elem_id='translate-ask'
+  )
 
   def answer(text):
     written, nats = answers.translate(text)
@@ -454,6 +472,7 @@ def _asks(
   outputs: Sequence[Any],
   events: Sequence[Any],
   texts: int = 1,
+  refused: Sequence[Any] = (),
 ) -> None:
   """Shows the answer to fields once one of the events happens.
 
@@ -465,6 +484,7 @@ def _asks(
     outputs: components.
     events: that ask.
     texts: how many of the inputs, the first ones, are read by the model.
+    refused: values of the outputs where there is no answer; (): empty ones.
   """
   import gradio
 
@@ -478,7 +498,7 @@ def _asks(
       shown = list(answer(*values))
       strange = [w for text in values[:texts] for w in answers.unknown(text)]
     except ValueError as error:
-      return [f'{error}', *[None] * len(outputs)]
+      return [f'{error}', *(refused or [None] * len(outputs))]
     took = f'{1e3 * (time.perf_counter() - begun):.0f} ms'
     if strange:
       took += f'; not in the vocabulary: {", ".join(strange)}'
