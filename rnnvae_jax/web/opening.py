@@ -30,7 +30,8 @@ def answers(config: Any, workdir: str) -> answers_lib.Answers:
   """
   run = loading.open_run(config, workdir)
   corpus = _corpus(run)
-  landmarks, examples = None, ()
+  landmarks = None
+  examples: tuple[str, ...] = ()
   if corpus is not None:
     if isinstance(run.task, base.HasLatents):
       landmarks = landmarks_lib.find(run, corpus)
