@@ -66,6 +66,13 @@ _STORAGE = flags.DEFINE_string(
   "Of sweep: the address of a database for the trials, as SQLAlchemy's. By "
   'default they are in a journal in --workdir.',
 )
+_PORT = flags.DEFINE_integer(
+  'port',
+  0,
+  'Of explore: where its page is served; 0: at a port that is free.',
+  lower_bound=0,
+  upper_bound=65535,
+)
 
 
 def main(argv: list[str]) -> None:
@@ -91,7 +98,7 @@ def _run(workdir: str | None, mode: str) -> None:
       raise ValueError('--workdir is needed: the folder of the run.')
     logging.info('No --workdir is given: the run is in %s.', workdir)
   legal = getattr(command, 'FLAGS', ())
-  for name in ('table', 'rows', 'seeds', 'budget', 'storage'):
+  for name in ('table', 'rows', 'seeds', 'budget', 'storage', 'port'):
     if flags.FLAGS[name].present and name not in legal:
       raise ValueError(f'--{name} is not read by --mode={mode}.')
   context = commands.Context(
@@ -110,6 +117,7 @@ def _run(workdir: str | None, mode: str) -> None:
     _BUDGET.value,
     config_flags.get_config_filename(flags.FLAGS['config']),
     _STORAGE.value or '',
+    _PORT.value,
   )
   command_line.check_capability(command, context.config, mode)
   with contextlib.ExitStack() as stack:

@@ -39,6 +39,7 @@ class Context(NamedTuple):
     budget: seconds; 0: no end.
     file: the config file, with the argument after its colon; '' if none.
     storage: address of a database; '': none.
+    port: to listen at; 0: one that is free.
   """
 
   workdir: str
@@ -49,3 +50,4 @@ class Context(NamedTuple):
   budget: float = 0.0
   file: str = ''
   storage: str = ''
+  port: int = 0
