@@ -25,7 +25,6 @@ from rnnvae_jax.inference import latent_sample, loading, shifts
 from rnnvae_jax.inference import run as run_lib
 from rnnvae_jax.training import preparation
 
-WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
 # Keys of the config that say how large the model was and how it was trained.
 _SETTINGS = (
   'corpus.name',
@@ -148,7 +147,7 @@ def _shares(run, label, shift, before, written) -> dict[str, float]:
 
 def main(argv: list[str]) -> None:
   del argv
-  workdir = pathlib.Path(WORKDIR.value)
+  workdir = pathlib.Path(flags.FLAGS.workdir)
   read = lambda name: json.loads((workdir / name).read_text(encoding='utf-8'))
   found = without_text(read('latents/latents.json'))
   config = read('config.json')
@@ -191,5 +190,6 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  flags.mark_flag_as_required('workdir')
+  # Here alone: tests import this file beside the command line.
+  flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
   app.run(main)

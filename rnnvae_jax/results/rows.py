@@ -235,9 +235,7 @@ def _is_done(config: Any, workdir: str, judged: bool) -> bool:
 
 
 def _is_evaluated(config: Any, record: Mapping[str, Any]) -> bool:
-  return 'metrics' in record and (
-    record.get('config') == settings.described(config)
-  )
+  return 'metrics' in record and settings.are_kept(record.get('config'), config)
 
 
 def begin_record(config: Any, workdir: str) -> dict[str, Any]:

@@ -17,7 +17,10 @@ from rnnvae_jax.config import build as config_build
 from rnnvae_jax.results import first_defaults
 
 # Sections that change no figure of an evaluation.
-_WITHOUT_EFFECT = ('data.', 'generate.', 'judge.', 'trace.')
+_WITHOUT_EFFECT = (
+  *('data.', 'encode.', 'generate.', 'judge.', 'latents.', 'trace.', 'units.'),
+  'vectors.',
+)
 # What the figures of mode `judge` depend on besides the run.
 _JUDGING = (
   'judge.',
@@ -37,6 +40,20 @@ def described(config: Any) -> dict[str, Any]:
     for key, value in config_build.flatten(config).items()
     if not key.startswith(_WITHOUT_EFFECT)
   }
+
+
+def are_kept(kept: Mapping[str, Any] | None, config: Any) -> bool:
+  """Whether JSON has kept the settings that a run's figures depend on.
+
+  Args:
+    kept: `described`, written as JSON and read again; None: nothing is kept.
+    config: of the run.
+  """
+  if kept is None:
+    return False
+  # Keys of modes were kept by an earlier version.
+  found = {k: v for k, v in kept.items() if not k.startswith(_WITHOUT_EFFECT)}
+  return found == json.loads(json.dumps(described(config)))  # Tuples are lists.
 
 
 def judging(config: Any) -> dict[str, Any]:

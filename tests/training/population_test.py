@@ -203,6 +203,8 @@ def other_value(key, value):
     return not value
   if isinstance(value, int | float):
     return value + 1 if isinstance(value, int) else value / 2 + 0.13
+  if isinstance(value, tuple):
+    return (*value, 0.5)
   return next((x for x in key.legal() or () if x != value), value + 'x')
 
 

@@ -8,10 +8,7 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 
@@ -19,54 +16,13 @@ from absl.testing import absltest
 import numpy as np
 import pytest
 
+from benchmarks import explorer as explorer_lib
 import rnnvae_jax
 from rnnvae_jax.commands import base as commands
 from rnnvae_jax.web import server
 
-ROOT = os.path.dirname(os.path.dirname(rnnvae_jax.__file__))
 HAS_GRADIO = importlib.util.find_spec('gradio') is not None
 _TEXT = 'the cook tasted the soup .'
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-class Explorer:
-  """A process that serves a run."""
-
-  def __init__(self, workdir):
-    self.process = subprocess.Popen(
-      [
-        *(sys.executable, '-m', 'rnnvae_jax.main', '--mode=explore'),
-        *(f'--workdir={workdir}', '--port=0'),
-      ],
-      cwd=ROOT,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.DEVNULL,
-      text=True,
-    )
-    line = self.process.stdout.readline()
-    (self.address,) = re.findall(r'http://127\.0\.0\.1:\d+', line)
-
-  def open(self, path, data=None, **headers):
-    request = urllib.request.Request(f'{self.address}{path}', data, headers)
-    return _OPENER.open(request, timeout=60)
-
-  def ask(self, name, *values):
-    """The values of an answer's fields, and its seconds."""
-    begun = time.perf_counter()
-    path = f'/gradio_api/call/{name}'
-    data = json.dumps({'data': values}).encode()
-    with self.open(path, data, **{'Content-Type': 'application/json'}) as found:
-      event = json.load(found)['event_id']
-    with self.open(f'{path}/{event}') as found:
-      lines = found.read().decode().split('\n')
-    seconds = time.perf_counter() - begun
-    assert lines[0] == 'event: complete', lines
-    return json.loads(lines[1].removeprefix('data: ')), seconds
-
-  def stop(self, signal_number):
-    self.process.send_signal(signal_number)
-    rest = self.process.stdout.read()
-    return self.process.wait(30), rest
 
 
 @pytest.mark.skipif(not HAS_GRADIO, reason='gradio is not installed')
@@ -78,7 +34,7 @@ class ServerTest(absltest.TestCase):
     with contextlib.redirect_stdout(io.StringIO()):
       rnnvae_jax.train('gru_vae:tiny,corpus=grammar', workdir)
     cls.run_ = rnnvae_jax.load(workdir)
-    cls.explorer = Explorer(workdir)
+    cls.explorer = explorer_lib.Explorer(workdir)
     cls.addClassCleanup(cls.explorer.process.stdout.close)
     cls.addClassCleanup(cls.explorer.process.kill)
 
