@@ -18,8 +18,8 @@ from rnnvae_jax.results import first_defaults
 
 # Sections that change no figure of an evaluation.
 _WITHOUT_EFFECT = (
-  *('data.', 'encode.', 'generate.', 'judge.', 'latents.', 'trace.', 'units.'),
-  'vectors.',
+  *('data.', 'encode.', 'export.', 'generate.', 'judge.', 'latents.'),
+  *('trace.', 'units.', 'vectors.'),
 )
 # What the figures of mode `judge` depend on besides the run.
 _JUDGING = (

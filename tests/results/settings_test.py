@@ -6,6 +6,7 @@ from unittest import mock
 
 from absl.testing import absltest, parameterized
 
+from rnnvae_jax.commands import base as commands
 from rnnvae_jax.config import build
 from rnnvae_jax.results import settings, tables
 
@@ -43,6 +44,26 @@ class SettingsTest(parameterized.TestCase):
     self.config.update_from_flattened_dict({key: value})
     self.assertEqual(measured(self.config), self.row)
     self.assertEmpty(settings.changes(self.row, self.config))
+
+  def test_do_not_depend_on_what_modes_read_of_a_trained_run(self):
+    for mode, command in commands.REGISTRY.items():
+      for _, fragment in getattr(command, 'SETTINGS', ()):
+        name, _, _ = fragment.SCHEMA
+        with self.subTest(mode):
+          self.assertStartsWith(f'{name}.', settings._WITHOUT_EFFECT)
+
+  def test_are_recognised_as_json_keeps_them(self):
+    self.assertFalse(settings.are_kept(None, self.config))
+    config = build.default('classification')
+    config.model.encoder = 'convolution'
+    config.model.convolution = {'widths': (3, 4)}
+    described = settings.described(config)
+    self.assertIsInstance(described['model.convolution.widths'], tuple)
+    kept = json.loads(json.dumps(described))
+    self.assertTrue(settings.are_kept(kept, config))
+    # As an earlier version kept them.
+    self.assertTrue(settings.are_kept(kept | {'units.texts': 3}, config))
+    self.assertFalse(settings.are_kept(kept | {'seed': 3}, config))
 
   def test_that_changed_are_named(self):
     self.config.model.hidden_size = 100
