@@ -232,8 +232,11 @@ def modes_of(config):
   for mode, command in commands.REGISTRY.items():
     capability = getattr(command, 'CAPABILITY', object)
     # `agreement` writes sentences in words that these runs do not know; a
-    # stream of characters has no sentences to judge.
-    is_apart = mode == 'agreement' or (mode == 'judge' and config.corpus.stream)
+    # stream of characters has no sentences to judge. `explore` waits for
+    # readers.
+    is_apart = mode in ('agreement', 'explore') or (
+      mode == 'judge' and config.corpus.stream
+    )
     if command.NEEDS == 'run' and issubclass(task, capability) and not is_apart:
       yield mode
 
