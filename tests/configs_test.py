@@ -150,13 +150,17 @@ def run_tiny(name, row='', reads=True):
     folder, workdir = os.path.join(root, 'text'), os.path.join(root, 'run')
     os.makedirs(folder)
     config = get_config(name, f'{row},tiny,{folder}')
-    labels = ('one\t', 'two\t') if config.corpus.labelled else ('', '')
-    text = f'{labels[0]}A b c.\n{labels[1]}B c a d.\n'
+    text, more = 'A b c.\nB c a d.\n' * 3, ''
+    if config.corpus.labelled:  # Probes want different texts of a class.
+      text = 'one\tA b c.\ntwo\tB c a d.\none\tA b b c.\n'
+      text += 'two\tB d d.\none\tC a b c.\ntwo\tD c a d.\n'
+      # Judges of shifted texts learn from others than these.
+      more = 'one\tC b a.\ntwo\tD a c b.\none\tA c b.\ntwo\tC d a b.\n'
     if config.corpus.columns:
-      text = 'A X\nb Y\nc. X\n\nB X\nc Y\na Y\nd. X\n\n'
+      text = 'A X\nb Y\nc. X\n\nB X\nc Y\na Y\nd. X\n\n' * 3
     for split in ('train', 'valid', 'test'):
       with open(os.path.join(folder, f'{split}.txt'), 'w') as file:
-        file.write(text * 3)
+        file.write(text + (more if split == 'train' else ''))
     _shrink_more(config)
     if name == 'sentiment_unit':
       config.units.update(corpus='grammar', label_column='number')
@@ -443,6 +447,7 @@ class DeadKeysTest(parameterized.TestCase):
       ('imdb', 'row=likelihood_ratio_3'),
       ('polarity', 'row=concatenation'),
       ('polarity', 'row=mean_virtual'),
+      ('documents_vae', 'labelled'),  # Latents are asked about labels.
     )
     # Rows that have a posterior or a loss of their own.
     trained = (

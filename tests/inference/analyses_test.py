@@ -77,7 +77,7 @@ class AnalyseTest(absltest.TestCase):
       file.write('if (\N{GREEK SMALL LETTER ALPHA}) "b"\nc\n')
     self.quietly(trace.trace, config, workdir)
     with open(os.path.join(workdir, 'trace.html')) as file:
-      self.assertIn(r'if (\ufffd) \"b\"\nc', file.read())
+      self.assertIn('if (\N{REPLACEMENT CHARACTER}) \\"b\\"\\nc', file.read())
     with self.assertRaisesRegex(ValueError, 'models of words'):
       agreement.agree(config, workdir)
     opened = loading.open_run(config, workdir)
