@@ -11,7 +11,7 @@ there are used. --config.KEY=VALUE overrides a key; docs/config.md lists them.
 import gc
 
 # Imports and traces make millions of objects that live on. Python's default of
-# looking for garbage after every 700 new ones takes a quarter of the time that
+# looking for garbage after every 700 new ones takes a sixth of the time that
 # a short command does.
 gc.set_threshold(200_000, 20, 20)
 
