@@ -202,7 +202,7 @@ PROTOCOLS = {
 }
 
 
-def of_figure(name: str, figures: Mapping[str, Any]) -> str:
+def explain_figure(name: str, figures: Mapping[str, Any]) -> str:
   """What a figure is, with its estimator; '' if nothing is known of it.
 
   Args:

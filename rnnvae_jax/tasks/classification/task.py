@@ -182,7 +182,7 @@ class Classification(_likelihood.Recurrent, base.Predicts):
       return jax.nn.log_softmax(logits, axis=1)
 
     labels = batch['label']
-    next_words = None
+    learnt = next_words = None
     if self.model.next_words:
       joint: Any = self.model.apply(
         params,
@@ -197,7 +197,6 @@ class Classification(_likelihood.Recurrent, base.Predicts):
       )
       logits, next_words = joint
       log_probs = jax.nn.log_softmax(logits, axis=1)
-      learnt = _nll(log_probs, labels)
     elif self._linear_gain:
       scored: Any = self.model.apply(
         params, x, mask, rates, keys, scaling, method='classify_each'
@@ -207,9 +206,8 @@ class Classification(_likelihood.Recurrent, base.Predicts):
       log_probs, learnt = _linear_gain(each, words, labels)
     else:
       log_probs = log_probs_of(params, x)
-      learnt = _nll(log_probs, labels)
     nll = _nll(log_probs, labels)
-    minimised = learnt
+    learnt = minimised = nll if learnt is None else learnt
     if objective.label_smoothing is not None:
       uniform = -jnp.mean(log_probs, axis=1)
       smoothing = objective.label_smoothing

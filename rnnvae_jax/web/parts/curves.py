@@ -101,7 +101,7 @@ def _panel(
     series.append(
       charts.Series(known.get(split, split), steps, values, split == 'valid')
     )
-  explained = explanations.of_figure(name, {})
+  explained = explanations.explain_figure(name, {})
   heading = explanations.term(title, explained)
   return charts.lines(heading, series, 'update', '')
 

@@ -67,7 +67,7 @@ def _cards(
   known.sort(key=lambda f: f.name not in _CARDS_FIRST)
   cards = []
   for figure in known[:_MOST_CARDS]:
-    text = explanations.of_figure(figure.name, values)
+    text = explanations.explain_figure(figure.name, values)
     cards.append(
       f'<div class="card"><span class="value">'
       f'{page.escape(_shown(figure, values))}</span>'
@@ -102,7 +102,7 @@ def _table(
       continue  # Tables have parts of their own.
     label = label_of(figure, having[0])
     if label:
-      text = explanations.of_figure(figure.name, having[0])
+      text = explanations.explain_figure(figure.name, having[0])
       cells = [
         page.escape(_shown(figure, v)) if figure.name in v else '-'
         for v in found.values()
