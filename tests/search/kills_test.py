@@ -1,5 +1,6 @@
 """A search that is killed has the trials and the winner of one that is not."""
 
+import glob
 import json
 import os
 import pathlib
@@ -35,8 +36,10 @@ ARGUMENT = 'tiny,random=4,halving=2,finalists=1,seeds=2'
 
 def lines(workdir):
   """How many lines all trials have written."""
-  paths = pathlib.Path(workdir).glob('*/**/metrics.jsonl')
-  return sum(len(path.read_text().splitlines()) for path in paths)
+  # The search is at work in there. Path.glob raises on a folder that is removed
+  # while it looks, as a checkpoint's is when it is complete; glob passes it by.
+  paths = glob.glob(f'{workdir}/*/**/metrics.jsonl', recursive=True)
+  return sum(len(pathlib.Path(path).read_text().splitlines()) for path in paths)
 
 
 class KillsTest(absltest.TestCase):
