@@ -118,6 +118,23 @@ class Split:
     """The ids of sentence i: int32[lengths[i]]."""
     return self.tokens[self.offsets[i] :][: self.lengths[i]]
 
+  def tokens_of(self, rows: np.ndarray) -> np.ndarray:
+    """The ids of sentences `rows` int[N], one after the other."""
+    return self.tokens[positions(self.offsets[rows], self.lengths[rows])]
+
+
+def positions(offsets: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+  """Where the tokens of some sentences stand: int[sum(lengths)].
+
+  Args:
+    offsets: int[N], of the first token of each sentence.
+    lengths: int[N], tokens of each sentence.
+  """
+  # Positions of earlier sentences, which each sentence's own begin after.
+  before = np.cumsum(lengths) - lengths
+  within = np.arange(lengths.sum()) - np.repeat(before, lengths)
+  return np.repeat(offsets, lengths) + within
+
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
