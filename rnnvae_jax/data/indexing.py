@@ -21,13 +21,21 @@ from collections.abc import Callable, Iterator
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import os
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnnvae_jax.data import blocks, corpus_checks, formats, texts, workers
+from rnnvae_jax.data import (
+  blocks,
+  corpora,
+  corpus_checks,
+  formats,
+  texts,
+  workers,
+)
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.data.sources import base
 
@@ -39,6 +47,7 @@ BEGUN = 'begun.json'
 _COUNTS = 'counts.json'
 # The most different words that are counted; of more, the rarest are dropped.
 _MOST_WORDS = 5_000_000
+_AT_A_TIME = 4_096  # Sentences that are encoded at a time.
 # Blocks between two notes of the counts, each of which takes seconds.
 _NOTE_EVERY = 64
 
@@ -326,33 +335,35 @@ def _write_block(
 
   vocab = _vocabulary(os.path.join(folder, VOCABULARY))
   kind = _type(len(vocab))
-  most = settings.max_length - 1 if settings.max_length else None
   sums = _Sums()
-  uncut, lengths, unknown = [], [], 0
+  found: collections.Counter[str] = collections.Counter()
+  lengths = [np.zeros(0, np.int32)]
   digest = hashlib.sha256()
   # Each record can be read on its own; ids of words hardly compress.
   writer = array_record.ArrayRecordWriter(
     f'{stem}.array_record', 'group_size:1,uncompressed'
   )
-  for sentence in _sentences(settings, block, vocab, sums):
-    ids = np.append(vocab.encode(sentence[:most]), vocab_lib.EOS)
-    writer.write(ids.astype(kind).tobytes())
-    digest.update(ids.astype('<i4').tobytes())
-    uncut.append(len(sentence) + 1)
-    lengths.append(len(ids))
-    unknown += int(np.sum(ids == vocab_lib.UNK))
+  sentences = _sentences(settings, block, vocab, sums)
+  while some := list(itertools.islice(sentences, _AT_A_TIME)):
+    text = texts.Text(some, 0, {})
+    part = corpora.encode(text, vocab, settings.max_length, stream=False)
+    ids = part.tokens.astype(kind)
+    for begin, length in zip(part.offsets, part.lengths, strict=True):
+      writer.write(ids[begin : begin + length].tobytes())
+    lengths.append(part.lengths)
+    digest.update(part.tokens.astype('<i4').tobytes())
+    found['truncated'] += part.num_truncated
+    found['truncated_tokens'] += part.truncated_tokens
+    found['unknown'] += int(np.sum(part.tokens == vocab_lib.UNK))
   writer.close()
-  array = np.array(lengths, np.int32)
-  cut = np.array(uncut, np.int32) - array
+  array = np.concatenate(lengths)
   np.save(f'{stem}.lengths.npy', array)
   digest.update(array.astype('<i4').tobytes())
   summary = {
-    'sentences': len(lengths),
+    'sentences': len(array),
     'tokens': int(array.sum()),
     'empty': sums.empty,
-    'truncated': int(np.sum(cut > 0)),
-    'truncated_tokens': int(cut.sum()),
-    'unknown': unknown,
+    **{k: found[k] for k in ('truncated', 'truncated_tokens', 'unknown')},
     'hash': digest.hexdigest(),
     'marks': sums.marks,
   }
