@@ -1,4 +1,7 @@
-"""A search that is killed has the trials and the winner of one that is not."""
+"""A search that is killed has the trials and the winner of one that is not.
+
+Two processes share it in the end, one of which is killed.
+"""
 
 import glob
 import json
@@ -57,21 +60,25 @@ class KillsTest(absltest.TestCase):
     subprocess.run(command(undisturbed), check=True, capture_output=True)
     killed = self.create_tempdir().full_path
     whole = lines(undisturbed)
-    for part in (0.15, 0.4, 0.8):
-      process = subprocess.Popen(
-        command(killed),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-      )
+    for part, processes in ((0.15, 1), (0.4, 1), (0.7, 2)):
+      started = [
+        subprocess.Popen(
+          command(killed),
+          stdout=subprocess.DEVNULL,
+          stderr=subprocess.DEVNULL,
+          start_new_session=True,
+        )
+        for _ in range(processes)
+      ]
       deadline = time.monotonic() + 1_200
       while lines(killed) < part * whole:
-        self.assertIsNone(process.poll())
+        self.assertIsNone(started[0].poll())
         self.assertLess(time.monotonic(), deadline)
         time.sleep(0.05)
-      os.kill(process.pid, signal.SIGKILL)
-      process.wait()
-    subprocess.run(command(killed), check=True, capture_output=True)
+      os.kill(started[0].pid, signal.SIGKILL)
+      started[0].wait()
+    # The other one of the last two goes on, and takes over what was begun.
+    self.assertEqual(started[1].wait(1_200), 0)
     for name in 'trials.json', 'finalists.json', 'winner.py':
       ours, theirs = (
         pathlib.Path(folder, name).read_text().replace(folder, '')

@@ -58,6 +58,7 @@ class Training:
   def __init__(self):
     self.trained, self.kill_after, self.pause = [], float('inf'), 0.0
     self.diverge = lambda config: False
+    self.victim = ''  # The name of the one thread that is killed.
 
   def __call__(self, config, workdir, deadline=None, until=0):
     with workdir_lib.locked(workdir):
@@ -70,9 +71,10 @@ class Training:
     while step < until:
       if self.diverge(config):
         raise FloatingPointError('the loss is not finite')
-      self.kill_after -= 1
-      if self.kill_after < 0:
-        raise Kill
+      if self.victim in ('', threading.current_thread().name):
+        self.kill_after -= 1
+        if self.kill_after < 0:
+          raise Kill
       time.sleep(self.pause)
       step += config.train.eval_every
       with open(path, 'a') as file:
@@ -204,6 +206,34 @@ class SweepTest(parameterized.TestCase):
       ),
       calls,
     )
+
+  @parameterized.parameters(3, 12)
+  def test_one_of_two_processes_is_killed(self, validations):
+    alone, shared = self.new(), self.new()
+    self.run_sweep(alone)
+    self.training.pause = 0.002
+    self.training.victim = 'victim'
+    self.training.kill_after = validations
+    killed = []
+
+    def run():
+      try:
+        sweep.run(make_sweep(), 'toy', shared)
+      except Kill as kill:
+        killed.append(kill)
+
+    with mock.patch.object(plots, 'write'):
+      both = [
+        threading.Thread(target=run, name=name, daemon=True)
+        for name in ('victim', 'survivor')
+      ]
+      for thread in both:
+        thread.start()
+      for thread in both:
+        thread.join(600)
+        self.assertFalse(thread.is_alive())
+    self.assertLen(killed, 1)
+    self.assert_same(shared, alone)
 
   def test_more_trials_can_be_added(self):
     workdir = self.new()
