@@ -45,6 +45,9 @@ OWN = {
   'conll2003': 'conll2003',
   'imdb': 'imdb',
   'imdb lm': 'imdb_unlabelled',
+  'imdb sequence_autoencoder': 'imdb_unlabelled',
+  'imdb_adversarial': 'imdb',
+  'imdb_labels': 'imdb',
   'polarity': 'sentence_polarity',
   'sentiment140': 'sentiment140',
   'ud_pos': 'ud_english_ewt',
@@ -315,7 +318,9 @@ class TablesTest(parameterized.TestCase):
     config = get_config(table, f'row={row},{tail}')
     build.validate(config)
     self.assertTrue(config.is_locked)
-    self.assertEqual(config.corpus.name, 'grammar' if tail else own)
+    tiny = build.task(config.model.kind).TINY_CORPUS
+    names = {'': own, 'tiny': tiny, 'grammar': 'grammar'}
+    self.assertEqual(config.corpus.name, names[tail])
 
   def test_every_row_of_ptb_vae_is_valid_for_documents(self):
     folder = self.create_tempdir().full_path

@@ -60,11 +60,12 @@ def tokenise(
   rules: protocols.Protocol,
   fields: Sequence[str] = (),
   blank_lines: str = 'skip',
+  whole_lines: bool = False,
 ) -> Text:
   """Splits records into sentences and these into tokens.
 
   A record with a label is one sentence, however long: the label is that of the
-  whole.
+  whole. With `whole_lines` every record is.
 
   Raises:
     ValueError: there is no sentence, or the numbers of tags and tokens differ.
@@ -73,9 +74,10 @@ def tokenise(
   sources: list[base.Record] = []  # The record of each sentence.
   tags: list[list[str]] = []
   num_empty = 0
+  is_whole = whole_lines or 'label' in fields
   for record in records:
-    whole = rules.line(record['text'])
-    parts = [whole] if 'label' in fields else rules.split(whole)
+    line = rules.line(record['text'])
+    parts = [line] if is_whole else rules.split(line)
     found = [rules.tokenise(part) for part in parts]
     found = [tokens for tokens in found if tokens]
     num_empty += not found
