@@ -123,6 +123,7 @@ def _sequence_autoencoder(row: str):
   config.model.shared_weights = 'all'
   config.train.num_steps = 1_536  # As many words as the language model reads.
   config.train.eval_every = 768
+  config.train.steps_per_call = 16
   config.evaluate.batch_size = 256
   return config
 
