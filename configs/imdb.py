@@ -24,9 +24,10 @@ PROTOCOL = (
   'others are the validation split. Protocol `plain`: lower case, punctuation '
   'and clitics are tokens, line breaks are spaces; no word and no n-gram is '
   'left out as rare, no review is cut; networks read the 10,000 most frequent '
-  'words. `lm` and `sequence_autoencoder` have read unlabelled reviews, too, '
-  'about 9.8 million words each; the latter the first 100 tokens of each '
-  'review, which its likelihood is of. Features of linear rows are binary.'
+  'words. `lm` and `sequence_autoencoder` read unlabelled reviews, too, and '
+  'predict 9.8 and 9.7 million tokens in training; the latter reads and writes '
+  'the first 100 tokens of a review, and its nats are of these. Features of '
+  'linear rows are binary.'
 )
 _LECTURE = 'a lecture, its own runs'
 _WANG = 'Wang & Manning 2012'
@@ -124,7 +125,7 @@ def _sequence_autoencoder(row: str):
   config.train.num_steps = 1_536  # As many words as the language model reads.
   config.train.eval_every = 768
   config.train.steps_per_call = 16
-  config.evaluate.batch_size = 256
+  config.evaluate.batch_size = 64
   return config
 
 

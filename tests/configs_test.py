@@ -370,6 +370,25 @@ class TablesTest(parameterized.TestCase):
     ]
     self.assertLen(set(flat), len(flat))
 
+  def test_rows_begin_with_weights_of_their_own_shape(self):
+    # What names and shapes of a recurrent encoder's weights follow from.
+    shape = 'cell', 'embedding_size', 'hidden_size', 'num_layers'
+    borrowers = 0
+    for table, row in ROWS:
+      rows = runpy.run_path(str(CONFIGS / f'{table}.py'))['ROWS']
+      source = rows[row].get('begins_with', '')
+      if source:
+        name, _, lender = source.rpartition('/')
+        self.assertIn((name or table, lender), ROWS)
+        own = get_config(table, f'row={row}')
+        theirs = get_config(name or table, f'row={lender}')
+        for key in shape:
+          self.assertEqual(own.model[key], theirs.model[key], (row, key))
+        for key in ('protocol', 'vocab_size', 'min_count'):
+          self.assertEqual(own.corpus[key], theirs.corpus[key], (row, key))
+        borrowers += 1
+    self.assertGreaterEqual(borrowers, 4)
+
   @parameterized.parameters(*TABLES)
   def test_an_unknown_row_is_named(self, table):
     with self.assertRaisesRegex(ValueError, "row = 'nothing' is unknown"):
