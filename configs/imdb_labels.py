@@ -35,8 +35,9 @@ ROWS = {
   'lm_lstm_2500': _PRETRAINED,
 }
 COLUMNS = ('valid_error_percent', 'test_error_percent', 'test_nll_per_sentence')
-# By the number of labels, an epoch's steps and the epochs that are trained.
-_EPOCHS = {500: (8, 30), 2_500: (40, 10)}
+# By the number of labels: steps between validations, which are 5 epochs and 2,
+# and how many validations there are.
+_STEPS = {500: (40, 6), 2_500: (80, 5)}
 
 
 def get_config(tail: str = ''):
@@ -48,8 +49,8 @@ def get_config(tail: str = ''):
   config.corpus.most_labels = int(labels)
   if config.train.eval_every != _BASE['EPOCH']:  # The config is tiny.
     return config
-  steps, epochs = _EPOCHS[int(labels)]
-  config.train.num_steps = steps * epochs
-  config.train.eval_every = 2 * steps
-  config.train.steps_per_call = steps
+  steps, validations = _STEPS[int(labels)]
+  config.train.num_steps = steps * validations
+  config.train.eval_every = steps
+  config.train.steps_per_call = 20
   return config
