@@ -3,9 +3,10 @@ r"""Time from the start of a process to its first useful output.
   python -m benchmarks.startup --workdir=runs/gru_vae --json=startup.json
 
 Each turn starts every command once, as a process of its own; an untimed first
-turn fills the cache of compiled programs. `import_jax` is the floor: what comes
-before any work of this library. CPU seconds, of all threads, hardly depend on
-what else the machine does; wall seconds do.
+turn fills the cache of compiled programs, and that of Python's modules, which
+an environment may have turned off. `import_jax` is the floor: what comes before
+any work of this library. CPU seconds, of all threads, hardly depend on what
+else the machine does; wall seconds do.
 """
 
 import os
@@ -39,14 +40,20 @@ def main(_) -> None:
       'sample': [*mode, '--mode=sample'],
       'import_jax': ['-c', 'import jax'],
     }
+    environment = dict(os.environ)
+    environment.pop('PYTHONDONTWRITEBYTECODE', None)
+    environment['PYTHONPYCACHEPREFIX'] = os.path.join(folder, 'modules')
+    environment['PYTHONPATH'] = os.pathsep.join(
+      [str(_ROOT), os.environ.get('PYTHONPATH', '')]
+    )
     for arguments in commands.values():
-      _seconds(arguments)
+      _seconds(arguments, environment)
     turns: dict[str, list[tuple[float, float]]] = {
       name: [] for name in commands
     }
     for _ in range(harness.REPETITIONS.value):
       for name, arguments in commands.items():
-        turns[name].append(_seconds(arguments))
+        turns[name].append(_seconds(arguments, environment))
   figures = {
     name: {
       'wall_seconds': harness.spread(np.array(pairs)[:, 0]),
@@ -71,14 +78,15 @@ def main(_) -> None:
   harness.publish('Cold processes, warm cache', rows, report)
 
 
-def _seconds(arguments: list[str]) -> tuple[float, float]:
+def _seconds(
+  arguments: list[str], environment: dict[str, str]
+) -> tuple[float, float]:
   """Wall and CPU seconds of a Python process, which must succeed."""
-  path = os.pathsep.join([str(_ROOT), os.environ.get('PYTHONPATH', '')])
   before = resource.getrusage(resource.RUSAGE_CHILDREN)
   start = time.perf_counter()
   done = subprocess.run(
     [sys.executable, *arguments],
-    env=os.environ | {'PYTHONPATH': path},
+    env=environment,
     capture_output=True,
     text=True,
     check=False,

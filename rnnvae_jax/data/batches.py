@@ -279,22 +279,19 @@ class Schedule:
   def steps(self, first: int, count: int) -> Plan:
     """The batches of steps first .. first + count - 1."""
     epoch, start = divmod(first, self.steps_per_epoch)
-    return _run_of(self._epoch, epoch, start, count)
+    return run_of(self._epoch, epoch, start, count)
 
   def read(self, split: corpora.Split, step: int) -> dict[int, np.ndarray]:
     """The tokens of a step's sentences, int32[length] each, by their index."""
     (rows,) = self.steps(step, 1).rows
-    return {
-      int(row): split.tokens[split.offsets[row] :][: split.lengths[row]]
-      for row in rows[rows != BLANK]
-    }
+    return {int(row): split.sentence(row) for row in rows[rows != BLANK]}
 
   def put(self, split: corpora.Split) -> DeviceSplit:
     """Copies the split to the device, for `gather`."""
     return put(split)
 
 
-def _run_of(plan_of: Callable, epoch: int, start: int, count: int) -> Plan:
+def run_of(plan_of: Callable, epoch: int, start: int, count: int) -> Plan:
   """`count` batches, starting with batch `start` of an epoch."""
   parts = []
   while count:
@@ -413,7 +410,7 @@ class StreamSchedule:
     epoch = 0
     while self._steps_before(epoch + 1) <= first:
       epoch += 1
-    return _run_of(self._epoch, epoch, first - self._steps_before(epoch), count)
+    return run_of(self._epoch, epoch, first - self._steps_before(epoch), count)
 
   def read(self, split: corpora.Split, step: int) -> dict[int, np.ndarray]:
     """The tokens of a step's windows, int32[length] each, by their position."""

@@ -118,6 +118,23 @@ class Split:
     """The ids of sentence i: int32[lengths[i]]."""
     return self.tokens[self.offsets[i] :][: self.lengths[i]]
 
+  def tokens_of(self, rows: np.ndarray) -> np.ndarray:
+    """The ids of sentences `rows` int[N], one after the other."""
+    return self.tokens[positions(self.offsets[rows], self.lengths[rows])]
+
+
+def positions(offsets: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+  """Where the tokens of some sentences stand: int[sum(lengths)].
+
+  Args:
+    offsets: int[N], of the first token of each sentence.
+    lengths: int[N], tokens of each sentence.
+  """
+  # Positions of earlier sentences, which each sentence's own begin after.
+  before = np.cumsum(lengths) - lengths
+  within = np.arange(lengths.sum()) - np.repeat(before, lengths)
+  return np.repeat(offsets, lengths) + within
+
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
@@ -441,7 +458,7 @@ def build(
     if name == 'train' and extra.sentences:
       text = text.joined(extra)
       ids += [np.array([labels_lib.NONE])] * len(extra.sentences)
-    splits[name] = split = _encode(text, vocab, max_length, stream)
+    splits[name] = split = encode(text, vocab, max_length, stream)
     if fields:
       array = _aligned(ids, split.lengths) if 'tags' in fields else ids
       arrays = {fields[0]: np.concatenate(array, dtype=np.int32)}
@@ -457,7 +474,7 @@ def build(
         spellings=spelt,
       )
     if is_paired:
-      of = _encode(
+      of = encode(
         pairs[name].source,
         parallel.source_vocabulary(vocab),
         max_length,
@@ -561,7 +578,7 @@ def encode_lines(
     raise ValueError(f'None of the {len(lines)} lines holds a sentence.')
   ends = not stream or rules.kind == 'word'
   text = texts.Text(sentences, len(lines) - len(sentences), {}, ends=ends)
-  return _encode(text, vocab, 0, stream)
+  return encode(text, vocab, 0, stream)
 
 
 def begin_mark(vocab: vocab_lib.Vocabulary, stream: bool) -> int:
@@ -591,9 +608,10 @@ def split_of(
   return Split(tokens, ends - lengths, lengths, 0, 0, {}, bos)
 
 
-def _encode(
+def encode(
   text: texts.Text, vocab: vocab_lib.Vocabulary, max_length: int, stream: bool
 ) -> Split:
+  """Makes ids of the tokens of a text; for the arguments see `build`."""
   uncut = text.lengths()
   lengths = np.minimum(uncut, max_length) if max_length else uncut
   words = itertools.chain.from_iterable(

@@ -155,46 +155,45 @@ class _Calls:
   def _part(self, rows):
     """The sentences of a device's rows int32[N], and what belongs to them."""
     split = self._split
-    real = rows != batches.BLANK
-    offsets, lengths, select_tokens = _selection(
-      split, rows, real, self._schedule.longest
-    )
+    there = rows[rows != batches.BLANK]
+    offsets, lengths = _places(split, rows)
+    size = len(rows) * self._schedule.longest
+    fields = {
+      name: array[rows]
+      for name, array in split.fields.items()
+      if name not in labels.PER_TOKEN
+    }
+    for name in split.fields.keys() - fields.keys():
+      at = corpora.positions(split.offsets[there], split.lengths[there])
+      fields[name] = _padded(split.fields[name][at], size)
     source = split.source
     if source is not None:
-      starts, sizes, select = _selection(
-        source, rows, real, self._schedule.longest_source
+      at = corpora.positions(source.offsets[there], source.lengths[there])
+      chosen = _padded(
+        source.tokens[at], len(rows) * self._schedule.longest_source
       )
-      source = parallel.Sources(select(source.tokens), starts, sizes)
-    fields = {
-      name: select_tokens(array) if name in labels.PER_TOKEN else array[rows]
-      for name, array in split.fields.items()
-    }
-    return select_tokens(split.tokens), offsets, lengths, rows, fields, source
+      source = parallel.Sources(chosen, *_places(source, rows))
+    tokens = _padded(split.tokens_of(there), size)
+    return tokens, offsets, lengths, rows, fields, source
 
 
-def _selection(sequences, rows, real, longest):
+def _places(sequences, rows):
   """Where the tokens of some rows will lie once they are selected.
 
   Args:
     sequences: a split, or its sources.
     rows: int[N], of the sentences, or BLANK.
-    real: bool[N], which rows are sentences.
-    longest: most tokens of a row.
 
   Returns:
-    int32[N] offsets and lengths, and the function that selects the rows' parts
-    of an array of all tokens.
+    int32[N] offsets and lengths.
   """
-  lengths = np.where(real, sequences.lengths[rows], 0).astype(np.int32)
-  ends = np.cumsum(lengths, dtype=np.int32)
-  offsets = ends - lengths
-  within = np.arange(ends[-1]) - np.repeat(offsets, lengths)
-  positions = np.repeat(sequences.offsets[rows], lengths) + within
+  lengths = np.where(rows == batches.BLANK, 0, sequences.lengths[rows])
+  lengths = lengths.astype(np.int32)
+  return np.cumsum(lengths, dtype=np.int32) - lengths, lengths
 
-  def select(array):
-    # Padded to one size for all calls, so that they share one program.
-    selected = np.zeros(len(rows) * longest, np.int32)
-    selected[: ends[-1]] = array[positions]
-    return selected
 
-  return offsets, lengths, select
+def _padded(tokens, size):
+  """Pads to one size for all calls, so that they share one program."""
+  padded = np.zeros(size, np.int32)
+  padded[: len(tokens)] = tokens
+  return padded

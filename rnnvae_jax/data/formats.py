@@ -53,6 +53,9 @@ _COLUMNS = frozenset(
 _LARGEST_RATIO = 200
 _SMALL_BYTES = 2**28  # As much is always legal.
 
+# What the library raises on a file that is no intact gzip file.
+PACKING_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error)
+
 Record = dict[str, str]
 
 
@@ -106,7 +109,7 @@ def read(
   if os.path.isdir(path):
     return {
       split: _read_file(file, labelled, layout, as_given)
-      for split, file in _split_paths(path).items()
+      for split, file in split_paths(path).items()
     }
   if labelled:
     raise ValueError(
@@ -218,7 +221,7 @@ def _read_file(
   lines = read_lines(path, as_given)
   if columns:
     return read_columns(path, lines, columns)
-  _check_no_table(path, lines)
+  check_no_table(path, lines)
   if labelled:
     return [
       _labelled(line, f'{path}, line {number}')
@@ -339,7 +342,7 @@ def _read_table(path: str) -> list[Record]:
   return records
 
 
-def _check_no_table(path: str, lines: Sequence[str]) -> None:
+def check_no_table(path: str, lines: Sequence[str]) -> None:
   """Raises ValueError if the first line looks like the header of a table."""
   names = [name.strip(' "\'').lower() for name in lines[0].split(',')]
   is_header = (
@@ -355,8 +358,13 @@ def _check_no_table(path: str, lines: Sequence[str]) -> None:
     )
 
 
-def _split_paths(folder: str) -> dict[str, str]:
-  """The file of each split; an uncompressed file is preferred to its `.gz`."""
+def split_paths(folder: str) -> dict[str, str]:
+  """The file of each split; an uncompressed file is preferred to its `.gz`.
+
+  Raises:
+    FileNotFoundError: a split has none.
+    ValueError: a split has several.
+  """
   there = sorted(os.listdir(folder))
   paths = {}
   for split in SPLITS:
@@ -405,7 +413,7 @@ def read_lines(path: str, as_given: bool = False) -> list[str]:
 
 def _read_text(path: str) -> str:
   if path == '-':
-    return _decode(sys.stdin.buffer.read(), 'standard input')
+    return _whole(sys.stdin.buffer.read(), 'standard input')
   if not os.path.exists(path) or os.path.isdir(path):
     raise FileNotFoundError(f'{path} is no file.')
   with open(path, 'rb') as f:
@@ -416,35 +424,57 @@ def _read_text(path: str) -> str:
     raise ValueError(
       f'{path} is empty; a pipe can be read only once, by one process.'
     )
-  return _decode(data, path)
+  return _whole(data, path)
+
+
+def _whole(data: bytes, source: str) -> str:
+  text = decode(data, source)
+  if not text.strip():
+    raise ValueError(f'{source} is empty.')
+  return text
 
 
 def _unpacked(data: bytes, path: str) -> bytes:
-  limit = max(_SMALL_BYTES, _LARGEST_RATIO * len(data))
+  limit = most_unpacked(len(data))
   try:
     with gzip.GzipFile(fileobj=io.BytesIO(data)) as f:
       unpacked = f.read(limit + 1)
-  except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+  except PACKING_ERRORS as error:
     raise ValueError(f'{path} is no intact gzip file: {error}.') from error
   if len(unpacked) > limit:
-    raise ValueError(
-      f'{path} has {len(data):,} bytes and unpacks to more than {limit:,}, as '
-      'no usual text does. If it is meant, unpack it and name the result.'
-    )
+    raise ValueError(bomb(path, len(data)))
   return unpacked
 
 
-def _decode(data: bytes, source: str) -> str:
-  if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+def most_unpacked(size: int) -> int:
+  """The bytes that a gzip file of so many bytes may unpack to."""
+  return max(_SMALL_BYTES, _LARGEST_RATIO * size)
+
+
+def bomb(path: str, size: int) -> str:
+  """The message about a gzip file that unpacks to more than it may."""
+  return (
+    f'{path} has {size:,} bytes and unpacks to more than '
+    f'{most_unpacked(size):,}, as no usual text does. If it is meant, unpack '
+    'it and name the result.'
+  )
+
+
+def decode(data: bytes, source: str, first: int = 1) -> str:
+  """Decodes a text, or a part of one that begins with line `first`.
+
+  Raises:
+    ValueError: it is binary or not UTF-8; the message names the line.
+  """
+  if first == 1 and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
     raise ValueError(
       f'{source} is UTF-16. Text is wanted in UTF-8: convert it with '
       f'{encodings.conversion("UTF-16")}.'
     )
-  data = data.removeprefix(codecs.BOM_UTF8)  # Some editors write it.
-  if not data.strip():
-    raise ValueError(f'{source} is empty.')
+  if first == 1:
+    data = data.removeprefix(codecs.BOM_UTF8)  # Some editors write it.
   if b'\0' in data:
-    line = data.count(b'\n', 0, data.index(b'\0')) + 1
+    line = data.count(b'\n', 0, data.index(b'\0')) + first
     raise ValueError(
       f'{source} is binary: there is a NUL byte in line {line}. Text is wanted '
       'in UTF-8; UTF-16 has to be converted.'
@@ -452,7 +482,7 @@ def _decode(data: bytes, source: str) -> str:
   try:
     return data.decode()
   except UnicodeDecodeError as error:
-    line = data.count(b'\n', 0, error.start) + 1
+    line = data.count(b'\n', 0, error.start) + first
     raise ValueError(
       f'{source}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8. '
       f'{encodings.advice(data, error.start)}'

@@ -76,10 +76,7 @@ def tokenise(
   num_empty = 0
   is_whole = whole_lines or 'label' in fields
   for record in records:
-    line = rules.line(record['text'])
-    parts = [line] if is_whole else rules.split(line)
-    found = [rules.tokenise(part) for part in parts]
-    found = [tokens for tokens in found if tokens]
+    found = sentences_of(record['text'], rules, is_whole)
     num_empty += not found
     if not found and blank_lines == 'sentence':
       found = [[]]
@@ -104,6 +101,15 @@ def tokenise(
   ]
   columns = {name: tuple(r[name] for r in sources) for name in names}
   return Text(sentences, num_empty, columns, tags)
+
+
+def sentences_of(
+  line: str, rules: protocols.Protocol, is_whole: bool = False
+) -> list[list[str]]:
+  """The tokens of a line's sentences, of which one may be the whole line."""
+  whole = rules.line(line)
+  parts = [whole] if is_whole else rules.split(whole)
+  return [tokens for part in parts if (tokens := rules.tokenise(part))]
 
 
 def one_text(records: Sequence[base.Record], rules: protocols.Protocol) -> Text:

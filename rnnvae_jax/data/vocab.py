@@ -1,7 +1,7 @@
 """The mapping between tokens and ids, saved beside a model's weights."""
 
 import collections
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import functools
 import hashlib
@@ -144,6 +144,21 @@ class Vocabulary:
     Raises:
       ValueError: a limit leaves no room for any token.
     """
+    counts: collections.Counter[str] = collections.Counter()
+    if kind != 'byte':
+      for sentence in sentences:
+        counts.update(sentence)
+    return cls.of_counts(kind, counts, min_count, max_size)
+
+  @classmethod
+  def of_counts(
+    cls,
+    kind: str,
+    counts: Mapping[str, int],
+    min_count: int = 1,
+    max_size: int = 0,
+  ) -> 'Vocabulary':
+    """Builds the vocabulary of a text whose tokens are counted; see `build`."""
     if kind == 'byte':
       if min_count > 1 or 0 < max_size < 256 + len(SPECIALS):
         raise ValueError(
@@ -156,13 +171,8 @@ class Vocabulary:
         f'vocabulary max_size = {max_size} counts the {len(SPECIALS)} marks '
         f'{SPECIALS}. Nearest legal value: {len(SPECIALS) + 1}; 0 is no limit.'
       )
-    counts: collections.Counter[str] = collections.Counter()
-    for sentence in sentences:
-      counts.update(sentence)
-    for special in SPECIALS:
-      del counts[special]
     kept = sorted(
-      (t for t, count in counts.items() if count >= min_count),
+      (t for t, n in counts.items() if n >= min_count and t not in SPECIALS),
       key=lambda t: (-counts[t], t),
     )
     if max_size:

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 import contextlib
 import hashlib
 import json
+import logging as standard_logging
 import os
 import shutil
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import logging
 import jax
@@ -36,6 +37,36 @@ WEIGHTS = 'weights.safetensors'
 
 class CheckpointError(ValueError):
   """A checkpoint cannot be saved, or cannot be restored into this run."""
+
+
+class Snapshot(NamedTuple):
+  """A copy of a state in host memory, which later updates do not change.
+
+  Attributes:
+    arrays: the leaves by path, such as `params/decoder/kernel`; of typed keys
+      their data.
+    metadata: the leaves' types and shapes, and the keys' implementations.
+    is_of_weights: whether it is of `state.Weights`.
+  """
+
+  arrays: dict[str, np.ndarray]
+  metadata: dict[str, Any]
+  is_of_weights: bool
+
+
+def snapshot(state: Any) -> Snapshot:
+  """Copies a state, a pytree of arrays that may be typed keys."""
+  leaves = _named_leaves(state)
+  keys = {name: leaf for name, leaf in leaves.items() if _is_key(leaf)}
+  data = leaves | {name: jax.random.key_data(key) for name, key in keys.items()}
+  metadata = {
+    'leaves': _describe(state),
+    'keys': {name: str(jax.random.key_impl(key)) for name, key in keys.items()},
+  }
+  # Of an array on a CPU, `device_get` may return a view of memory that the next
+  # update is given.
+  arrays = {k: np.array(v, order='C') for k, v in jax.device_get(data).items()}
+  return Snapshot(arrays, metadata, isinstance(state, state_lib.Weights))
 
 
 class Checkpoints:
@@ -64,7 +95,7 @@ class Checkpoints:
     resumed from an earlier step, so they are damaged or about to be rewritten.
 
     Args:
-      state: pytree of arrays, which may be typed keys; it is not modified.
+      state: pytree of arrays, which may be typed keys, or its snapshot.
       step: the number of updates done.
       kind: 'latest' or 'best'.
 
@@ -72,13 +103,14 @@ class Checkpoints:
       CheckpointError: the disk is full; the message says how much room is
         needed. The older checkpoints are untouched.
     """
+    taken = state if isinstance(state, Snapshot) else snapshot(state)
     folder = self._folder(kind)
     staging = os.path.join(self.directory, 'staging')
     staged = os.path.join(staging, str(step))
     shutil.rmtree(staging, ignore_errors=True)  # Left by a killed save.
     try:
       os.makedirs(folder, exist_ok=True)
-      _write(state, staged, self.vocabulary_hash)
+      _write(taken, staged, self.vocabulary_hash)
     except Exception as error:
       shutil.rmtree(staging, ignore_errors=True)
       if not _is_disk_full(error):
@@ -86,7 +118,7 @@ class Checkpoints:
       steps = self.steps(kind)
       raise CheckpointError(
         f'no space left on device while saving step {step} to {folder}: '
-        f'{writers.room(folder, _size(state))}; '
+        f'{writers.room(folder, _size(taken))}; '
         + (f'the last good checkpoint is step {steps[-1]}; ' if steps else '')
         + 'free some space and run the same command again'
       ) from error
@@ -182,40 +214,26 @@ class Checkpoints:
     return os.path.join(self.directory, kind)
 
 
-def _size(state: Any) -> int:
+def _size(taken: Snapshot) -> int:
   """The bytes of a state's arrays, most of what its checkpoint takes."""
-  leaves = jax.tree.leaves(state)
-  return sum(
-    (jax.random.key_data(x) if _is_key(x) else x).nbytes for x in leaves
-  )
+  return sum(array.nbytes for array in taken.arrays.values())
 
 
-def _write(state: Any, path: str, vocabulary_hash: str) -> None:
+def _write(taken: Snapshot, path: str, vocabulary_hash: str) -> None:
   """Writes a checkpoint, then its checksums."""
-  leaves = _named_leaves(state)
-  keys = {name: leaf for name, leaf in leaves.items() if _is_key(leaf)}
-  data = leaves | {name: jax.random.key_data(key) for name, key in keys.items()}
-  metadata = {
-    'vocabulary_hash': vocabulary_hash,
-    'leaves': _describe(state),
-    'keys': {name: str(jax.random.key_impl(key)) for name, key in keys.items()},
-  }
-  host = {k: np.asarray(v) for k, v in jax.device_get(data).items()}
+  metadata = {'vocabulary_hash': vocabulary_hash, **taken.metadata}
   # Orbax saves only if all processes of a run save; one alone uses safetensors.
-  if isinstance(state, state_lib.Weights) or peers.count() > 1:
-    _save_weights(path, host, metadata)
+  if taken.is_of_weights or peers.count() > 1:
+    _save_weights(path, taken.arrays, metadata)
   else:
-    _save_state(path, host, metadata)
+    _save_state(path, taken.arrays, metadata)
   writers.write_json(os.path.join(path, CHECKSUMS), _checksums(path))
 
 
 def _save_weights(path: str, host: dict[str, np.ndarray], metadata: Any):
   from safetensors import numpy as safetensors
 
-  content = safetensors.save(
-    {name: np.asarray(value, order='C') for name, value in host.items()},
-    {'checkpoint': json.dumps(metadata)},
-  )
+  content = safetensors.save(host, {'checkpoint': json.dumps(metadata)})
   os.makedirs(path)
   with open(os.path.join(path, WEIGHTS), 'wb') as file:
     file.write(content)
@@ -388,10 +406,17 @@ def _is_disk_full(error: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-  """Silences Orbax's log: its failures are raised as exceptions as well."""
-  verbosity = logging.get_verbosity()
-  logging.set_verbosity(logging.FATAL)
+  """Silences Orbax's log: its failures are raised as exceptions as well.
+
+  Only records of Orbax's own files: another thread may log meanwhile.
+  """
+  logger = logging.get_absl_logger()
+  logger.addFilter(_is_not_orbax)
   try:
     yield
   finally:
-    logging.set_verbosity(verbosity)
+    logger.removeFilter(_is_not_orbax)
+
+
+def _is_not_orbax(record: standard_logging.LogRecord) -> bool:
+  return f'{os.sep}orbax{os.sep}' not in record.pathname

@@ -25,6 +25,7 @@ from rnnvae_jax.training import (
   peers,
   preparation,
   progress,
+  saving,
   stopping,
   validation,
   watchdog,
@@ -52,7 +53,8 @@ def train(
 ) -> corpora.Corpus | None:
   """Trains the run in `workdir`, from the start or from its last checkpoint.
 
-  A checkpoint is saved at each validation, and after ten minutes without one. A
+  A checkpoint is saved at each validation, and after ten minutes without one;
+  it is written while training goes on, and complete before this returns. A
   kill loses the steps since the last checkpoint; the same call repeats them,
   bit for bit on the same machine with the same cores. SIGINT, SIGTERM and
   SIGHUP save a checkpoint before they stop training.
@@ -208,6 +210,7 @@ def _train(
     progress.Progress(num_steps, first, is_shown=is_first) as bar,
     watchdog.Watchdog() as watched,
     stopping.requests() as stop,
+    saving.Background(saved) as background,
   ):
     writer.truncate(first)
     kept = time.time()
@@ -226,16 +229,18 @@ def _train(
       if wish != _GO:
         own = devices.own_copy(state)
         if is_first:
-          saved.save(own, step, 'latest')
+          background.save(own, step, 'latest')
         kept = time.time()
       if wish == _STOP:
         if not is_first:
           peers.await_end()  # Process 0 saves.
+        background.wait()
         bar.log(f'Stopped at step {step:,}, which is saved.')
         raise KeyboardInterrupt
       if wish == _OUT_OF_TIME:
         logging.info('Out of time at step %d of %d.', step, num_steps)
         return False
+      background.check()
       batches = next(calls)
       begun = time.perf_counter()
       state, metrics, losses = train_step(state, *batches, hyperparameters)
@@ -269,7 +274,7 @@ def _train(
           state = copy_to_devices(own, specs=devices.state_specs(task))
           if is_first:
             own = state if peers.count() == 1 else own
-            record(task, own, figures, saved, writer, bar.log)
+            record(task, own, figures, background, writer, bar.log)
           kept = time.time()
           watched.beat(f'the validation of step {step}')
           if preview is not None:
@@ -379,7 +384,7 @@ def record(
   task: base.Trained,
   state: state_lib.TrainState,
   figures: Mapping[str, Any],
-  saved: checkpoints.Checkpoints,
+  saved: checkpoints.Checkpoints | saving.Background,
   writer: writers.Writer,
   log: Callable[[str], None],
 ) -> None:

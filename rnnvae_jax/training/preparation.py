@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 
 from rnnvae_jax.config import build as config_build
-from rnnvae_jax.data import batches, corpora, word_vectors
+from rnnvae_jax.data import batches, corpora, indexed, word_vectors
 from rnnvae_jax.data import vocab as vocab_lib
 from rnnvae_jax.ops import rows
 from rnnvae_jax.tasks import base
@@ -76,6 +76,11 @@ def _identity(
 
 
 def _prepare(config: ml_collections.ConfigDict, workdir: str) -> corpora.Corpus:
+  if indexed.is_index(workdir):
+    raise ValueError(
+      f'{workdir} is the index of a text, which config.corpus.name may name. '
+      'Choose another --workdir.'
+    )
   workdir_lib.check(config, workdir)
   trained = workdir_lib.is_trained(workdir)
   saved = _saved_vocabulary(workdir)
@@ -207,14 +212,17 @@ def build_corpus(
     labels: names of the labels; (): they are read from the training text.
 
   Raises:
-    ValueError: see `corpora.build`; or the split to be evaluated is missing.
+    ValueError: see `corpora.build` and `indexed.build`; or the split to be
+      evaluated is missing.
   """
   source = config.get('train', {}).get('init_from', '')
   if vocab is None and source:
-    vocab = _vocabulary_of(source)
+    vocab = vocabulary_of(source)
   settings = dict(config.corpus)
-  corpus = corpora.build(
-    settings.pop('name'),
+  name = settings.pop('name')
+  build = indexed.build if indexed.is_index(name) else corpora.build
+  corpus = build(
+    name,
     **settings,
     data_dir=config.data.dir or None,
     vocab=vocab,
@@ -230,10 +238,22 @@ def build_corpus(
       f'Legal: {", ".join(corpus.splits)}, all, none. '
       'config.corpus.test_share makes a test split of a single text file.'
     )
+  if wanted in ('train', 'all') and isinstance(
+    corpus.splits['train'], indexed.Split
+  ):
+    raise ValueError(
+      f'config.evaluate.split = {wanted!r}: {corpus.name} is an index, whose '
+      'training text is not evaluated. Legal: valid, test, none.'
+    )
   return corpus
 
 
-def _vocabulary_of(source: str) -> vocab_lib.Vocabulary:
+def vocabulary_of(source: str) -> vocab_lib.Vocabulary:
+  """The vocabulary of a run, which another one begins with.
+
+  Raises:
+    FileNotFoundError: the folder has none.
+  """
   path = workdir_lib.path(source, workdir_lib.VOCABULARY)
   if not os.path.exists(path):
     raise FileNotFoundError(
@@ -317,7 +337,7 @@ def _weights_of(source: str) -> tuple[dict[str, np.ndarray], str]:
   Returns:
     The parameters, and the checkpoint that they are of.
   """
-  vocab = _vocabulary_of(source)
+  vocab = vocabulary_of(source)
   saved = checkpoints.Checkpoints(
     workdir_lib.checkpoint_dir(source), vocab.content_hash
   )
@@ -376,7 +396,10 @@ def feeding(
     )
     return Feeding(buckets, stream, _gather_windows)
   buckets = train_buckets(config, split, mesh)
-  schedule = batches.Schedule(split.sizes, buckets, settings.batch_size, seed)
+  kind = (
+    indexed.Schedule if isinstance(split, indexed.Split) else batches.Schedule
+  )
+  schedule = kind(split.sizes, buckets, settings.batch_size, seed)
   return Feeding(buckets, schedule, batches.gather)
 
 
@@ -393,13 +416,15 @@ def train_buckets(
   config: Any, split: corpora.Split, mesh: devices.Mesh = None
 ) -> tuple[batches.Bucket, ...]:
   """The shapes of a run's training batches on this platform."""
-  return batches.buckets_for(
-    split.sizes,
+  shape = (
     config.train.batch_size,
     config.train.num_buckets,
     jax.default_backend(),
     devices.count(mesh),
   )
+  if isinstance(split, indexed.Split):
+    return indexed.buckets_for(split.described, *shape)
+  return batches.buckets_for(split.sizes, *shape)
 
 
 def with_word_vectors(

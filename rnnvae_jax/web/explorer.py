@@ -12,14 +12,8 @@ from typing import Any
 
 from rnnvae_jax.tasks import base
 from rnnvae_jax.web import answers as answers_lib
-from rnnvae_jax.web import typed
+from rnnvae_jax.web import plane, typed
 
-_ON_MAP = 500  # Sentences that are drawn; more would slow a browser down.
-_HERE = 'this sentence'
-_SENTENCES = 'sentences'
-# Of Okabe and Ito, which colour-blind readers tell apart.
-_COLOURS = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#F0E442')
-_HERE_COLOUR = '#D55E00'
 _QUEUE = 64  # Questions that wait, at most.
 
 
@@ -91,9 +85,9 @@ def _sentence(answers: answers_lib.Answers) -> None:
     _output('The sentence as the model reads it'),
     _output('Its reconstruction', elem_id='reconstruction'),
   ]
-  draw = None
+  drawn = None
   if answers.landmarks is not None:
-    draw = _Map(answers)
+    drawn = plane.Plane(answers.landmarks)
     outputs += [
       gradio.Dataframe(
         headers=['distance', 'sentence', 'labels'],
@@ -106,20 +100,26 @@ def _sentence(answers: answers_lib.Answers) -> None:
         label='The nearest sentences of the corpus',
         elem_id='nearest',
       ),
-      draw.plot(),
+      gradio.HTML(
+        drawn.draw(),
+        label='Where it is: the first two principal components',
+        show_label=True,
+        container=True,
+        elem_id='map',
+      ),
     ]
 
   def answer(text):
     found = answers.sentence(text)
     shown: list[Any] = [found.text, found.reconstruction]
-    if draw is not None:
+    if drawn is not None:
       shown.append([[f'{d:.3f}', t, labels] for d, t, labels in found.nearest])
-      shown.append(draw.table(found.text, found.place))
+      shown.append(drawn.draw(found.text, found.place))
     return shown
 
   refused: list[Any] = []
-  if draw is not None:  # The map stays.
-    refused = [None, None, None, draw.table('', None)]
+  if drawn is not None:  # The map stays.
+    refused = [None, None, None, drawn.draw()]
   _asks(
     answers,
     'sentence',
@@ -357,55 +357,6 @@ def _translate(answers: answers_lib.Answers) -> None:
 
 
 # -- parts of tabs -------------------------------------------------------------
-
-
-class _Map:
-  """The landmarks in the plane, and one sentence among them."""
-
-  def __init__(self, answers: answers_lib.Answers):
-    landmarks = answers.landmarks
-    assert landmarks is not None
-    count = len(landmarks.texts)
-    step = -(-count // _ON_MAP)
-    rows = range(0, count, step)
-    self._x, self._y = landmarks.places[::step].T.tolist()
-    self._texts = [landmarks.texts[i] for i in rows]
-    self._colour, self._values = _SENTENCES, [_SENTENCES] * len(rows)
-    for name, values in landmarks.labels.items():
-      kept = [str(values[i]) or 'none' for i in rows]
-      if 1 < len({*kept}) <= len(_COLOURS) and _HERE not in kept:
-        self._colour, self._values = name, kept
-        break
-
-  def plot(self) -> Any:
-    import gradio
-
-    names = dict.fromkeys(self._values)
-    return gradio.ScatterPlot(
-      self.table('', None),
-      x='x',
-      y='y',
-      color='kind',
-      color_title=self._colour,
-      color_map={
-        **dict(zip(names, _COLOURS, strict=False)),
-        _HERE: _HERE_COLOUR,
-      },
-      tooltip=['sentence', 'kind'],
-      height=420,
-      label='Where it is: the first two principal components',
-      elem_id='map',
-    )
-
-  def table(self, text: str, place: tuple[float, float] | None) -> Any:
-    """What the plot shows, a `pandas.DataFrame`."""
-    import pandas
-
-    here = [] if place is None else [(*place, _HERE, text)]
-    rows = zip(self._x, self._y, self._values, self._texts, strict=True)
-    return pandas.DataFrame(
-      [*rows, *here], columns=['x', 'y', 'kind', 'sentence']
-    )
 
 
 def _text_field(

@@ -17,6 +17,7 @@ import time
 from absl.testing import absltest
 import pytest
 
+from benchmarks import explorer as explorer_lib
 import rnnvae_jax
 from tests.web import server_test
 
@@ -87,7 +88,7 @@ class JourneyTest(absltest.TestCase):
       with contextlib.redirect_stdout(io.StringIO()):
         rnnvae_jax.train('gru_vae:tiny,corpus=grammar', workdir)
     run = rnnvae_jax.load(workdir)
-    explorer = server_test.Explorer(workdir)
+    explorer = explorer_lib.Explorer(workdir)
     self.addCleanup(explorer.process.stdout.close)
     self.addCleanup(explorer.process.kill)
     with browser.started() as chromium:
@@ -103,7 +104,7 @@ class JourneyTest(absltest.TestCase):
       (written,) = run.reconstruct([_TEXT])
       self.assertEqual(self.value('reconstruction'), written)
       self.assertRegex(page.text('#nearest'), r'0?\.\d{3}')
-      self.wait('document.querySelector("#map canvas, #map svg")', 'the map')
+      self.wait('document.querySelector("#map .here")', 'its place on the map')
       self.picture('sentence')
 
       # Markup is text wherever it is shown.
