@@ -13,6 +13,9 @@ contestants begin with the same weights, and their first losses are compared.
   torch_eager    nn.LSTM on packed sequences of shuffled batches, as the usual
                  scripts train
   torch_sorted   torch_eager on our batches
+  torch_padded   nn.LSTM on our batches as they are padded, and its outputs at
+                 the last words: more steps than packed sequences, in fewer and
+                 larger products
 """
 
 from collections.abc import Callable, Sequence
@@ -48,7 +51,7 @@ _CLASSES = 2
 _LONGEST = 1_000
 # Contestants that read the same batches, so that the first figures are equal,
 # but for roundings in up to a thousand steps.
-_SAME = ('ours', 'torch_sorted')
+_SAME = ('ours', 'torch_sorted', 'torch_padded')
 _TOLERANCE = 1e-4
 
 
@@ -87,9 +90,9 @@ def main(_) -> None:
     contestants = {'ours': getattr(program, what)(blocks)} | harness.peers(
       {
         f'torch_{how}': functools.partial(
-          _peer, what, program, reviews, blocks, how == 'sorted'
+          _peer, what, program, reviews, blocks, how
         )
-        for how in ('eager', 'sorted')
+        for how in ('eager', 'sorted', 'padded')
       }
     )
     same = [float(run(0)) for name, run in contestants.items() if name in _SAME]
@@ -191,9 +194,12 @@ def _peer(
   program: Ours,
   reviews: Reviews,
   blocks: Sequence[np.ndarray],
-  in_order: bool,
+  how: str,
 ) -> Callable[[int], float]:
-  """A PyTorch contestant that trains on blocks, or predicts their labels."""
+  """A PyTorch contestant that trains on blocks, or predicts their labels.
+
+  `how` is 'eager', 'sorted' or 'padded'; see the module.
+  """
   nn = torch.nn
   device = torch_peers.device()
   weights = jax.tree.map(np.array, program.state.params)['params']
@@ -216,9 +222,19 @@ def _peer(
   rng = np.random.default_rng(1)
 
   def batches_of(turn):
-    if in_order:
-      return program.order(blocks[turn])
-    return rng.permutation(blocks[turn]).reshape(-1, ours.BATCH_SIZE.value)
+    if how == 'eager':
+      return rng.permutation(blocks[turn]).reshape(-1, ours.BATCH_SIZE.value)
+    return program.order(blocks[turn])
+
+  def last_outputs(padded, lengths):
+    if how == 'padded':
+      outputs, _ = layer(embedding(padded))
+      return outputs[torch.arange(len(lengths)), lengths - 1]
+    packed = nn.utils.rnn.pack_padded_sequence(
+      embedding(padded), lengths, batch_first=True, enforce_sorted=False
+    )
+    _, (states, _) = layer(packed)
+    return states[0]
 
   def log_probs_of(rows):
     texts = [
@@ -227,11 +243,8 @@ def _peer(
     ]
     lengths = torch.tensor([len(text) for text in texts])
     padded = nn.utils.rnn.pad_sequence(texts, batch_first=True).to(device)
-    packed = nn.utils.rnn.pack_padded_sequence(
-      embedding(padded), lengths, batch_first=True, enforce_sorted=False
-    )
-    _, (states, _) = layer(packed)
-    log_probs = nn.functional.log_softmax(output(states[0]), dim=1)
+    scores = output(last_outputs(padded, lengths))
+    log_probs = nn.functional.log_softmax(scores, dim=1)
     labels = torch.from_numpy(reviews.labels[rows]).long().to(device)
     return log_probs[torch.arange(len(rows)), labels]
 

@@ -45,6 +45,9 @@ OWN = {
   'conll2003': 'conll2003',
   'imdb': 'imdb',
   'imdb lm': 'imdb_unlabelled',
+  'imdb sequence_autoencoder': 'imdb_unlabelled',
+  'imdb_adversarial': 'imdb',
+  'imdb_labels': 'imdb',
   'polarity': 'sentence_polarity',
   'sentiment140': 'sentiment140',
   'ud_pos': 'ud_english_ewt',
@@ -315,7 +318,9 @@ class TablesTest(parameterized.TestCase):
     config = get_config(table, f'row={row},{tail}')
     build.validate(config)
     self.assertTrue(config.is_locked)
-    self.assertEqual(config.corpus.name, 'grammar' if tail else own)
+    tiny = build.task(config.model.kind).TINY_CORPUS
+    names = {'': own, 'tiny': tiny, 'grammar': 'grammar'}
+    self.assertEqual(config.corpus.name, names[tail])
 
   def test_every_row_of_ptb_vae_is_valid_for_documents(self):
     folder = self.create_tempdir().full_path
@@ -364,6 +369,25 @@ class TablesTest(parameterized.TestCase):
       if name == table
     ]
     self.assertLen(set(flat), len(flat))
+
+  def test_rows_begin_with_weights_of_their_own_shape(self):
+    # What names and shapes of a recurrent encoder's weights follow from.
+    shape = 'cell', 'embedding_size', 'hidden_size', 'num_layers'
+    borrowers = 0
+    for table, row in ROWS:
+      rows = runpy.run_path(str(CONFIGS / f'{table}.py'))['ROWS']
+      source = rows[row].get('begins_with', '')
+      if source:
+        name, _, lender = source.rpartition('/')
+        self.assertIn((name or table, lender), ROWS)
+        own = get_config(table, f'row={row}')
+        theirs = get_config(name or table, f'row={lender}')
+        for key in shape:
+          self.assertEqual(own.model[key], theirs.model[key], (row, key))
+        for key in ('protocol', 'vocab_size', 'min_count'):
+          self.assertEqual(own.corpus[key], theirs.corpus[key], (row, key))
+        borrowers += 1
+    self.assertGreaterEqual(borrowers, 4)
 
   @parameterized.parameters(*TABLES)
   def test_an_unknown_row_is_named(self, table):

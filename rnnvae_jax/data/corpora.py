@@ -274,10 +274,12 @@ def build(
   blank_lines: str = 'skip',
   unknown_token: str = '',
   autoencoder: bool = False,
+  whole_lines: bool = False,
   source_ending: str = 'source',
   target_ending: str = 'target',
   source_vocabulary: bool = False,
   unlabelled: str = '',
+  most_labels: int = 0,
   tag_scheme: str = 'none',
   learnt_scheme: str = '',
   word_column: int = 1,
@@ -316,11 +318,15 @@ def build(
     unknown_token: the word of the raw text that becomes UNK; '': all of
       `protocols.UNKNOWN_MARKERS` that are not in a given vocabulary.
     autoencoder: of pairs, whether each sentence is its own source.
+    whole_lines: of an autoencoder, whether a line is one sentence, however
+      long.
     source_ending: see `parallel.read`.
     target_ending: see `parallel.read`.
     source_vocabulary: whether sources have a vocabulary of their own.
     unlabelled: another corpus, whose training text is added to that of this
       one with the label id `labels.NONE`; '': none.
+    most_labels: how many records of the training split are kept, see
+      `labels.fewer`; 0: all.
     tag_scheme: how tags mark spans, one of `schemes.SCHEMES`.
     learnt_scheme: the scheme that they are converted to; '': the same.
     word_column: see `formats.read`.
@@ -375,10 +381,13 @@ def build(
     column = 'tags'
   if fields:
     labels_lib.check_column(corpus_name, records, column)
+  if most_labels:
+    kept = labels_lib.fewer(records['train'], column, most_labels)
+    records = {**records, 'train': kept}
   pairs: dict[str, parallel.Pairs] = {}
   if is_paired:
     pairs = parallel.pairs_of(
-      corpus_name, records, rules, autoencoder, blank_lines
+      corpus_name, records, rules, autoencoder, blank_lines, whole_lines
     )
     split_texts = {s: both.text for s, both in pairs.items()}
   elif by_characters:
@@ -397,7 +406,11 @@ def build(
     }
   extra = _unlabelled(unlabelled, data_dir, rules, split_texts['train'])
   is_protocols_own = vocab is None and not (
-    vocab_size or min_count or extra.sentences or whole_vocabulary
+    vocab_size
+    or min_count
+    or extra.sentences
+    or whole_vocabulary
+    or most_labels
   )
   if vocab is None:
     train = split_texts['train'].sentences + extra.sentences
@@ -415,7 +428,7 @@ def build(
       own = vocab_lib.Vocabulary.build(rules.kind, sources, limit, vocab_size)
       corpus_checks.check_vocabulary(corpus_name, own, sources, limit)
       vocab = dataclasses.replace(vocab, source=own)
-  if corpus_name in base.REGISTRY:
+  if corpus_name in base.REGISTRY and not most_labels:
     base.check_counts(
       base.get(corpus_name),
       rules.name,

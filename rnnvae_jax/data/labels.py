@@ -33,6 +33,13 @@ class LabelConfig:
     'Another corpus, folder or file, whose training text is read without '
     'labels besides that with labels.',
   )
+  most_labels: int = schema.field(
+    0,
+    'Labelled texts that are trained on at most, equally many of each label; '
+    'the others are left out. 0: all. Which ones does not depend on `seed`, '
+    'and fewer are some of more.',
+    low=0,
+  )
 
 
 def check_fields(fields: Sequence[str], stream: bool) -> None:
@@ -67,6 +74,37 @@ def check_column(name: str, records: base.Records, column: str) -> None:
         f'{name}, {split}: beside the text there is no {column!r}; {has}. In a '
         'labelled folder each line is a label, a tab and the text.'
       )
+
+
+def fewer(
+  records: Sequence[base.Record], column: str, most: int
+) -> list[base.Record]:
+  """Draws records, equally many of each label, and keeps their order.
+
+  The draw is the same each time, and a smaller one is part of a larger one.
+
+  Args:
+    records: of the training text.
+    column: the key of a record that is its label.
+    most: how many to keep; a label has an equal share of it, rounded down, or
+      all of its records if it has fewer.
+
+  Raises:
+    ValueError: a share is 0.
+  """
+  by_label: dict[str, list[int]] = {}
+  for number, record in enumerate(records):
+    if record['text'].strip():  # A blank line has no label.
+      by_label.setdefault(record[column], []).append(number)
+  share = most // len(by_label)
+  if not share:
+    raise ValueError(
+      f'most_labels = {most} are fewer texts than there are labels, '
+      f'{len(by_label)}. Legal: at least {len(by_label)}, or 0, all texts.'
+    )
+  rng = np.random.default_rng(0)
+  drawn = [rng.permutation(by_label[name])[:share] for name in sorted(by_label)]
+  return [records[number] for number in sorted(np.concatenate(drawn))]
 
 
 def names_of(values: Sequence[Sequence[str]]) -> tuple[str, ...]:

@@ -33,6 +33,12 @@ class ParallelConfig:
     'Whether the source of each sentence is the sentence itself. Then any text '
     'will do.',
   )
+  whole_lines: bool = schema.field(
+    False,
+    'Whether a line is one sentence, however long, as a labelled text is; else '
+    'the protocol splits it.',
+    only_if=schema.is_set('corpus.autoencoder'),
+  )
   source_ending: str = schema.field(
     'source',
     "Ending of a folder's files of sources: train.source, ...",
@@ -247,6 +253,7 @@ def pairs_of(
   rules: protocols.Protocol,
   autoencoder: bool,
   blank_lines: str = 'skip',
+  whole_lines: bool = False,
 ) -> dict[str, Pairs]:
   """The pairs of each split.
 
@@ -256,6 +263,7 @@ def pairs_of(
     rules: the protocol.
     autoencoder: whether each sentence is its own source.
     blank_lines: see `texts.tokenise`.
+    whole_lines: of an autoencoder; see `texts.tokenise`.
 
   Raises:
     ValueError: the records have no sources; or see `tokenise`.
@@ -264,7 +272,7 @@ def pairs_of(
   for split, some in records.items():
     where = f'{name}, {split}'
     if autoencoder:
-      own = texts.tokenise(where, some, rules, (), blank_lines)
+      own = texts.tokenise(where, some, rules, (), blank_lines, whole_lines)
       found[split] = Pairs(own, own, tuple(map(rules.join, own.sentences)))
       continue
     if FIELD not in some[0]:

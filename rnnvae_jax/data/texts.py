@@ -60,11 +60,12 @@ def tokenise(
   rules: protocols.Protocol,
   fields: Sequence[str] = (),
   blank_lines: str = 'skip',
+  whole_lines: bool = False,
 ) -> Text:
   """Splits records into sentences and these into tokens.
 
   A record with a label is one sentence, however long: the label is that of the
-  whole.
+  whole. With `whole_lines` every record is.
 
   Raises:
     ValueError: there is no sentence, or the numbers of tags and tokens differ.
@@ -73,8 +74,9 @@ def tokenise(
   sources: list[base.Record] = []  # The record of each sentence.
   tags: list[list[str]] = []
   num_empty = 0
+  is_whole = whole_lines or 'label' in fields
   for record in records:
-    found = sentences_of(record['text'], rules, 'label' in fields)
+    found = sentences_of(record['text'], rules, is_whole)
     num_empty += not found
     if not found and blank_lines == 'sentence':
       found = [[]]

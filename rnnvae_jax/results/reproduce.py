@@ -50,7 +50,7 @@ def reproduce(
     for row in rows or defined.rows
   }
   runs = os.path.join(workdir, defined.name)
-  waves = _waves(defined, by_row, runs)
+  waves = _waves(defined, by_row, workdir)
   figures = tables.read(defined, where, rows_lib.JUDGED_AS)
   _publish(figures, where, runs)
   deadline = time.time() + budget if budget else float('inf')
@@ -61,7 +61,7 @@ def reproduce(
 
 
 def _waves(
-  defined: tables.Table, by_row: Mapping[str, _Runs], runs: str
+  defined: tables.Table, by_row: Mapping[str, _Runs], workdir: str
 ) -> list[dict[str, _Runs]]:
   """The rows to run first, and those that begin with the weights of others.
 
@@ -72,11 +72,15 @@ def _waves(
   for row, configs in by_row.items():
     source = defined.rows[row].get('begins_with', '')
     waves[bool(source)][row] = configs
-    folder = os.path.join(runs, source, 'seed_0')
+    folder = rows_lib.source_folder(defined, row, workdir)
     if source and source not in by_row and not workdir_lib.is_trained(folder):
+      table, _, lender = source.rpartition('/')
+      legal = f'--rows={source},{row}'
+      if table:
+        legal = f'--table={table} --rows={lender} first'
       raise ValueError(
         f'--rows: {row} begins with the weights of {source}, and {folder} has '
-        f'no trained run. Legal: --rows={source},{row}.'
+        f'no trained run. Legal: {legal}.'
       )
   return waves
 

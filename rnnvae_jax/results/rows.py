@@ -63,21 +63,30 @@ def configs(
       other settings.
   """
   found: dict[str, Any] = {}
-  source = table.rows[row].get('begins_with', '')
+  source = source_folder(table, row, workdir)
   for seed in range(seeds):
     config = table.get_config(f'row={row}')
     config.seed = seed
     if source:
-      config.train.init_from = _folder(table, source, workdir, 0)
-    folder = _folder(table, row, workdir, seed)
+      config.train.init_from = source
+    folder = _folder(workdir, table.name, row, seed)
     config_build.validate(config)
     workdir_lib.check(config, folder)
     found[folder] = config
   return found
 
 
-def _folder(table: tables.Table, row: str, workdir: str, seed: int) -> str:
-  return os.path.join(workdir, table.name, row, f'seed_{seed}')
+def source_folder(table: tables.Table, row: str, workdir: str) -> str:
+  """The folder of the run that lends a row its weights; '': there is none."""
+  source = table.rows[row].get('begins_with', '')
+  if not source:
+    return ''
+  name, _, lender = source.rpartition('/')
+  return _folder(workdir, name or table.name, lender, 0)
+
+
+def _folder(workdir: str, table: str, row: str, seed: int) -> str:
+  return os.path.join(workdir, table, row, f'seed_{seed}')
 
 
 def run_all(

@@ -4,9 +4,10 @@ A table's config file has, besides `get_config`, `PROTOCOL`, a text on what its
 figures have in common, and `ROWS`, by name the published figures of each row
 and their source; `get_config('row=NAME')` is a row's config. A row may name in
 `gain_over` the row of its decoder as a language model, and in `begins_with` the
-row whose first run lends it its weights. `COLUMNS` may name further metrics to
-be shown, `PLOT` two to be drawn against each other: two metrics, or `minutes`
-of training and a metric. `JUDGED = True` has what a row writes judged, too.
+row whose first run lends it its weights, TABLE/ROW if it is another table's.
+`COLUMNS` may name further metrics to be shown, `PLOT` two to be drawn against
+each other: two metrics, or `minutes` of training and a metric. `JUDGED = True`
+has what a row writes judged, too.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -62,7 +62,7 @@ SCRIPTS = (
   (
     classification,
     {'hidden_size': 5, 'texts': 6, 'batch_size': 3},
-    {'torch_eager', 'torch_sorted'},
+    {'torch_eager', 'torch_sorted', 'torch_padded'},
   ),
   (
     tagging,

@@ -381,6 +381,40 @@ class FieldsTest(parameterized.TestCase):
     names = [corpus.labels[i] for i in split.fields['label']]
     self.assertSequenceEqual(names, split.labels['tense'])
 
+  def test_few_labels_are_drawn_equally_many_of_each(self):
+    lines = [f'{"abb"[i % 3]}\tw{i}\n' for i in range(30)]
+    folder = self.labelled(''.join(lines))
+    whole = self.build(folder).splits
+    drawn = []
+    for most, counts in ((5, [2, 2]), (12, [6, 6]), (24, [10, 12])):
+      corpus = self.build(folder, most_labels=most)
+      train = corpus.splits['train']
+      self.assertEqual(np.bincount(train.fields['label']).tolist(), counts)
+      words = corpus.vocab.decode(train.tokens[train.tokens != vocab_lib.EOS])
+      # A text keeps its label and its place.
+      numbers = [int(word[1:]) for word in words]
+      names = [corpus.labels[i] for i in train.fields['label']]
+      self.assertEqual(names, ['abb'[number % 3] for number in numbers])
+      self.assertEqual(numbers, sorted(numbers))
+      drawn.append(set(numbers))
+      # Nothing is learnt from the others, not even their words.
+      self.assertLen(corpus.vocab, 4 + len(numbers))
+      for name in ('valid', 'test'):
+        self.assertLen(corpus.splits[name], len(whole[name]))
+    self.assertLess(drawn[0], drawn[1])
+    self.assertLess(drawn[1], drawn[2])
+
+  def test_fewer_texts_than_labels_are_refused(self):
+    with self.assertRaisesRegex(ValueError, 'most_labels = 1 .*at least 2'):
+      self.build(self.labelled(), most_labels=1)
+
+  @pytest.mark.corpus
+  def test_few_labels_of_a_corpus_of_known_size(self):
+    split = corpora.build(
+      'sentence_polarity', fields=['label'], most_labels=50
+    ).splits['train']
+    self.assertEqual(np.bincount(split.fields['label']).tolist(), [25, 25])
+
   def test_a_label_that_is_never_trained_is_refused(self):
     folder = self.labelled(test='a\tx\nc\tx\n')
     message = "test: 1 values of 'label' never occur in the training text: 'c'"

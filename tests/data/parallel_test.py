@@ -130,6 +130,16 @@ class FolderTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'have no sources'):
       corpora.build('grammar', fields=('source',))
 
+  def test_an_autoencoder_reads_sentences_or_whole_lines(self):
+    folder = self.write(SPLIT_txt=['It is. It was.', 'It is.'])
+    for options, lengths in (({}, [4, 4, 4]), ({'whole_lines': True}, [7, 4])):
+      corpus = corpora.build(
+        folder, 'plain', fields=('source',), autoencoder=True, **options
+      )
+      split = corpus.splits['train']
+      self.assertEqual(split.lengths.tolist(), lengths)
+      np.testing.assert_array_equal(split.source.tokens, split.tokens)
+
   def test_the_sources_are_part_of_the_hash(self):
     hashes = {
       self.build(**options).splits['train'].content_hash

@@ -347,6 +347,24 @@ class ReproduceTest(parameterized.TestCase):
       self.reproduce('vae_a_1', 'lm')
     run.assert_not_called()
 
+  @parameterized.parameters(
+    ('lm', r'runs/toy/lm/seed_0 .*Legal: --rows=lm,vae_a_1\.'),
+    ('other/lm', r'runs/other/lm/seed_0 .*--table=other --rows=lm first\.'),
+  )
+  def test_weights_that_a_row_begins_with_are_trained_first(
+    self, source, message
+  ):
+    path = pathlib.Path('configs/toy.py')
+    path.write_text(
+      f'{path.read_text()}\nROWS["vae_a_1"]["begins_with"] = {source!r}\n'
+    )
+    with (
+      mock.patch.object(rows, 'run') as run,
+      self.assertRaisesRegex(ValueError, message),
+    ):
+      self.reproduce('vae_a_1')
+    run.assert_not_called()
+
   @pytest.mark.slow
   def test_a_table_may_have_what_its_rows_write_judged(self):
     path = pathlib.Path('configs/toy.py')

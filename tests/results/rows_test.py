@@ -31,6 +31,22 @@ class RowsTest(absltest.TestCase):
     for split in ('train', 'valid', 'test'):
       pathlib.Path(f'text/{split}.txt').write_text('a b c .\nb c a d .\n' * 20)
 
+  def test_rows_begin_with_weights_of_their_own_table_or_of_another(self):
+    table = tables.load('toy')
+    for source, folder in (
+      ('lm', 'runs/toy/lm/seed_0'),
+      ('other/lm', 'runs/other/lm/seed_0'),
+      ('', ''),
+    ):
+      own = {'published': {}, 'source': 'none', 'begins_with': source}
+      changed = table._replace(rows={**table.rows, 'vae_a_1': own})
+      configs = rows.configs(changed, 'vae_a_1', 'runs', seeds=2)
+      self.assertEqual(
+        list(configs), [f'runs/toy/vae_a_1/seed_{seed}' for seed in (0, 1)]
+      )
+      for config in configs.values():
+        self.assertEqual(config.train.init_from, folder)
+
   def test_the_time_of_a_killed_run_counts(self):
     os.makedirs('runs/a')
     lines = [

@@ -685,18 +685,24 @@ class EncoderTest(parameterized.TestCase):
     # A class has 4 words of its own, each seen about 4 times.
     self.assertGreater(figures['accuracy'], 0.9)
 
+  @parameterized.parameters('language_model', 'seq2seq')
   @pytest.mark.slow
-  def test_begins_with_the_weights_of_a_language_model(self):
-    lm = build.default('language_model')
-    argument.apply(lm, argument.parse(f'tiny,{text()}', tiny=False))
-    lm.corpus.labelled, lm.corpus.protocol = True, 'mikolov'
-    lm.train.num_steps, lm.train.eval_every = 6, 6
-    lm.evaluate.split = 'none'
+  def test_begins_with_the_weights_of_a_pretrained_model(self, kind):
+    other = build.default(kind)
+    if kind == 'seq2seq':  # A sequence autoencoder.
+      other.corpus.autoencoder = other.corpus.whole_lines = True
+      other.model.attention, other.model.bridge = 'none', 'copy'
+      other.model.shared_weights = 'all'
+    argument.apply(other, argument.parse(f'tiny,{text()}', tiny=False))
+    other.corpus.labelled, other.corpus.protocol = True, 'mikolov'
+    other.train.num_steps, other.train.eval_every = 6, 6
+    other.train.num_buckets, other.evaluate.split = 1, 'none'
     source = self.create_tempdir().full_path
-    loop.train(lm, source)
+    loop.train(other, source)
     config = make_config(
       **{
         'model.encoder': 'recurrent',
+        'model.cell': other.model.cell,
         'model.hidden_size': 14,
         'model.frozen_embeddings': True,
         'model.frozen_encoder': True,
