@@ -1,5 +1,6 @@
 """Strict numerics for every test; no network, no accelerator."""
 
+import gc
 import ipaddress
 import os
 import signal
@@ -168,6 +169,17 @@ def _configure(**settings):
   for name, value in settings.items():
     jax.config.update(name, value)
   compilation_cache.reset_cache()
+
+
+def pytest_collection_finish(session):
+  """Spares the garbage collector what lives as long as the process.
+
+  All modules of tests and libraries are millions of objects, and tracing and
+  compiling make so many others that it would look through them all the time.
+  """
+  del session
+  gc.collect()
+  gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -8,6 +8,7 @@ from unittest import mock
 import jax
 
 from rnnvae_jax.config import build as config_build
+from rnnvae_jax.data import batches
 from rnnvae_jax.training import hyperparameters as hyperparameters_lib
 
 
@@ -32,6 +33,10 @@ def make_task(config: Any, vocab: Any) -> Any:
 def make_hyperparameters(config: Any) -> hyperparameters_lib.Hyperparameters:
   """The traced scalars of a config."""
   return hyperparameters_lib.build(config_build.keys_of(config), config)
+
+
+# As one program: its operations one by one are dozens for every shape.
+gather = jax.jit(batches.gather, static_argnums=2)
 
 
 @contextlib.contextmanager

@@ -173,15 +173,18 @@ class TrainingTest(absltest.TestCase):
     cls.ours = losses.pop('ours')
     cls.peers = losses
 
+  @pytest.mark.slow
   def test_equal_weights_have_the_same_loss(self):
     for name, losses in self.peers.items():
       # Some 15 x 12 + 3 x 16 terms, each rounded a few times.
       np.testing.assert_allclose(losses[0], self.ours[0], 8 * EPS, 0, name)
 
+  @pytest.mark.slow
   def test_flax_trains_as_ours(self):
     # Rounding of a gradient near 0 becomes an update of Adam.
     np.testing.assert_allclose(self.peers['flax_rnn'], self.ours, 1e-5)
 
+  @pytest.mark.slow
   def test_pytorch_trains_almost_as_ours(self):
     # Its GRU has a second bias for two gates, which learns as well: a change
     # of at most one learning rate a step in one of the two.

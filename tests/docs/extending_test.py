@@ -67,6 +67,7 @@ class ExtendingTest(absltest.TestCase):
     thirds = [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
     np.testing.assert_allclose(jnp.stack(weights), np.array(thirds) / 3, 1e-6)
 
+  @pytest.mark.slow
   def test_the_cell_passes_its_own_test(self):
     root = copy_with_tutorial(self.create_tempdir().full_path)
     printed = run(root, f'python -m pytest -n0 -q {CELL_TEST}')

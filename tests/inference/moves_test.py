@@ -35,7 +35,7 @@ def make_run(**changes):
   )
   words = vocab.Vocabulary('word', (*vocab.SPECIALS, *WORDS))
   task = helpers.make_task(config, words)
-  params = jax.tree.map(lambda x: 3 * x, task.init(jax.random.key(0)))
+  params = jax.tree.map(lambda x: 3 * x, jax.jit(task.init)(jax.random.key(0)))
   extras = task.initial_extras()
   return run_lib.Run(config, words, (), task, params, extras, 'none')
 

@@ -48,7 +48,7 @@ class BothDirectionsTest(absltest.TestCase):
     self.model = build.language_model(configure(True), V)
     self.words = np.random.default_rng(0).integers(4, V, (ROWS, TIME - 1))
     self.arrays = batch(self.words)
-    self.params = self.model.init(jax.random.key(0), *self.arrays)
+    self.params = jax.jit(self.model.init)(jax.random.key(0), *self.arrays)
 
   def one(self, stack, arrays):
     """A model of one direction with the weights of a stack."""
@@ -77,7 +77,7 @@ class DropoutTest(absltest.TestCase):
   def test_each_direction_has_masks_of_its_own(self):
     model = build.language_model(configure(True), V)
     arrays = batch(np.full((ROWS, TIME - 1), 5))  # The same both ways.
-    params = model.init(jax.random.key(0), *arrays)['params']
+    params = jax.jit(model.init)(jax.random.key(0), *arrays)['params']
     params = {'params': params | {'backward': params['recurrent']}}
     keys = noise.row_keys(jax.random.key(1), jnp.arange(ROWS))
     for site in ('embedding', 'output'):
@@ -94,7 +94,7 @@ class WeightDropTest(absltest.TestCase):
   def test_falls_on_both(self):
     model = build.language_model(configure(True), V)
     arrays = batch(np.full((ROWS, TIME - 1), 5))
-    params = model.init(jax.random.key(0), *arrays)
+    params = jax.jit(model.init)(jax.random.key(0), *arrays)
     dropped = noise.drop_weights(
       params, jnp.float32(0.5), jax.random.key(1), 'recurrent', 'backward'
     )

@@ -51,6 +51,13 @@ def magnitude(emissions, weights):
   return LENGTH * largest
 
 
+# Compiled as wholes: one by one, their operations are far more programs.
+log_partition, marginals, viterbi = map(
+  jax.jit, (crf.log_partition, crf.marginals, crf.viterbi)
+)
+n_best = jax.jit(crf.n_best, static_argnums=3)
+
+
 class CrfTest(parameterized.TestCase):
   @parameterized.product(scale=(0.1, 2.0, 10.0), platform=('cpu', 'gpu'))
   def test_partition_and_score_are_those_of_all_sequences(
@@ -74,7 +81,7 @@ class CrfTest(parameterized.TestCase):
 
   def test_marginals_are_those_of_all_sequences(self):
     emissions, mask, _, weights = random_field()
-    got = np.asarray(crf.marginals(emissions, mask, weights))
+    got = np.asarray(marginals(emissions, mask, weights))
     allowed = tolerances.chain(*[2 + TAGS] * LENGTH) * (
       1 + magnitude(emissions, weights)
     )
@@ -99,11 +106,9 @@ class CrfTest(parameterized.TestCase):
   @parameterized.parameters(0, 1, 2)
   def test_viterbi_and_n_best_are_the_best_of_all(self, seed):
     emissions, mask, _, weights = random_field(seed)
-    tags, totals = jax.jit(crf.viterbi)(emissions, mask, weights)
+    tags, totals = viterbi(emissions, mask, weights)
     count = 7
-    ranked, scores = jax.jit(crf.n_best, static_argnums=3)(
-      emissions, mask, weights, count
-    )
+    ranked, scores = n_best(emissions, mask, weights, count)
     allowed = tolerances.chain(LENGTH) * magnitude(emissions, weights)
     for b, length in enumerate(LENGTHS):
       want = all_sequences(emissions[b], weights, length)
@@ -124,6 +129,8 @@ class CrfTest(parameterized.TestCase):
     emissions, mask, tags, weights = random_field()
     cotangent = np.float32([1.0, -0.5, 2.0, 0.7, 0.3])
 
+    @jax.jit
+    @jax.grad
     def ours(arrays):
       emissions, *weights = arrays
       nats = crf.nll(emissions, tags, mask, crf.Weights(*weights))
@@ -150,8 +157,8 @@ class CrfTest(parameterized.TestCase):
     total.backward()
     want = [leaf.grad.numpy() for leaf in leaves]
     arrays = (emissions, *weights)
-    allowed = tolerances.spread(jax.grad(ours), arrays, terms=8 * LENGTH)
-    tolerances.assert_close(jax.grad(ours)(arrays), tuple(want), allowed)
+    allowed = tolerances.spread(ours, arrays, terms=8 * LENGTH)
+    tolerances.assert_close(ours(arrays), tuple(want), allowed)
 
   def _torch(self):
     try:
@@ -163,7 +170,7 @@ class CrfTest(parameterized.TestCase):
   def test_gradient_is_that_of_finite_differences(self):
     emissions, mask, tags, weights = random_field(scale=1.0)
     loss = lambda w: jnp.sum(crf.nll(emissions, tags, mask, w))
-    got = jax.tree.map(np.asarray, jax.grad(loss)(weights))
+    got = jax.tree.map(np.asarray, jax.jit(jax.grad(loss))(weights))
 
     def exact(weights):
       """Of all sequences, in float64."""
@@ -195,7 +202,7 @@ class CrfTest(parameterized.TestCase):
 
   def test_padding_and_order_of_rows_change_nothing(self):
     emissions, mask, tags, weights = random_field()
-    loss = lambda x, y, m: crf.nll(x, y, m, weights)
+    loss = jax.jit(lambda x, y, m: crf.nll(x, y, m, weights))
     want = loss(emissions, tags, mask)
     poisoned = np.where(mask[:, :, None], emissions, 1e6)
     longer = [
@@ -207,8 +214,8 @@ class CrfTest(parameterized.TestCase):
     )
     np.testing.assert_allclose(loss(*longer), want, rtol=0, atol=allowed)
     safe = np.where(mask[:, :, None], emissions, 5.0)
-    grads = jax.grad(lambda x: jnp.sum(loss(x, tags, mask)))(safe)
-    np.testing.assert_array_equal(grads[~mask], 0.0)
+    grads = jax.jit(jax.grad(lambda x: jnp.sum(loss(x, tags, mask))))(safe)
+    np.testing.assert_array_equal(np.asarray(grads)[~mask], 0.0)
     back = [array[::-1] for array in (emissions, tags, mask)]
     np.testing.assert_allclose(loss(*back), want[::-1], rtol=0, atol=allowed)
 
@@ -225,10 +232,14 @@ class CrfTest(parameterized.TestCase):
       and allowed.end[tags[-1]]
       and all(allowed.transitions[i, j] for i, j in itertools.pairwise(tags))
     )
-    logs = crf.log_partition(emissions, mask, limited)
-    p = crf.marginals(emissions, mask, limited)
-    tags, _ = crf.viterbi(emissions, mask, limited)
-    ranked, scores = crf.n_best(emissions, mask, limited, 30)
+    logs, p, (tags, _), (ranked, scores) = jax.device_get(
+      (
+        log_partition(emissions, mask, limited),
+        marginals(emissions, mask, limited),
+        viterbi(emissions, mask, limited),
+        n_best(emissions, mask, limited, 30),
+      )
+    )
     bound = tolerances.chain(*[2 + TAGS] * LENGTH) * (
       1 + magnitude(emissions, weights)
     )
@@ -249,11 +260,12 @@ class CrfTest(parameterized.TestCase):
         np.testing.assert_array_equal(ranked[b, n, :length], legal[n][1])
       self.assertEqual(p[b, 0, 1], 0.0)
       self.assertEqual(p[b, length - 1, 2], 0.0)
-    grads = jax.grad(
+    of_weights = jax.grad(
       lambda w: jnp.sum(
         crf.log_partition(emissions, mask, crf.constrained(w, allowed))
       )
-    )(weights)
+    )
+    grads = jax.device_get(jax.jit(of_weights)(weights))
     np.testing.assert_array_equal(grads.transitions[~allowed.transitions], 0.0)
 
   def test_large_scores_are_finite_and_right(self):
@@ -262,12 +274,11 @@ class CrfTest(parameterized.TestCase):
     emissions = np.float32(rng.uniform(-30, 30, (2, 5, TAGS)))
     mask = np.ones((2, 5), bool)
     weights = crf.Weights(*(np.zeros(s, np.float32) for s in ((3, 3), 3, 3)))
-    logs = crf.log_partition(emissions, mask, weights)
+    logs = log_partition(emissions, mask, weights)
     want = np.sum(np.logaddexp.reduce(np.float64(emissions), axis=2), axis=1)
     np.testing.assert_allclose(logs, want, rtol=tolerances.chain(*[8] * 5))
-    grads = jax.grad(lambda w: jnp.sum(crf.log_partition(emissions, mask, w)))(
-      weights
-    )
+    total = lambda w: jnp.sum(crf.log_partition(emissions, mask, w))
+    grads = jax.jit(jax.grad(total))(weights)
     self.assertAlmostEqual(float(jnp.sum(grads.transitions)), 8.0, places=4)
 
 

@@ -105,12 +105,13 @@ class NativeTest(parameterized.TestCase):
     layer = recurrent.Layer(cell, backend='native', options=options)
     members = jax.tree.map(lambda p: jnp.stack([p, 2.0 * p]), params)
     program = functools.partial(results, layer, False)
-    both = jax.vmap(lambda params: program(params, *others))(members)
+    of_one = jax.jit(lambda params: program(params, *others))
+    both = jax.jit(jax.vmap(of_one))(members)
     for number in range(2):
       one = jax.tree.map(lambda p, n=number: p[n], members)
       chex.assert_trees_all_close(
         jax.tree.map(lambda r, n=number: r[n], both),
-        program(one, *others),
+        of_one(one),
         rtol=100 * EPS,
         atol=100 * EPS,
       )

@@ -43,6 +43,17 @@ def make_config(folder, **overrides):
   return config
 
 
+class RefusedTest(absltest.TestCase):
+  def test_another_shape_is_another_program(self):
+    folder = self.create_tempdir().full_path
+    write_folder(folder)
+    config = make_config(folder)
+    other = make_config(folder, **{'model.hidden_size': 5})
+    corpus = preparation.build_corpus(config)
+    with self.assertRaisesRegex(ValueError, r'config\.model\.hidden_size'):
+      population.train([config, other], corpus)
+
+
 class PopulationTest(parameterized.TestCase):
   @classmethod
   def setUpClass(cls):
@@ -104,6 +115,7 @@ class PopulationTest(parameterized.TestCase):
       rtol=100 * EPS * result.steps,
     )
 
+  @pytest.mark.slow
   def test_a_result_holds_what_its_validation_evaluated(self):
     result = self.results[1]
     config = result.config
@@ -117,11 +129,13 @@ class PopulationTest(parameterized.TestCase):
     nats = np.mean(values['reconstruction']) + np.mean(values['kl'])
     self.assertAlmostEqual(nats, result.best['nll_per_sentence'], places=4)
 
+  @pytest.mark.slow
   def test_slots_are_refilled_until_all_trials_have_ended(self):
     self.assertCountEqual(self.reported, range(4))
     self.assertEqual(self.reported[0], 1)  # The shortest.
     self.assertFalse(any(result.failed for result in self.results))
 
+  @pytest.mark.slow
   def test_the_early_stopped_one_did_fewer_steps(self):
     self.assertLess(self.results[3].steps, self.configs[3].train.num_steps)
 
@@ -159,11 +173,6 @@ class PopulationTest(parameterized.TestCase):
       self.results[1].best['nll_per_sentence'],
       rtol=100 * EPS * results[1].steps,
     )
-
-  def test_another_shape_is_another_program(self):
-    other = make_config(self.folder, **{'model.hidden_size': 5})
-    with self.assertRaisesRegex(ValueError, r'config\.model\.hidden_size'):
-      population.train([self.configs[0], other], self.corpus)
 
   @pytest.mark.slow
   def test_trials_begin_with_another_run_s_weights(self):

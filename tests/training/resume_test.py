@@ -209,6 +209,7 @@ class LongerTest(RunTest):
     self.assert_same_run(longer, whole, extended)
     self.assertEqual(workdir_lib.load_config(extended).train.num_steps, 12)
 
+  @pytest.mark.slow
   def test_a_schedule_goes_on_as_that_of_all_steps(self):
     # The first part has come to the schedule's end, so it is another run than
     # one of all steps: only the rate from here on is the same.

@@ -2,7 +2,6 @@
 
 from absl.testing import absltest, parameterized
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rnnvae_jax.models.cells import feed_forward
@@ -16,16 +15,16 @@ def make(window, direct):
     HIDDEN, FEATURES, window=window, direct=direct
   )
   rng = np.random.default_rng(0)
-  x = jnp.asarray(rng.normal(size=(ROWS, TIME, FEATURES)), jnp.float32)
-  mask = jnp.asarray(np.arange(TIME)[None] < LENGTHS[:, None])
-  return stack, stack.init(jax.random.key(0), x, mask), x, mask
+  x = np.float32(rng.normal(size=(ROWS, TIME, FEATURES)))
+  mask = np.arange(TIME)[None] < LENGTHS[:, None]
+  return stack, jax.jit(stack.init)(jax.random.key(0), x, mask), x, mask
 
 
 class FeedForwardTest(parameterized.TestCase):
   @parameterized.product(window=(1, 2, 4, 9), direct=(False, True))
   def test_equals_a_loop_over_windows(self, window, direct):
     stack, params, x, mask = make(window, direct)
-    _, outputs = stack.apply(params, x, mask)
+    _, outputs = jax.jit(stack.apply)(params, x, mask)
     self.assertEqual(outputs.shape, (ROWS, TIME, stack.output_size))
     layer = params['params']['hidden']
     kernel, bias = np.float64(layer['kernel']), np.float64(layer['bias'])
@@ -46,9 +45,10 @@ class FeedForwardTest(parameterized.TestCase):
   @parameterized.product(window=(1, 2, 4, 9), cut=(1, 3, 6))
   def test_a_carry_split_anywhere_gives_the_same(self, window, cut):
     stack, params, x, mask = make(window, False)
-    carry, whole = stack.apply(params, x, mask)
-    between, first = stack.apply(params, x[:, :cut], mask[:, :cut])
-    after, second = stack.apply(params, x[:, cut:], mask[:, cut:], between)
+    apply = jax.jit(stack.apply)
+    carry, whole = apply(params, x, mask)
+    between, first = apply(params, x[:, :cut], mask[:, :cut])
+    after, second = apply(params, x[:, cut:], mask[:, cut:], between)
     parts = np.concatenate([first, second], axis=1)
     real = np.asarray(mask)
     # Sums of N F products of size 1 or so, in another order.

@@ -46,7 +46,7 @@ def make_batch(sentences=SENTENCES, padding=2):
 
 def make_params(model, scale=3.0):
   # Larger than they begin, so that units are off and saturated, and biases too.
-  params = model.init(jax.random.key(0), *make_batch())
+  params = jax.jit(model.init)(jax.random.key(0), *make_batch())
   rng = np.random.default_rng(1)
   return jax.tree.map(
     lambda x: jnp.float32(scale * x + rng.normal(0, 0.3, x.shape)), params
@@ -112,7 +112,9 @@ class AveragingTest(parameterized.TestCase):
     for composition in averaging.COMPOSITIONS:
       model = make_model(composition=composition)
       params = make_params(model)
-      apply = lambda params, model=model: model.apply(params, *make_batch())
+      apply = jax.jit(
+        lambda params, model=model: model.apply(params, *make_batch())
+      )
       scores, allowed = apply(params), tolerances.spread(apply, params, TERMS)
       inner, x = params['params'], np.zeros(EMBEDDING)
       for number in range(2):
@@ -142,18 +144,20 @@ class AveragingTest(parameterized.TestCase):
     params = make_params(model)
     inputs, mask = make_batch()
     other = jnp.where(mask, inputs, 8)
+    apply = jax.jit(model.apply)
     np.testing.assert_array_equal(
-      model.apply(params, inputs, mask), model.apply(params, other, mask)
+      apply(params, inputs, mask), apply(params, other, mask)
     )
 
   def test_the_order_of_words_does_not_matter(self):
     model = make_model()
     params = make_params(model)
     shuffled = [sentence[::-1] for sentence in SENTENCES]
-    apply = lambda params: model.apply(params, *make_batch(shuffled))
-    allowed = tolerances.spread(apply, params, TERMS)
-    scores = model.apply(params, *make_batch())
-    tolerances.assert_close(apply(params), scores, allowed)
+    apply = jax.jit(model.apply)
+    of_shuffled = lambda params: apply(params, *make_batch(shuffled))
+    allowed = tolerances.spread(of_shuffled, params, TERMS)
+    scores = apply(params, *make_batch())
+    tolerances.assert_close(of_shuffled(params), scores, allowed)
 
 
 class WordDropoutTest(parameterized.TestCase):

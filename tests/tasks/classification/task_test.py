@@ -29,6 +29,7 @@ from rnnvae_jax.training import (
 from rnnvae_jax.training import state as state_lib
 from rnnvae_jax.training import workdir as workdir_lib
 
+import helpers
 import tolerances
 
 pytestmark = pytest.mark.usefixtures('compile_once')
@@ -120,10 +121,12 @@ class LossTest(parameterized.TestCase):
     )
     corpus = preparation.build_corpus(config)
     split, task = corpus.splits['train'], make_task(config, corpus)
-    params = jax.tree.map(lambda x: 5 * x, task.init(jax.random.key(0)))
+    params = jax.tree.map(
+      lambda x: 5 * x, jax.jit(task.init)(jax.random.key(0))
+    )
     rows = np.int32([3, 11, batches.BLANK, 7, 0])
     real = rows[rows != batches.BLANK]
-    batch = batches.gather(
+    batch = helpers.gather(
       batches.put(split),
       jnp.asarray(rows),
       batches.Bucket(int(split.lengths.max()) + 2),
@@ -166,9 +169,9 @@ class LossTest(parameterized.TestCase):
     config = make_config(**{'dropout.word': 0.0, 'dropout.output': 0.0})
     corpus = preparation.build_corpus(config)
     split, task = corpus.splits['train'], make_task(config, corpus)
-    params = task.init(jax.random.key(0))
+    params = jax.jit(task.init)(jax.random.key(0))
     rows = jnp.int32([3, batches.BLANK, 7, batches.BLANK])
-    batch = batches.gather(batches.put(split), rows, batches.Bucket(9))
+    batch = helpers.gather(batches.put(split), rows, batches.Bucket(9))
     scalars = hyperparameters.build(build.keys_of(config), config)
     _, (sums, _) = task.loss(params, batch, scalars, jax.random.key(1), {})
     predicted = np.argmax(task.predict(params, batch, PLAIN), axis=1)
@@ -187,8 +190,10 @@ class LossTest(parameterized.TestCase):
       corpus.protocol,
       corpus.vocab,
     )
-    batch = batches.gather(batches.put(lines), jnp.arange(3), batches.Bucket(6))
-    log_probs = task.predict(task.init(jax.random.key(0)), batch, PLAIN)
+    batch = helpers.gather(batches.put(lines), jnp.arange(3), batches.Bucket(6))
+    log_probs = task.predict(
+      jax.jit(task.init)(jax.random.key(0)), batch, PLAIN
+    )
     self.assertEqual(log_probs.shape, (3, 3))
     np.testing.assert_allclose(
       np.sum(np.exp(np.float64(log_probs)), axis=1),
@@ -204,7 +209,7 @@ class LossTest(parameterized.TestCase):
     corpus = preparation.build_corpus(config)
     other = preparation.build_corpus(config, labels=names)
     task, permuted = make_task(config, corpus), make_task(config, other)
-    params = task.init(jax.random.key(0))
+    params = jax.jit(task.init)(jax.random.key(0))
     moved = {'params': dict(params['params'])}
     moved['params']['output'] = jax.tree.map(
       lambda x: x[..., np.argsort(order)], params['params']['output']
@@ -215,7 +220,7 @@ class LossTest(parameterized.TestCase):
       (permuted, moved, other),
     ):
       split = of.splits['valid']
-      batch = batches.gather(
+      batch = helpers.gather(
         batches.put(split), jnp.arange(len(split)), batches.Bucket(12)
       )
       values = chosen.evaluate(weights, batch, jax.random.key(0), {})
@@ -244,7 +249,7 @@ class PerturbationTest(parameterized.TestCase):
     corpus = preparation.build_corpus(config)
     task, split = make_task(config, corpus), corpus.splits['train']
     rows = np.int32([3, 11, batches.BLANK, 7, 0])
-    batch = batches.gather(
+    batch = helpers.gather(
       batches.put(split),
       jnp.asarray(rows),
       batches.Bucket(int(split.lengths.max()) + 2),
@@ -252,7 +257,9 @@ class PerturbationTest(parameterized.TestCase):
     for row in drop_label:
       batch['label'] = batch['label'].at[row].set(labels.NONE)
     scalars = hyperparameters.build(build.keys_of(config), config)
-    params = jax.tree.map(lambda x: 3 * x, task.init(jax.random.key(0)))
+    params = jax.tree.map(
+      lambda x: 3 * x, jax.jit(task.init)(jax.random.key(0))
+    )
     key = jax.random.key(1)
     loss = jax.value_and_grad(task.loss, has_aux=True)
     (value, (sums, _)), grads = jax.jit(
@@ -314,12 +321,14 @@ class JointTrainingTest(absltest.TestCase):
     corpus = preparation.build_corpus(config)
     split, task = corpus.splits['train'], make_task(config, corpus)
     rows = [3, 11, 0]
-    batch = batches.gather(
+    batch = helpers.gather(
       batches.put(split),
       jnp.array([*rows, batches.BLANK]),
       batches.Bucket(int(split.lengths.max())),
     )
-    params = jax.tree.map(lambda x: 3 * x, task.init(jax.random.key(0)))
+    params = jax.tree.map(
+      lambda x: 3 * x, jax.jit(task.init)(jax.random.key(0))
+    )
     key = jax.random.key(1)
     scalars = hyperparameters.build(build.keys_of(config), config)
     value, (sums, _) = task.loss(params, batch, scalars, key, {})
@@ -367,12 +376,14 @@ class LinearGainTest(absltest.TestCase):
     split, task = corpus.splits['train'], make_task(config, corpus)
     rows = [3, 11, 0]
     longest = int(split.lengths.max())
-    batch = batches.gather(
+    batch = helpers.gather(
       batches.put(split),
       jnp.array([*rows, batches.BLANK]),
       batches.Bucket(longest),
     )
-    params = jax.tree.map(lambda x: 3 * x, task.init(jax.random.key(0)))
+    params = jax.tree.map(
+      lambda x: 3 * x, jax.jit(task.init)(jax.random.key(0))
+    )
     scalars = hyperparameters.build(build.keys_of(config), config)
     value, (sums, _) = jax.jit(
       lambda params: task.loss(params, batch, scalars, jax.random.key(1), {})
@@ -385,7 +396,7 @@ class LinearGainTest(absltest.TestCase):
       for count in range(len(ids) + 1):
         begun = corpora.split_of([ids[:count]])
         begun.fields['label'] = split.fields['label'][row : row + 1]
-        prefix = batches.gather(
+        prefix = helpers.gather(
           batches.put(begun), jnp.array([0]), batches.Bucket(longest)
         )
         values = task.evaluate(params, prefix, jax.random.key(0), PLAIN)
@@ -407,7 +418,7 @@ class ScalingTest(absltest.TestCase):
     self.state, _ = preparation.first_state(
       config, self.task, optimizers.build(config), corpus
     )
-    self.batch = batches.gather(
+    self.batch = helpers.gather(
       batches.put(self.split),
       jnp.arange(7),
       batches.Bucket(int(self.split.lengths.max())),

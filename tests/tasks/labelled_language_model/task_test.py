@@ -18,6 +18,7 @@ from rnnvae_jax.inference import run as run_lib
 from rnnvae_jax.tasks import labelled_language_model, language_model
 from rnnvae_jax.training import loop, preparation
 
+import helpers
 import tolerances
 
 pytestmark = pytest.mark.usefixtures('compile_once')
@@ -86,7 +87,7 @@ class OneLabelTest(parameterized.TestCase):
     of_zeros = {
       'params': tree | {'label': jax.tree.map(jnp.zeros_like, tree['label'])}
     }
-    batch = batches.gather(
+    batch = helpers.gather(
       batches.put(corpus.splits['train']),
       jnp.array([3, 8, batches.BLANK, 0]),
       batches.Bucket(6),
@@ -167,6 +168,7 @@ class BayesTest(parameterized.TestCase):
 
 
 class JudgeTest(parameterized.TestCase):
+  @pytest.mark.slow
   def test_a_classifier_recognises_the_labels(self):
     workdir, run = trained()
     # By Bayes' rule of another model, of another seed.

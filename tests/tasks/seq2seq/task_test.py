@@ -87,7 +87,7 @@ class TaskTest(parameterized.TestCase):
     config = make_config(**overrides)
     corpus = preparation.build_corpus(config)
     task = seq2seq.TASK.build(config, corpus.vocab)
-    batch = batches.gather(
+    batch = helpers.gather(
       batches.put(corpus.splits['train']),
       jnp.array([3, 8, batches.BLANK, 0]),
       batches.Bucket(6, (), 7),
@@ -242,6 +242,7 @@ class RunTest(parameterized.TestCase):
     self.assertEqual(rows[0], ['nats', 'source', 'text'])
     self.assertEqual([row[1] for row in rows[1:]], ['a b', '', 'c'])
 
+  @pytest.mark.slow
   def test_bleu_is_that_of_sacrebleu_on_files(self):
     _, run = trained()
     split = test_split(run)

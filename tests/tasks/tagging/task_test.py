@@ -80,7 +80,7 @@ class TaggingTest(parameterized.TestCase):
     config_build.validate(config)
     corpus = corpus_of(config, self.folder)
     task = task_lib.Tagging.build(config, corpus.vocab, corpus.labels)
-    params = task.init(jax.random.key(1))
+    params = jax.jit(task.init)(jax.random.key(1))
     leaves, tree = jax.tree.flatten(params)
     rng = np.random.default_rng(0)
     params = jax.tree.unflatten(
@@ -89,7 +89,7 @@ class TaggingTest(parameterized.TestCase):
     return config, corpus, task, params
 
   def batch(self, split, length, rows=(0, 1, 2)):
-    return batches.gather(
+    return helpers.gather(
       batches.put(split), jnp.array(rows), batches.Bucket(length)
     )
 
