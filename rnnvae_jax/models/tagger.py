@@ -85,7 +85,7 @@ class Tagger(nn.Module):
     words: Words,
     rates: noise.Rates | None = None,
     keys: jax.Array | None = None,
-  ) -> tuple[jax.Array, crf.Weights]:
+  ) -> tuple[jax.Array, crf.Weights | None]:
     """Scores of the tags.
 
     Args:
@@ -95,7 +95,7 @@ class Tagger(nn.Module):
 
     Returns:
       Emissions float[B, T, K], which are undefined where the mask is False, and
-      the scores of tags beside each other, which are 0 without a CRF.
+      the scores of tags beside each other, None without a CRF.
     """
     if rates is None or keys is None:
       rates = noise.Rates()
@@ -116,11 +116,10 @@ class Tagger(nn.Module):
     x = self._dropped(x, rates.output, keys, 'output')
     return self.output(x), self._weights()
 
-  def _weights(self) -> crf.Weights:
-    if self.has_transitions:
-      return crf.Weights(self.transitions, self.start, self.end)
-    zeros = jnp.zeros(self.num_tags)
-    return crf.Weights(jnp.zeros((self.num_tags,) * 2), zeros, zeros)
+  def _weights(self) -> crf.Weights | None:
+    if not self.has_transitions:
+      return None
+    return crf.Weights(self.transitions, self.start, self.end)
 
   def _spelt(self, chars, chars_mask, rates, keys) -> jax.Array:
     """The vectors of words from their characters: float[B, T, F]."""

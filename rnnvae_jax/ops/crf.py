@@ -15,6 +15,9 @@ where A is the scaled forward variable and E the exponential of transitions. So
 no number of the backward pass is above 1 / S, and the gradient of the
 transitions is one product over all tokens after the loop.
 
+Without weights (None) tags do not depend on each other: the same functions of
+a softmax at each token.
+
 At a token, tags that are less likely than the likeliest by a factor of 1e-38
 count as that unlikely. A move that is not allowed has the score `FORBIDDEN`.
 """
@@ -42,19 +45,22 @@ class Weights(NamedTuple):
   end: jax.Array  # float[K]
 
 
-def constrained(weights: Weights, allowed: Weights) -> Weights:
+def constrained(weights: Weights | None, allowed: Weights) -> Weights:
   """Forbids moves.
 
   Args:
-    weights: scores.
+    weights: scores; None: all are 0.
     allowed: bool arrays of the same shapes, True where a move is allowed.
   """
   forbid = lambda score, legal: jnp.where(legal, score, FORBIDDEN)
-  return Weights(*map(forbid, weights, allowed))
+  return Weights(*map(forbid, weights or (0.0, 0.0, 0.0), allowed))
 
 
 def nll(
-  emissions: jax.Array, tags: jax.Array, mask: jax.Array, weights: Weights
+  emissions: jax.Array,
+  tags: jax.Array,
+  mask: jax.Array,
+  weights: Weights | None,
 ) -> jax.Array:
   """Nats of each row's tags: float[B]; 0 for a row without a token.
 
@@ -62,14 +68,17 @@ def nll(
     emissions: float[B, T, K].
     tags: int[B, T].
     mask: bool[B, T], True on real tokens, which come first in a row.
-    weights: of the field.
+    weights: of the field; None: tags do not depend on each other.
   """
   found = score(emissions, tags, mask, weights)
   return log_partition(emissions, mask, weights) - found
 
 
 def score(
-  emissions: jax.Array, tags: jax.Array, mask: jax.Array, weights: Weights
+  emissions: jax.Array,
+  tags: jax.Array,
+  mask: jax.Array,
+  weights: Weights | None,
 ) -> jax.Array:
   """The score of each row's tags: float[B]; see `nll`.
 
@@ -77,6 +86,8 @@ def score(
   """
   is_tag = jax.nn.one_hot(tags, emissions.shape[2]) * mask[:, :, None]
   total = jnp.sum(emissions * is_tag, axis=(1, 2))
+  if weights is None:
+    return total
   before = products.dot(is_tag[:, :-1], weights.transitions)
   total += jnp.sum(before * is_tag[:, 1:], axis=(1, 2))
   follows = jnp.concatenate([mask[:, 1:], jnp.zeros_like(mask[:, :1])], axis=1)
@@ -86,27 +97,32 @@ def score(
 
 
 def log_partition(
-  emissions: jax.Array, mask: jax.Array, weights: Weights
+  emissions: jax.Array, mask: jax.Array, weights: Weights | None
 ) -> jax.Array:
   """log of the sum of exp(score) over all sequences: float[B]; see `nll`."""
+  if weights is None:
+    logs = jax.nn.logsumexp(emissions, axis=2)
+    return jnp.sum(jnp.where(mask, logs, 0.0), axis=1)
   time_major = jnp.swapaxes(emissions, 0, 1), jnp.swapaxes(mask, 0, 1)
   return _log_partition(*time_major, weights)
 
 
 def marginals(
-  emissions: jax.Array, mask: jax.Array, weights: Weights
+  emissions: jax.Array, mask: jax.Array, weights: Weights | None
 ) -> jax.Array:
   """The probability of each tag at each token: float[B, T, K]; see `nll`.
 
   0 where the mask is False.
   """
+  if weights is None:
+    return jnp.where(mask[:, :, None], jax.nn.softmax(emissions, axis=2), 0.0)
   mask = jnp.swapaxes(mask, 0, 1)
   _, saved = _forward(jnp.swapaxes(emissions, 0, 1), mask, weights)
   return jnp.swapaxes(_smoothed(saved)[0], 0, 1)
 
 
 def viterbi(
-  emissions: jax.Array, mask: jax.Array, weights: Weights
+  emissions: jax.Array, mask: jax.Array, weights: Weights | None
 ) -> tuple[jax.Array, jax.Array]:
   """The best tags of each row.
 
@@ -121,6 +137,10 @@ def viterbi(
   Returns:
     int32[B, T], 0 where the mask is False; and their scores, float[B].
   """
+  if weights is None:
+    best_tags = jnp.argmax(emissions, axis=2).astype(jnp.int32)
+    highest = jnp.where(mask, jnp.max(emissions, axis=2), 0.0)
+    return jnp.where(mask, best_tags, 0), jnp.sum(highest, axis=1)
   x, valid = jnp.swapaxes(emissions, 0, 1), jnp.swapaxes(mask, 0, 1)
   steps = _steps(valid)
   first = weights.start[None] + x[0]
@@ -164,7 +184,7 @@ def _best_moves(state, transitions):
 
 
 def n_best(
-  emissions: jax.Array, mask: jax.Array, weights: Weights, count: int
+  emissions: jax.Array, mask: jax.Array, weights: Weights | None, count: int
 ) -> tuple[jax.Array, jax.Array]:
   """The best sequences of each row, the best one first.
 
@@ -180,6 +200,9 @@ def n_best(
   """
   x, valid = jnp.swapaxes(emissions, 0, 1), jnp.swapaxes(mask, 0, 1)
   length, rows, size = x.shape
+  if weights is None:
+    zeros = jnp.zeros(size)
+    weights = Weights(jnp.zeros((size, size)), zeros, zeros)
   steps = _steps(valid)
   # float[B, N, K], of the N best sequences up to here that end with a tag.
   state = jnp.full((rows, count, size), -jnp.inf)

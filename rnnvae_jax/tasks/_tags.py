@@ -68,7 +68,7 @@ def without_end(array: jax.Array) -> jax.Array:
 
 def values(
   emissions: jax.Array,
-  weights: crf.Weights,
+  weights: crf.Weights | None,
   mask: jax.Array,
   tags: jax.Array,
 ) -> dict[str, jax.Array]:
@@ -76,7 +76,7 @@ def values(
 
   Args:
     emissions: float[B, T - 1, K].
-    weights: scores of tags beside each other.
+    weights: scores of tags beside each other; None: there are none.
     mask: bool[B, T - 1], True on words.
     tags: int[B, T], those of a batch.
 
@@ -95,7 +95,10 @@ def values(
 
 
 def tagged(
-  emissions: jax.Array, weights: crf.Weights, mask: jax.Array, count: int
+  emissions: jax.Array,
+  weights: crf.Weights | None,
+  mask: jax.Array,
+  count: int,
 ) -> base.Tagged:
   """The `count` best sequences of tags; see `values` for the arguments."""
   if count == 1:

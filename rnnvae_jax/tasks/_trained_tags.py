@@ -121,7 +121,7 @@ class TrainedTags(base.Trained, base.Tags):
     words = _tags.words_of(batch)
     emissions, weights = self._scores(params, words, rates, keys)
     tags = _tags.without_end(batch['tags'])
-    nll = self._nll(emissions, weights, words.mask, tags)
+    nll = crf.nll(emissions, tags, words.mask, weights)
     total = rows.total(jnp.sum(batch['weights'] * nll))
     sums = {
       'nll': total,
@@ -174,11 +174,3 @@ class TrainedTags(base.Trained, base.Tags):
     if self._allowed is not None:
       weights = crf.constrained(weights, self._allowed)
     return emissions, weights
-
-  def _nll(self, emissions, weights, mask, tags):
-    """Nats of each row's tags: float[B]."""
-    if self.model.has_transitions or self._allowed is not None:
-      return crf.nll(emissions, tags, mask, weights)
-    log_probs = jax.nn.log_softmax(emissions, axis=2)
-    own = jnp.take_along_axis(log_probs, tags[:, :, None], axis=2)[:, :, 0]
-    return -jnp.sum(jnp.where(mask, own, 0.0), axis=1)

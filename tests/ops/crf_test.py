@@ -95,6 +95,40 @@ class CrfTest(parameterized.TestCase):
         want[np.arange(length), list(tags)] += share
       np.testing.assert_allclose(got[b], want, rtol=0, atol=allowed)
 
+  def test_without_weights_tags_are_those_of_a_softmax(self):
+    emissions, mask, tags, _ = random_field(scale=3.0)
+    x = np.asarray(emissions, np.float64)
+    logs = x - np.log(np.sum(np.exp(x), axis=2, keepdims=True))
+    real = np.asarray(mask)
+    allowed = tolerances.chain(TAGS, LENGTH) * (1 + np.abs(x).max())
+    close = lambda got, want: np.testing.assert_allclose(
+      got, want, rtol=0, atol=LENGTH * allowed
+    )
+    own = np.take_along_axis(logs, np.asarray(tags)[:, :, None], 2)[:, :, 0]
+    close(crf.nll(emissions, tags, mask, None), -np.sum(own * real, axis=1))
+    close(crf.marginals(emissions, mask, None), np.exp(logs) * real[:, :, None])
+    best, totals = crf.viterbi(emissions, mask, None)
+    np.testing.assert_array_equal(best, np.argmax(x, axis=2) * real)
+    close(totals, np.sum(np.max(x, axis=2) * real, axis=1))
+    ranked, scores = crf.n_best(emissions, mask, None, 2)
+    np.testing.assert_array_equal(ranked[:, 0], best)
+    has_words = real.any(axis=1)
+    close(scores[has_words, 0], totals[has_words])
+    # The same as a field whose weights are 0.
+    zeros = jnp.zeros(TAGS)
+    field = crf.Weights(jnp.zeros((TAGS, TAGS)), zeros, zeros)
+    close(
+      crf.log_partition(emissions, mask, None),
+      crf.log_partition(emissions, mask, field),
+    )
+    allowed = crf.Weights(*(np.asarray(w) > 1 for w in field))
+    for none, zero in zip(
+      crf.constrained(None, allowed),
+      crf.constrained(field, allowed),
+      strict=True,
+    ):
+      np.testing.assert_array_equal(none, zero)
+
   def test_many_tags_have_the_same_best_sequence(self):
     emissions, mask, _, weights = random_field()
     few = crf.viterbi(emissions, mask, weights)
