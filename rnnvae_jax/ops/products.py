@@ -35,7 +35,7 @@ def fast_precision(cpu_info: str = '/proc/cpuinfo') -> str:
 def dot(a: jax.Array, b: jax.Array, precision: str = 'float32') -> jax.Array:
   """a @ b: float[..., M, K], float[K, N] -> float32[..., M, N].
 
-  No operand may be one number, repeated (`jnp.zeros`): where XLA of jaxlib 0.10.2
+  No operand may be one number repeated (`jnp.zeros`): where XLA (jaxlib 0.10.2)
   joins such a product with what follows it on a CPU, it sometimes reads memory
   beyond the number, and the result is arbitrary.
 
