@@ -36,6 +36,9 @@ class OnDisk:
   def __len__(self) -> int:
     return self._size
 
+  def __str__(self) -> str:
+    return f'The index in {self._name}'
+
   def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
     raise ValueError(
       f'{self._name} is indexed: its training text is read from disk batch by '
@@ -82,7 +85,10 @@ class Split(corpora.Split):
     return self.tokens_of(np.array([i]))
 
   def tokens_of(self, rows: np.ndarray) -> np.ndarray:
-    found = self.records.__getitems__(rows.tolist()) if len(rows) else []
+    try:
+      found = self.records.__getitems__(rows.tolist()) if len(rows) else []
+    except Exception as error:  # Records have checksums.
+      raise ValueError(f'{self.tokens} is damaged: {error}') from error
     return np.frombuffer(b''.join(found), self.type).astype(np.int32)
 
 

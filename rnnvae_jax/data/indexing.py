@@ -17,7 +17,7 @@ and files of the same form for valid and test.
 """
 
 import collections
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 import dataclasses
 import functools
 import hashlib
@@ -43,6 +43,7 @@ INDEX = 'index.json'
 VOCABULARY = 'vocab.json'
 # Changes whenever the files do.
 VERSION = 1
+_KEYS = {'settings', 'vocabulary_hash', 'type', 'remarks', 'splits'}
 BEGUN = 'begun.json'
 _COUNTS = 'counts.json'
 # The most different words that are counted; of more, the rarest are dropped.
@@ -182,19 +183,27 @@ def read(folder: str) -> dict[str, Any] | None:
   path = os.path.join(folder, INDEX)
   if not os.path.exists(path):
     return None
+  described = _read_json(path, {'version'})
+  if described['version'] != VERSION:
+    raise ValueError(
+      f'{path} has version {described["version"]}, this library reads '
+      f'{VERSION}: index the text again, in another folder.'
+    )
+  return _read_json(path, _KEYS)
+
+
+def _read_json(path: str, keys: Set[str]) -> dict[str, Any]:
+  """Reads an object with these keys; raises ValueError if it is none."""
   with open(path, 'rb') as file:
     data = file.read()
   try:
-    described = json.loads(data)
-    version = described['version']
-  except (ValueError, KeyError, TypeError, RecursionError) as error:
-    raise ValueError(f'{path} is not an index: {error!r}.') from error
-  if version != VERSION:
-    raise ValueError(
-      f'{path} has version {version}, this library reads {VERSION}: index the '
-      'text again, in another folder.'
-    )
-  return described
+    content = json.loads(data)
+    missing = keys - content.keys()
+  except (ValueError, AttributeError, RecursionError) as error:
+    raise ValueError(f'{path} is not of an index: {error}.') from error
+  if missing:
+    raise ValueError(f'{path} is not of an index: it has no {min(missing)!r}.')
+  return content
 
 
 def write_json(path: str, value: Any) -> None:
@@ -232,8 +241,7 @@ def _check_begun(folder: str, begun: dict[str, Any]) -> None:
         'is written into a folder of its own.'
       )
     return
-  with open(path, 'rb') as file:
-    before = json.load(file)
+  before = _read_json(path, {'settings'})
   for key in sorted({*before, *begun}):
     # JSON has no tuples.
     if before.get(key) != json.loads(json.dumps(begun.get(key))):
@@ -275,8 +283,7 @@ class _Work:
     counts: collections.Counter[str] = collections.Counter()
     done = 0
     if os.path.exists(note):
-      with open(note, 'rb') as file:
-        before = json.load(file)
+      before = _read_json(note, {'counts', 'blocks'})
       counts.update(before['counts'])
       done = before['blocks']
     jobs = (job for job in blocks.read(path, self.block) if job.number >= done)
@@ -329,8 +336,7 @@ def _write_block(
   """Writes the sentences of a block, unless that is done already."""
   stem = os.path.join(folder, f'{split}-{block.number:05d}')
   if os.path.exists(f'{stem}.json'):
-    with open(f'{stem}.json', 'rb') as file:
-      return block.position, json.load(file)
+    return block.position, _read_json(f'{stem}.json', {'sentences', 'hash'})
   from array_record.python import array_record_module as array_record
 
   vocab = _vocabulary(os.path.join(folder, VOCABULARY))

@@ -361,7 +361,10 @@ class CorpusTest(parameterized.TestCase):
         path.write_bytes(before)
       return str(raised.exception)
 
-    message = 'is not an index'
+    message = 'is not of an index'
+    damaged('index.json', lambda data: b'[]')
+    damaged('index.json', lambda data: b'{"version": 1}')
+    damaged('index.json', lambda data: data.replace(b'"splits"', b'"split"'))
     damaged('index.json', lambda data: b'{')
     damaged('index.json', lambda data: b'[' * 10**5)
     message = 'this library reads 1'
@@ -375,6 +378,22 @@ class CorpusTest(parameterized.TestCase):
     other.save(path)
     damaged('vocab.json', lambda data: pathlib.Path(path).read_bytes())
     self.open()
+
+  def records_size(self):
+    """Bytes of all ids, which are less than their records take."""
+    return 2 * len(self.open().splits['train'].tokens)
+
+  def test_a_flipped_byte_is_an_error(self):
+    path = pathlib.Path(self.folder, 'train-00000.array_record')
+    data = bytearray(path.read_bytes())
+    # The file ends with padding.
+    for at in range(100, self.records_size(), 3_000):
+      changed = data.copy()
+      changed[at] ^= 1
+      path.write_bytes(changed)
+      with self.assertRaisesRegex(ValueError, f'{self.folder} is damaged'):
+        split = self.open().splits['train']
+        split.tokens_of(np.arange(len(split)))
 
   @parameterized.parameters(
     lambda split: np.asarray(split.tokens),
