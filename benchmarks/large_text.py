@@ -10,6 +10,7 @@ Pages of files that are read are not counted, as the system takes them back when
 it needs them.
 """
 
+import itertools
 import json
 import os
 import pathlib
@@ -167,7 +168,11 @@ def _speed(workdir: pathlib.Path) -> float:
   records = [json.loads(line) for line in lines]
   records = [r for r in records if 'train/tokens' in r]
   records = records[len(records) // 3 :]
-  tokens = sum(record['train/tokens'] for record in records[1:])
+  # A record has the mean of the updates since the one before.
+  tokens = sum(
+    record['train/tokens'] * (record['step'] - before['step'])
+    for before, record in itertools.pairwise(records)
+  )
   return tokens / (records[-1]['time'] - records[0]['time'])
 
 
