@@ -369,13 +369,8 @@ def build(
   if rules.kind == 'word':
     records, counts = texts.mark_unknown(records, unknown_token, vocab)
     if counts and not unknown_token:
-      listed = ', '.join(f'{n:,} {mark}' for mark, n in sorted(counts.items()))
-      remarks.append(f'In {corpus_name}, {listed} are read as <unk>.')
-  elif unknown_token:
-    raise ValueError(
-      f'unknown_token = {unknown_token!r} is a word, the protocol '
-      f"{rules.name!r} is about {rules.kind}s. Legal: ''."
-    )
+      remarks.append(texts.marks_remark(corpus_name, counts))
+  corpus_checks.check_unknown_token(unknown_token, rules)
   column = label_column or base.default_label(corpus_name)
   if 'tags' in fields:
     column = 'tags'

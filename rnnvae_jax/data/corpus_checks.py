@@ -50,6 +50,15 @@ def check_blank_lines(
     raise ValueError(f"blank_lines = 'sentence': {because}. Legal: 'skip'.")
 
 
+def check_unknown_token(unknown_token: str, rules: protocols.Protocol) -> None:
+  """Raises ValueError for a mark of unknown words where there are no words."""
+  if unknown_token and rules.kind != 'word':
+    raise ValueError(
+      f'unknown_token = {unknown_token!r} is a word, the protocol '
+      f"{rules.name!r} is about {rules.kind}s. Legal: ''."
+    )
+
+
 def check_vocabulary(
   name: str,
   vocab: vocab_lib.Vocabulary,

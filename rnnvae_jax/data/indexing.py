@@ -97,11 +97,7 @@ def build(
   rules = corpus_checks.rules_of(settings.protocol)
   corpus_checks.check(rules, settings.max_length, vocab)
   corpus_checks.check_blank_lines(settings.blank_lines, False, False)
-  if settings.unknown_token and rules.kind != 'word':
-    raise ValueError(
-      f'unknown_token = {settings.unknown_token!r} is a word, the protocol '
-      f"{rules.name!r} is about {rules.kind}s. Legal: ''."
-    )
+  corpus_checks.check_unknown_token(settings.unknown_token, rules)
   settings = settings._replace(has_vocabulary=vocab is not None)
   begun = {
     'version': VERSION,
@@ -133,7 +129,7 @@ def build(
       counts: collections.Counter[str] = collections.Counter()
       if is_counted:
         counts = work.count(paths['train'], lambda done: report(done, total))
-      vocab = vocab_lib.Vocabulary.of_counts(
+      vocab = vocab_lib.Vocabulary.from_counts(
         rules.kind, counts, limit, settings.vocab_size
       )
       corpus_checks.check_vocabulary(settings.name, vocab, [[*counts]], limit)
@@ -159,8 +155,7 @@ def build(
       f'unknown_token = {settings.unknown_token!r} is not a word of the text.'
     )
   if marks and not settings.unknown_token:
-    listed = ', '.join(f'{n:,} {mark}' for mark, n in sorted(marks.items()))
-    remarks.append(f'In {settings.name}, {listed} are read as <unk>.')
+    remarks.append(texts.marks_remark(settings.name, marks))
   vocab = vocab_lib.Vocabulary.load(vocab_path)
   described = {
     **begun,
@@ -189,7 +184,8 @@ def read(folder: str) -> dict[str, Any] | None:
       f'{path} has version {described["version"]}, this library reads '
       f'{VERSION}: index the text again, in another folder.'
     )
-  return _read_json(path, _KEYS)
+  _check_keys(path, described, _KEYS)
+  return described
 
 
 def _read_json(path: str, keys: Set[str]) -> dict[str, Any]:
@@ -198,12 +194,18 @@ def _read_json(path: str, keys: Set[str]) -> dict[str, Any]:
     data = file.read()
   try:
     content = json.loads(data)
-    missing = keys - content.keys()
-  except (ValueError, AttributeError, RecursionError) as error:
+  except (ValueError, RecursionError) as error:
     raise ValueError(f'{path} is not of an index: {error}.') from error
+  if not isinstance(content, dict):
+    raise ValueError(f'{path} is not of an index: it holds no JSON object.')
+  _check_keys(path, content, keys)
+  return content
+
+
+def _check_keys(path: str, content: dict[str, Any], keys: Set[str]) -> None:
+  missing = keys - content.keys()
   if missing:
     raise ValueError(f'{path} is not of an index: it has no {min(missing)!r}.')
-  return content
 
 
 def write_json(path: str, value: Any) -> None:

@@ -165,6 +165,12 @@ def mark_unknown(
   return (marked if counts else records), counts
 
 
+def marks_remark(name: str, counts: collections.Counter[str]) -> str:
+  """The remark on marks of unknown words that a text brings along."""
+  listed = ', '.join(f'{n:,} {mark}' for mark, n in sorted(counts.items()))
+  return f'In {name}, {listed} are read as <unk>.'
+
+
 def forgotten_labels(
   name: str, records: Sequence[base.Record], labelled: bool
 ) -> list[str]:

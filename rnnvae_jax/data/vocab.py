@@ -148,10 +148,10 @@ class Vocabulary:
     if kind != 'byte':
       for sentence in sentences:
         counts.update(sentence)
-    return cls.of_counts(kind, counts, min_count, max_size)
+    return cls.from_counts(kind, counts, min_count, max_size)
 
   @classmethod
-  def of_counts(
+  def from_counts(
     cls,
     kind: str,
     counts: Mapping[str, int],
