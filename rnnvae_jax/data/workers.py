@@ -11,6 +11,7 @@ from typing import Any
 
 
 def cores() -> int:
+  """How many cores this process may use."""
   if hasattr(os, 'sched_getaffinity'):
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1
