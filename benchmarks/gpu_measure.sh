@@ -5,10 +5,12 @@
 #   bash benchmarks/gpu_measure.sh            on a GPU, less than 10 minutes
 #   DRY=1 bash benchmarks/gpu_measure.sh      tiny sizes, on any CPU
 #
-# First all programs are compiled side by side, which takes most cores of the
-# machine but few seconds of its GPU; then each step is timed by itself. A step has
-# a limit of its own, and none that fails ends the others. After each step all
-# figures so far are in $OUT/gpu.json; $OUT/log.txt has the rest. With DRY=1 the exit status is the number of steps that failed.
+# Steps run one after the other, each with its compilation: nine that compiled side
+# by side on the 16 cores of a machine with an H200 took more than 150 s, as XLA
+# tries kernels on the one GPU, too. A step has a limit of its own, and none that
+# fails ends the others. After each step all figures so far are in $OUT/gpu.json;
+# $OUT/log.txt has the rest. STEPS='NAME ...' runs these alone, in the order of the
+# script. With DRY=1 the exit status is the number of steps that failed.
 set -u
 cd "$(dirname "$0")/.."
 export OUT=${OUT:-/tmp/gpu_measure} DRY=${DRY:-} PYTHONUNBUFFERED=1
@@ -72,7 +74,6 @@ if [ -n "$DRY" ]; then
   trials=(--trials=2 --repetitions=1 "${tiny[@]}")
   drawn=(--repetitions=1 --sentences=4 --max_length=5 --hidden_size=8)
   epoch=(--config=configs/gru_vae.py:grammar,tiny)
-  compiled='step_float32 epoch'
 else
   tiny=()
   steps=(--repetitions=5)
@@ -86,8 +87,6 @@ else
     --config.train.steps_per_call=20 --config.train.eval_every=1320
     --config.objective.kl_anneal_steps=400
     --config.model.precision=bfloat16)
-  compiled='step_bfloat16 step_float32 step_tf32 epoch population decode
-    recurrence_bfloat16 recurrence_float32 recurrence_tf32'
 fi
 steps+=(--corpus="$corpus" --peers=torch_best,torch_eager)
 trials+=(--corpus="$corpus")
@@ -117,26 +116,9 @@ describe() {
   esac
 }
 
-# compile SECONDS NAME...: runs steps side by side and drops their figures.
-compile() {
-  local limit=$1 name
-  shift
-  echo "--- compiling for $*"
-  for name in "$@"; do
-    describe "$name"
-    [ "$name" != epoch ] || command+=(--workdir="$site/compiled")
-    XLA_PYTHON_CLIENT_PREALLOCATE=false SECONDS_ALLOWED=$limit timeout -k 5 \
-      "$limit" "$python" -m "${command[@]}" \
-      > "$parts/$name.log" 2>&1 &&
-      echo "$name: after $((SECONDS - began)) s" ||
-      echo "$name: status $? after $((SECONDS - began)) s" &
-  done
-  wait $(jobs -p)
-  echo "--- compiled, $(left) s left"
-}
-
 # timed NAME SECONDS
 timed() {
+  [ -z "${STEPS:-}" ] || [[ " $STEPS " = *" $1 "* ]] || return
   describe "$1"
   local place=(--json="$parts/$1.json")
   [ "$1" != epoch ] || place=(--workdir="$site/run")
@@ -144,19 +126,22 @@ timed() {
 }
 
 precisions='bfloat16 tf32 float32'
-# shellcheck disable=SC2086
-compile $((DRY ? 600 : 150)) $compiled
-# Right or wrong, training steps, the kernels of an update, its memory and whether
-# it repeats; one epoch of the library's own training; layers.
-for precision in $precisions; do timed "correctness_$precision" 60; done
-for precision in $precisions; do timed "step_$precision" 60; done
-timed trace_bfloat16 50
-timed epoch 50
-for precision in $precisions; do timed "recurrence_$precision" 45; done
-timed trace_float32 50
-timed population 60
-timed decode 30
-# Larger layers, as far as time allows.
+# Training steps and one epoch of the library's own training; layers; the kernels
+# of an update, its memory and whether it repeats.
+timed step_bfloat16 150
+timed epoch 90
+timed recurrence_bfloat16 60
+timed step_float32 110
+timed trace_bfloat16 60
+timed recurrence_tf32 60
+timed decode 60
+timed recurrence_float32 60
+timed population 90
+# What takes longest to compile and has been measured before, then what a second
+# run may begin with: steps in tf32, right or wrong, larger layers.
+timed step_tf32 110
+timed trace_float32 60
+for precision in $precisions; do timed "correctness_$precision" 90; done
 for precision in $precisions; do timed "recurrence_large_$precision" 90; done
 echo "=== $failed steps failed, $(left) s left"
 rm -rf "$parts" "$site"
