@@ -4,7 +4,8 @@ r"""Training on more text than memory should hold: speed and memory.
 
 A text is made of words by Zipf's law, indexed, and a GRU language model trains
 on the index; in turns with it, the same model trains on the first 20 MB of the
-text in memory, with the same words. Memory is what a process has to itself
+text in memory, with the same words; with --stream both read their text as one
+stream. Memory is what a process has to itself
 (`RssAnon` of Linux), at its highest; of indexing the sum of all its processes.
 Pages of files that are read are not counted, as the system takes them back when
 it needs them.
@@ -28,6 +29,9 @@ from benchmarks import harness
 
 _GIGABYTES = flags.DEFINE_float('gigabytes', 2.0, 'Size of the text.')
 _STEPS = flags.DEFINE_integer('steps', 600, 'Updates of a training.')
+_STREAM = flags.DEFINE_boolean(
+  'stream', False, 'Whether the text is read as one stream.'
+)
 _FOLDER = flags.DEFINE_string(
   'folder', '', "Where text and index are made; '': a temporary folder."
 )
@@ -43,9 +47,13 @@ def main(_) -> None:
     size = int(_GIGABYTES.value * 1e9)
     _make_text(folder / 'large', size)
     _make_text(folder / 'small', min(size, _SMALL_BYTES))
+    reading = (
+      '--config.corpus.protocol=mikolov',
+      f'--config.corpus.stream={_STREAM.value}',
+    )
     index = _run(
-      *('--mode=index', f'--config=gru_lm:{folder}/large'),
-      *('--config.corpus.protocol=mikolov', f'--workdir={folder}/index'),
+      *('--mode=index', f'--config=gru_lm:{folder}/large', *reading),
+      f'--workdir={folder}/index',
     )
     described = json.loads((folder / 'index' / 'index.json').read_text())
     tokens = described['splits']['train']['tokens']
@@ -55,7 +63,7 @@ def main(_) -> None:
         workdir = folder / f'run_{kind}_{turn}'
         figures = _run(
           *(f'--config=gru_lm:{folder}/{text}', f'--workdir={workdir}'),
-          '--config.corpus.protocol=mikolov',
+          *reading,
           f'--config.train.num_steps={_STEPS.value}',
           f'--config.train.eval_every={_STEPS.value}',
           '--config.evaluate.split=none',

@@ -18,21 +18,21 @@ def run(context: base.Context) -> None:
   from rnnvae_jax.training import workdir as workdir_lib
 
   corpus = context.config.corpus
-  for key in ('stream', 'labelled', 'columns'):
+  for key in ('labelled', 'columns'):
     if corpus.get(key):
       raise ValueError(
-        f'config.corpus.{key} = True: an index is of sentences alone. Legal: '
-        'False.'
+        f'config.corpus.{key} = True: an index is of text alone. Legal: False.'
       )
   source = context.config.train.init_from
   settings = indexing.Settings(
     corpus.name,
     corpus.protocol or sources.default_protocol(corpus.name),
-    corpus.max_length,
+    0 if corpus.stream else corpus.max_length,
     corpus.vocab_size,
     corpus.min_count,
     corpus.blank_lines,
     corpus.unknown_token,
+    stream=corpus.stream,
   )
   os.makedirs(context.workdir, exist_ok=True)
   workdir_lib.check_place(context.workdir)

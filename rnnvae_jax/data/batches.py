@@ -265,7 +265,6 @@ def _cut(order, bucket_of, batch_size) -> Plan:
 class Schedule:
   """The batches of sentences for any steps, epoch after epoch."""
 
-  may_stream = True  # A call needs only the sentences of its own batches.
 
   def __init__(self, lengths, buckets, batch_size: int, seed: int):
     self.steps_per_epoch = -(-len(lengths) // batch_size)
@@ -348,8 +347,6 @@ class StreamSchedule:
   bucket, or of a bucket that is drawn at random.
   """
 
-  may_stream = False  # The whole text must be on the device.
-
   def __init__(
     self,
     num_tokens: int,
@@ -418,10 +415,60 @@ class StreamSchedule:
     length = self._lengths[plan.bucket[0]]
     found = {}
     for row, start in enumerate(plan.rows[0]):
-      begin, end = row * self._part, (row + 1) * self._part
-      window = split.tokens[begin:end][start : start + length]
-      found[int(begin + start)] = window
+      begin, end = self._ends_of_part(row, len(split.tokens))
+      begin += int(start)
+      found[begin] = split.span(begin, max(min(begin + length, end), begin))
     return found
+
+  def cut(
+    self, split: corpora.Split, plan: Plan, rows: Sequence[int]
+  ) -> DeviceSplit:
+    """The windows of some steps, for `gather_windows`, as NumPy arrays.
+
+    Args:
+      split: the text.
+      plan: of K steps.
+      rows: R numbers of rows.
+
+    Returns:
+      A split whose sentences are the K R windows, those of a step side by side,
+      each after the token before it; with the field 'begins' bool[K R], whether
+      a window is the first of its part.
+    """
+    wanted = self._lengths[plan.bucket]
+    shape = len(plan.rows), len(rows)
+    room = self.longest + 1
+    tokens = np.zeros((*shape, room), np.int32)
+    lengths = np.zeros(shape, np.int32)
+    for column, row in enumerate(rows):
+      begin, end = self._ends_of_part(row, len(split.tokens))
+      starts = begin + plan.rows[:, row].astype(np.int64)
+      stops = np.clip(starts + wanted, starts, max(end, begin))
+      lengths[:, column] = np.maximum(stops - starts, 0)
+      # Windows follow one another, until the next epoch begins.
+      cuts = np.flatnonzero(starts[1:] != starts[:-1] + wanted[:-1]) + 1
+      for some in np.split(np.arange(len(starts)), cuts):
+        first = max(int(starts[some[0]]) - 1, 0)
+        text = split.span(first, max(int(stops[some[-1]]), first))
+        for step in some:
+          before = starts[step] - 1 - first
+          window = text[max(before, 0) : stops[step] - first]
+          at = 1 if before < 0 else 0  # Nothing precedes the text but its mark.
+          tokens[step, column, 0] = split.bos
+          tokens[step, column, at : at + len(window)] = window
+    return DeviceSplit(
+      tokens.ravel(),
+      np.arange(lengths.size, dtype=np.int32) * room + 1,
+      lengths.ravel(),
+      np.tile(np.asarray(rows, np.int32), len(plan.rows)),
+      np.int32(split.bos),
+      {'begins': np.repeat(plan.rows[:, 0] == 0, len(rows))},
+    )
+
+  def _ends_of_part(self, row: int, num_tokens: int) -> tuple[int, int]:
+    """Where in the text a row's part begins and ends."""
+    begin = row * self._part
+    return begin, min(begin + self._part, num_tokens)
 
   def put(self, split: corpora.Split) -> DeviceSplit:
     """Copies the text to the device, with a part for each row."""
@@ -503,8 +550,9 @@ def gather_windows(
   """Gathers a window of each row of a stream.
 
   Args:
-    text: the result of `StreamSchedule.put`.
-    starts: int32[B], the start of each row's window in the row's part.
+    text: the result of `StreamSchedule.put`, or of windows that are cut already.
+    starts: int32[B], the start of each row's window in the row's part; or the
+      numbers of windows that are cut already.
     bucket: the window's length.
 
   Returns:
@@ -512,9 +560,15 @@ def gather_windows(
     is the first of its part. Inputs are the tokens before the targets, even if
     they belong to the previous window.
   """
+  begins, numbers = starts == 0, text.numbers
+  offsets, lengths = text.offsets, text.lengths
+  if 'begins' in text.fields:
+    begins, numbers = text.fields['begins'][starts], numbers[starts]
+    offsets, lengths = offsets[starts], lengths[starts]
+    starts = jnp.zeros_like(starts)
   time = starts[:, None] + jnp.arange(bucket.length)[None, :]
-  mask = time < text.lengths[:, None]
-  positions = text.offsets[:, None] + time
+  mask = time < lengths[:, None]
+  positions = offsets[:, None] + time
   tokens_at = lambda positions: jnp.where(
     mask, text.tokens[jnp.clip(positions, 0, len(text.tokens) - 1)], vocab.PAD
   )
@@ -525,8 +579,8 @@ def gather_windows(
     'inputs': inputs,
     'targets': tokens_at(positions),
     'mask': mask,
-    'index': text.numbers,
+    'index': numbers,
     'weights': jnp.ones(len(starts)),
     'token_counts': bucket.token_counts,
-    'begins': starts == 0,
+    'begins': begins,
   }

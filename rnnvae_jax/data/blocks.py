@@ -67,10 +67,12 @@ def read(path: str, size: int = SIZE) -> Iterator[Block]:
       parts = [data[end:]]
 
 
-def lines(block: Block) -> list[str]:
+def lines(block: Block, as_given: bool = False) -> list[str]:
   """The lines of a block, as `formats.read_lines` reads those of a file."""
   text = formats.decode(block.data, block.path, block.first)
-  if block.ends_with_feeds:
+  if as_given:
+    pass
+  elif block.ends_with_feeds:
     text = text.replace('\r\n', '\n')
   else:
     text = text.replace('\r', '\n')

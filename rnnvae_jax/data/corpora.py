@@ -118,6 +118,10 @@ class Split:
     """The ids of sentence i: int32[lengths[i]]."""
     return self.tokens[self.offsets[i] :][: self.lengths[i]]
 
+  def span(self, begin: int, end: int) -> np.ndarray:
+    """The ids from one position of the text up to another: int32[end - begin]."""
+    return self.tokens[begin:end]
+
   def tokens_of(self, rows: np.ndarray) -> np.ndarray:
     """The ids of sentences `rows` int[N], one after the other."""
     return self.tokens[positions(self.offsets[rows], self.lengths[rows])]

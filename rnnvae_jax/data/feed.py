@@ -32,9 +32,8 @@ class DataConfig:
   )
   device_share: float = schema.field(
     0.2,
-    "Share of the device's memory that a corpus of sentences may take; a "
-    'larger one is read from the host, with the same results. What is read as '
-    'one stream is always on the device.',
+    "Share of the device's memory that a corpus may take; a larger one is read "
+    'from the host, with the same results.',
     low=0,
     high=1,
   )
@@ -66,9 +65,11 @@ def make(
     join: makes a call of what those devices are given of it, NumPy arrays with
       the parts of one after those of the other.
   """
-  if fits(split, share) or not schedule.may_stream:
+  if fits(split, share):
     return _resident(split, schedule, per_call, first, num_steps, place)
-  source = _Calls(split, schedule, per_call, first, num_steps, columns)
+  is_stream = isinstance(schedule, batches.StreamSchedule)
+  kind = _Windows if is_stream else _Calls
+  source = kind(split, schedule, per_call, first, num_steps, columns)
   return _streamed(source, join)
 
 
@@ -175,6 +176,26 @@ class _Calls:
       source = parallel.Sources(chosen, *_places(source, rows))
     tokens = _padded(split.tokens_of(there), size)
     return tokens, offsets, lengths, rows, fields, source
+
+
+class _Windows(_Calls):
+  """The same for a stream: the windows of each call, as sentences."""
+
+  def __getitem__(self, call):
+    step = self._first + call * self._per_call
+    plan = self._schedule.steps(step, self._per_call)
+    every = np.arange(plan.rows.shape[1])
+    rows = [every[columns] for columns in self._columns]
+    parts = [self._schedule.cut(self._split, plan, some) for some in rows]
+    arrays = jax.tree.map(
+      lambda *some: np.concatenate(some) if some[0].ndim else some[0], *parts
+    )
+    local = [
+      np.arange(len(plan.rows) * len(some)).reshape(-1, len(some))
+      for some in rows
+    ]
+    numbers = np.concatenate(local, axis=1).astype(np.int32)
+    return arrays, batches.Plan(numbers, plan.bucket)
 
 
 def _places(sequences, rows):

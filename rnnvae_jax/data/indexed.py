@@ -21,6 +21,8 @@ from rnnvae_jax.data import vocab as vocab_lib
 # Batches that are shuffled at a time: within as many, they are cut from
 # sentences that are sorted by length.
 _POOL = 1_024
+# Records whose place in the text is found by adding up their lengths.
+_GROUP = 4_096
 # Sentences that stand for all of them where shapes are chosen.
 _SAMPLE = 2**16
 
@@ -58,22 +60,28 @@ class Split(corpora.Split):
   """A split whose sentences are read from disk.
 
   Attributes:
-    records: the ids of each sentence, as bytes of `type`.
+    records: the ids of each sentence, or of each line of a stream of characters
+      or bytes, as bytes of `type`.
+    sizes_of_records: int32[R], ids of each record, which may be mapped from a
+      file.
     type: NumPy's name of their type.
+    has_line_ends: whether records end with line ends instead of EOS.
     described: what the index says of the split.
   """
 
   records: Any = ()
+  sizes_of_records: Any = ()
   type: str = ''
+  has_line_ends: bool = False
   described: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   @property
   def ends(self) -> bool:
-    return True
+    return not self.has_line_ends
 
   @property
   def unknown_share(self) -> float:
-    return self.described['unknown'] / self.described['tokens']
+    return self.described['unknown'] / len(self.tokens)
 
   @property
   def content_hash(self) -> str:
@@ -82,7 +90,40 @@ class Split(corpora.Split):
   def sentence(self, i: int) -> np.ndarray:
     return self.tokens_of(np.array([i]))
 
+  def span(self, begin: int, end: int) -> np.ndarray:
+    end = min(end, len(self.tokens))
+    if begin >= end:
+      return np.zeros(0, np.int32)
+    first, start = self._record_at(begin)
+    last, _ = self._record_at(end - 1)
+    read = self._read(np.arange(first, last + 1))
+    return read[begin - start :][: end - begin]
+
+  @functools.cached_property
+  def _starts(self) -> np.ndarray:
+    """int64[G], where in the text each group of records begins."""
+    sizes = self.sizes_of_records
+    totals = [
+      int(np.sum(sizes[i : i + _GROUP], dtype=np.int64))
+      for i in range(0, len(sizes), _GROUP)
+    ]
+    return np.cumsum([0, *totals[:-1]])
+
+  def _record_at(self, position: int) -> tuple[int, int]:
+    """The record that has a position of the text, and where it begins."""
+    group = int(np.searchsorted(self._starts, position, side='right')) - 1
+    sizes = self.sizes_of_records[group * _GROUP : (group + 1) * _GROUP]
+    ends = self._starts[group] + np.cumsum(sizes, dtype=np.int64)
+    within = int(np.searchsorted(ends, position, side='right'))
+    return group * _GROUP + within, int(ends[within] - sizes[within])
+
   def tokens_of(self, rows: np.ndarray) -> np.ndarray:
+    if self.has_line_ends:  # All of it is one sentence.
+      self.tokens.__array__()
+    return self._read(rows)
+
+  def _read(self, rows: np.ndarray) -> np.ndarray:
+    """The ids of some records, one after the other."""
     try:
       found = self.records.__getitems__(rows.tolist()) if len(rows) else []
     except Exception as error:  # Records have checksums.
@@ -239,9 +280,12 @@ def build(
       f'the run ({len(vocab):,}). Index the text with that run as '
       'config.train.init_from.'
     )
+  is_stream = made.get('stream', False)
+  by_line = is_stream and own.kind != 'word'
+  bos = corpora.begin_mark(own, is_stream)
   splits = {}
   for split in described['splits']:
-    opened = _open(name, split, described)
+    opened = _open(name, split, described, bos, by_line)
     splits[split] = opened if split == 'train' else _in_memory(opened)
   return corpora.Corpus(
     name,
@@ -266,12 +310,13 @@ def _check(
       f'{name} is an index of sentences alone, without {" and ".join(fields)}: '
       'name the text itself in corpus.name.'
     )
-  if settings.get('stream'):
-    raise ValueError(
-      f'corpus.stream = True: {name} is an index, which is read sentence by '
-      'sentence. Legal: False.'
-    )
-  for key in ('max_length', 'vocab_size', 'min_count', 'blank_lines'):
+  # Indexes of version 1 may lack the key.
+  made = {'stream': False, **made}
+  settings = {**settings}
+  if made['stream'] and settings['stream']:
+    settings['max_length'] = made['max_length']  # Nothing of a stream is cut.
+  keys = 'stream', 'max_length', 'vocab_size', 'min_count', 'blank_lines'
+  for key in keys:
     if settings[key] != made[key]:
       raise ValueError(
         f'corpus.{key} = {settings[key]!r}: the index in {name} was made with '
@@ -285,7 +330,9 @@ def _check(
       )
 
 
-def _open(folder: str, split: str, described: Mapping[str, Any]) -> Split:
+def _open(
+  folder: str, split: str, described: Mapping[str, Any], bos: int, by_line: bool
+) -> Split:
   import grain.python as grain  # A second to import.
 
   found = described['splits'][split]
@@ -309,25 +356,30 @@ def _open(folder: str, split: str, described: Mapping[str, Any]) -> Split:
       f'The index in {folder} is damaged: {split} has {len(records):,} records '
       f'and {len(lengths):,} lengths, not {found["sentences"]:,}.'
     )
-  tokens: Any = OnDisk(folder, found['tokens'])
+  # The last line end of a file is no token.
+  size = found['tokens'] - by_line
+  tokens: Any = OnDisk(folder, size)
   return Split(
     tokens=tokens,
     offsets=tokens,
-    lengths=lengths,
+    lengths=np.array([size]) if by_line else lengths,
     num_truncated=found['truncated'],
     num_empty=found['empty'],
     labels={},
+    bos=bos,
     truncated_tokens=found['truncated_tokens'],
     records=records,
+    sizes_of_records=lengths,
     type=described['type'],
+    has_line_ends=by_line,
     described=found,
   )
 
 
 def _in_memory(split: Split) -> corpora.Split:
   """Reads all sentences of a split."""
-  lengths = np.array(split.lengths)
-  tokens = split.tokens_of(np.arange(len(lengths)))
+  lengths = np.array(split.lengths, np.int32)
+  tokens = split.span(0, len(split.tokens))
   if len(tokens) != lengths.sum():
     raise ValueError('The records of an index do not have their lengths.')
   return corpora.Split(
@@ -337,5 +389,6 @@ def _in_memory(split: Split) -> corpora.Split:
     split.num_truncated,
     split.num_empty,
     {},
+    bos=split.bos,
     truncated_tokens=split.truncated_tokens,
   )

@@ -9,7 +9,9 @@ more than a few blocks in memory.
 A folder of an index holds
 
   vocab.json                    the vocabulary
-  train-00000.array_record      a record for each sentence: its ids, EOS last
+  train-00000.array_record      a record for each sentence: its ids, EOS last; or
+                                for each line of a stream of characters or
+                                bytes, with its line end
   train.lengths.npy             int32[N], tokens of each sentence, EOS counted
   index.json                    the settings and figures; written last
 
@@ -65,6 +67,14 @@ class Settings(NamedTuple):
   unknown_token: str = ''
   # Words of a given vocabulary are not taken for marks of unknown words.
   has_vocabulary: bool = False
+  stream: bool = False
+
+  @property
+  def has_line_ends(self) -> bool:
+    """Whether line ends are tokens, and sentences have no other end."""
+    return self.stream and (
+      corpus_checks.rules_of(self.protocol).kind != 'word'
+    )
 
 
 def build(
@@ -96,7 +106,9 @@ def build(
   paths = _paths(settings)
   rules = corpus_checks.rules_of(settings.protocol)
   corpus_checks.check(rules, settings.max_length, vocab)
-  corpus_checks.check_blank_lines(settings.blank_lines, False, False)
+  corpus_checks.check_blank_lines(
+    settings.blank_lines, settings.has_line_ends, False
+  )
   corpus_checks.check_unknown_token(settings.unknown_token, rules)
   settings = settings._replace(has_vocabulary=vocab is not None)
   begun = {
@@ -129,6 +141,8 @@ def build(
       counts: collections.Counter[str] = collections.Counter()
       if is_counted:
         counts = work.count(paths['train'], lambda done: report(done, total))
+        if settings.has_line_ends:
+          counts -= collections.Counter({'\n': 1})  # The last one is no token.
       vocab = vocab_lib.Vocabulary.from_counts(
         rules.kind, counts, limit, settings.vocab_size
       )
@@ -353,7 +367,7 @@ def _write_block(
   )
   sentences = _sentences(settings, block, vocab, sums)
   while some := list(itertools.islice(sentences, _AT_A_TIME)):
-    text = texts.Text(some, 0, {})
+    text = texts.Text(some, 0, {}, ends=not settings.has_line_ends)
     part = corpora.encode(text, vocab, settings.max_length, stream=False)
     ids = part.tokens.astype(kind)
     for begin, length in zip(part.offsets, part.lengths, strict=True):
@@ -396,7 +410,10 @@ def _sentences(
     sums.marks[match[0]] += 1
     return '<unk>'
 
-  for line in blocks.lines(block):
+  for line in blocks.lines(block, as_given=settings.has_line_ends):
+    if settings.has_line_ends:
+      yield rules.tokenise(f'{rules.line(line)}\n')
+      continue
     if pattern is not None:
       line = pattern.sub(mark, line)
     found = texts.sentences_of(line, rules)

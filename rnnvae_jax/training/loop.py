@@ -153,10 +153,7 @@ def _train(
   # Inner loops draw their batches from all sentences, so all must be on the
   # device.
   share = math.inf if task.inner_steps else config.data.device_share
-  is_resident = peers.agreed(
-    'corpus on devices',
-    feed.fits(split, share) or not feeding.schedule.may_stream,
-  )
+  is_resident = peers.agreed('corpus on devices', feed.fits(split, share))
   corpus_specs = devices.ALL if is_resident else devices.STREAMED
   train_step = step_lib.make_train_step(
     task,

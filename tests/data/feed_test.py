@@ -26,9 +26,9 @@ def make_split(lengths, seed=0):
   )
 
 
-def batches_of(calls, buckets):
+def batches_of(calls, buckets, gather=batches.gather):
   """The gathered batches of all calls."""
-  gather = jax.jit(batches.gather, static_argnums=2)
+  gather = jax.jit(gather, static_argnums=2)
   return [
     jax.device_get(gather(corpus, rows, buckets[int(bucket)]))
     for corpus, all_rows, all_buckets in calls
@@ -91,6 +91,43 @@ class FeedTest(parameterized.TestCase):
     self.assertLen(corpora, 2)
     self.assertIs(corpora[0], corpora[1])
     self.assertLen(corpora[0].lengths, 30)
+
+
+class StreamTest(parameterized.TestCase):
+  """Windows of a stream are the same from the device and from the host."""
+
+  @parameterized.product(
+    num_tokens=(BATCH, 41, 203), first=(0, 6), weights=((), (0.4, 0.6))
+  )
+  def test_windows_are_the_resident_ones(self, num_tokens, first, weights):
+    split = make_split([num_tokens])
+    buckets = (batches.Bucket(4), batches.Bucket(7))
+    schedule = batches.StreamSchedule(num_tokens, buckets, BATCH, 3, weights)
+    make = lambda share, columns: feed.make(
+      split, schedule, PER_CALL, first, 60, share, columns=columns
+    )
+    resident = batches_of(
+      make(1.0, (slice(None),)), buckets, batches.gather_windows
+    )
+    self.assertGreater(sum(batch['begins'].all() for batch in resident), 1)
+    for columns in (slice(None),), (slice(1, 3),):
+      streamed = batches_of(
+        make(0.0, columns), buckets, batches.gather_windows
+      )
+      self.assertLen(streamed, 60 - first)
+      for ours, theirs in zip(streamed, resident, strict=True):
+        self.assertCountEqual(ours, theirs)
+        for name in set(theirs) - {'token_counts'}:
+          wanted = theirs[name][columns[0]]
+          np.testing.assert_array_equal(ours[name], wanted, name)
+
+  def test_a_call_holds_its_windows_alone(self):
+    split = make_split([500])
+    schedule = batches.StreamSchedule(500, (batches.Bucket(5),), BATCH, 3)
+    corpora = [c for c, *_ in feed.make(split, schedule, PER_CALL, 0, 90, 0.0)]
+    for corpus in corpora:
+      self.assertLen(corpus.tokens, PER_CALL * BATCH * (5 + 1))
+    np.testing.assert_array_equal(corpora[1].tokens[:6], split.tokens[14:20])
 
 
 if __name__ == '__main__':

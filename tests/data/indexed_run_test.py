@@ -108,6 +108,30 @@ class IndexedRunTest(absltest.TestCase):
     os.remove(self.root / 'text' / 'train.txt')
     self.assertIn('w', run('--mode=sample', f'--workdir={whole}'))
 
+  def test_a_stream_is_trained_on_as_one_in_memory(self):
+    for protocol in ('mikolov', 'bytes'):
+      stream = (
+        '--config.corpus.stream=True',
+        f'--config.corpus.protocol={protocol}',
+        '--config.train.unroll=5',
+        '--config.corpus.vocab_size=0',
+      )
+      index = str(self.root / f'stream_{protocol}')
+      run(
+        *('--mode=index', f'--config=gru_lm:{self.root / "text"},tiny'),
+        *(f'--workdir={index}', *stream),
+      )
+      found = []
+      for name in (index, self.root / 'text'):
+        workdir = str(self.root / f'{os.path.basename(name)}_{protocol}_run')
+        run(
+          *(f'--config=gru_lm:{name},tiny', f'--workdir={workdir}'),
+          *('--config.train.num_steps=48', '--config.train.eval_every=24'),
+          *stream,
+        )
+        found.append(figures(workdir))
+      self.assertEqual(*found)
+
   def test_what_an_index_cannot_do_is_an_error(self):
     for wrong in ('train', 'all'):
       with self.assertRaisesRegex(SystemExit, 'is an index, whose training'):
@@ -115,7 +139,7 @@ class IndexedRunTest(absltest.TestCase):
     self.assertFalse((self.root / 'run').exists())
     with self.assertRaisesRegex(SystemExit, 'is the index of a text'):
       run(f'--config=gru_lm:{self.index},tiny', f'--workdir={self.index}')
-    with self.assertRaisesRegex(SystemExit, 'streams|stream = True'):
+    with self.assertRaisesRegex(SystemExit, 'stream = True: .* with False'):
       self.train('run', '--config.corpus.stream=True')
     with self.assertRaisesRegex(SystemExit, 'needs all of it in memory'):
       run(
