@@ -1,14 +1,18 @@
 r"""Time from the start of a process to its first useful output.
 
   python -m benchmarks.startup --workdir=runs/gru_vae --json=startup.json
+  python -m benchmarks.startup --workdir=runs/classifier --modes=predict \
+    --text=tweets.txt --json=startup_predict.json
 
 Each turn starts every command once, as a process of its own; an untimed first
 turn fills the cache of compiled programs, and that of Python's modules, which
 an environment may have turned off. `import_jax` is the floor: what comes before
 any work of this library. CPU seconds, of all threads, hardly depend on what
-else the machine does; wall seconds do.
+else the machine does; wall seconds do. `score` and `predict` read one line;
+`predict_10000` reads 10,000, the lines of --text again and again.
 """
 
+import itertools
 import os
 import pathlib
 import resource
@@ -25,19 +29,20 @@ from benchmarks import harness
 _WORKDIR = flags.DEFINE_string(
   'workdir', 'runs/gru_vae', 'The folder of a trained run.'
 )
+_MODES = flags.DEFINE_list('modes', 'score,sample', 'score, sample or predict.')
+_TEXT = flags.DEFINE_string(
+  'text', '', "A file of lines to read; '': a sentence of ours."
+)
 _ROOT = pathlib.Path(__file__).parent.parent
 _LINE = 'the cat sat on the mat .\n'
+_MANY = 10_000
 
 
 def main(_) -> None:
   with tempfile.TemporaryDirectory() as folder:
-    lines = os.path.join(folder, 'lines.txt')
-    pathlib.Path(lines).write_text(_LINE, encoding='utf-8')
-    mode = ['-m', 'rnnvae_jax.main', f'--workdir={_WORKDIR.value}']
     commands = {
       'import_rnnvae_jax': ['-c', 'import rnnvae_jax'],
-      'score': [*mode, '--mode=score', f'--config.generate.input={lines}'],
-      'sample': [*mode, '--mode=sample'],
+      **_commands(pathlib.Path(folder)),
       'import_jax': ['-c', 'import jax'],
     }
     environment = dict(os.environ)
@@ -76,6 +81,28 @@ def main(_) -> None:
     'environment': harness.environment(),
   }
   harness.publish('Cold processes, warm cache', rows, report)
+
+
+def _commands(folder: pathlib.Path) -> dict[str, list[str]]:
+  """The arguments of Python for each mode that is timed."""
+  text = [_LINE]
+  if _TEXT.value:
+    with open(_TEXT.value, encoding='utf-8') as file:
+      text = list(itertools.islice(file, _MANY))
+  found = {}
+  for mode in _MODES.value:
+    numbers = {'sample': (0,), 'predict': (1, _MANY)}.get(mode, (1,))
+    for number in numbers:
+      name = f'{mode}_{number}' if number > 1 else mode
+      command = ['-m', 'rnnvae_jax.main', f'--workdir={_WORKDIR.value}']
+      command.append(f'--mode={mode}')
+      if number:
+        path = folder / f'{name}.txt'
+        lines = itertools.islice(itertools.cycle(text), number)
+        path.write_text(''.join(lines), encoding='utf-8')
+        command.append(f'--config.generate.input={path}')
+      found[name] = command
+  return found
 
 
 def _seconds(

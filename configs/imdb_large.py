@@ -4,10 +4,10 @@ r"""Film reviews: a pretrained LSTM of 512, for which an accelerator is needed.
     --rows=lm,baseline --workdir=runs/tables
 
 `lm` is a language model of all training reviews and of the unlabelled ones. All
-other rows but `lstm` begin with its word vectors and recurrent weights: `random`
-and `adversarial` learn the label where the word vectors are moved, too;
-`virtual_unlabelled` learns to predict there what it predicts at the vectors
-themselves, for reviews without a label, too. These rows are those of
+other rows but `lstm` begin with its word vectors and recurrent weights.
+`random` and `adversarial` learn the label where the word vectors are moved,
+too; `virtual_unlabelled` learns to predict there what it predicts at the
+vectors themselves, for reviews without a label, too. These rows are those of
 `imdb_adversarial.py` at a larger size.
 """
 
@@ -20,12 +20,12 @@ _IMDB = runpy.run_path(os.path.join(os.path.dirname(__file__), 'imdb.py'))
 
 PROTOCOL = (
   'Large Movie Review Dataset, error in per cent on its 25,000 test reviews '
-  '(standard error about 0.2). One LSTM of 512 with word vectors of 256 and the '
-  'maximum of its outputs; published: one of 1,024 and its last state, on '
+  '(standard error about 0.2). One LSTM of 512 with word vectors of 256 and '
+  'the maximum of its outputs; published: one of 1,024 and its last state, on '
   '25,000 training reviews, ours on 22,514; the others are the validation '
-  'split. The 30,000 most frequent words; reviews are cut at 1,000 tokens (1 %). `lm` reads '
-  '20,215,521 tokens a few times; perturbations have a norm of 5 over a '
-  'review. Products in bfloat16.'
+  'split. The 30,000 most frequent words; reviews are cut at 1,000 tokens '
+  '(1 %). `lm` reads 20,215,521 tokens five times; perturbations have a norm '
+  'of 5 over a review. Products in bfloat16.'
 )
 _DAI = 'Dai & Le 2015'
 _MIYATO = 'Miyato et al. 2017'

@@ -265,7 +265,6 @@ def _cut(order, bucket_of, batch_size) -> Plan:
 class Schedule:
   """The batches of sentences for any steps, epoch after epoch."""
 
-
   def __init__(self, lengths, buckets, batch_size: int, seed: int):
     self.steps_per_epoch = -(-len(lengths) // batch_size)
     self.longest = buckets[-1].length
@@ -456,7 +455,7 @@ class StreamSchedule:
           at = 1 if before < 0 else 0  # Nothing precedes the text but its mark.
           tokens[step, column, 0] = split.bos
           tokens[step, column, at : at + len(window)] = window
-    return DeviceSplit(
+    arrays: Any = (
       tokens.ravel(),
       np.arange(lengths.size, dtype=np.int32) * room + 1,
       lengths.ravel(),
@@ -464,6 +463,7 @@ class StreamSchedule:
       np.int32(split.bos),
       {'begins': np.repeat(plan.rows[:, 0] == 0, len(rows))},
     )
+    return DeviceSplit(*arrays)
 
   def _ends_of_part(self, row: int, num_tokens: int) -> tuple[int, int]:
     """Where in the text a row's part begins and ends."""
@@ -550,9 +550,9 @@ def gather_windows(
   """Gathers a window of each row of a stream.
 
   Args:
-    text: the result of `StreamSchedule.put`, or of windows that are cut already.
-    starts: int32[B], the start of each row's window in the row's part; or the
-      numbers of windows that are cut already.
+    text: the result of `StreamSchedule.put` or of `cut`.
+    starts: int32[B], the start of each row's window in the row's part; of what
+      is cut already, the windows' numbers.
     bucket: the window's length.
 
   Returns:

@@ -119,7 +119,7 @@ class Split:
     return self.tokens[self.offsets[i] :][: self.lengths[i]]
 
   def span(self, begin: int, end: int) -> np.ndarray:
-    """The ids from one position of the text up to another: int32[end - begin]."""
+    """The ids at positions begin .. end - 1 of the text, as far as it goes."""
     return self.tokens[begin:end]
 
   def tokens_of(self, rows: np.ndarray) -> np.ndarray:

@@ -9,9 +9,9 @@ more than a few blocks in memory.
 A folder of an index holds
 
   vocab.json                    the vocabulary
-  train-00000.array_record      a record for each sentence: its ids, EOS last; or
-                                for each line of a stream of characters or
-                                bytes, with its line end
+  train-00000.array_record      a record for each sentence: its ids, EOS last;
+                                of a stream of characters or bytes for each
+                                line, its line end last
   train.lengths.npy             int32[N], tokens of each sentence, EOS counted
   index.json                    the settings and figures; written last
 

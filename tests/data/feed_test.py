@@ -111,9 +111,7 @@ class StreamTest(parameterized.TestCase):
     )
     self.assertGreater(sum(batch['begins'].all() for batch in resident), 1)
     for columns in (slice(None),), (slice(1, 3),):
-      streamed = batches_of(
-        make(0.0, columns), buckets, batches.gather_windows
-      )
+      streamed = batches_of(make(0.0, columns), buckets, batches.gather_windows)
       self.assertLen(streamed, 60 - first)
       for ours, theirs in zip(streamed, resident, strict=True):
         self.assertCountEqual(ours, theirs)

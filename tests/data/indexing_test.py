@@ -54,9 +54,7 @@ def settings_of(folder, protocol='plain', **changed):
 
 
 def opened(folder, protocol='plain', **changed):
-  return indexed.build(
-    folder, protocol=protocol, **{**DEFAULTS, **changed}
-  )
+  return indexed.build(folder, protocol=protocol, **{**DEFAULTS, **changed})
 
 
 def many_lines(count, seed=0):
@@ -219,9 +217,7 @@ class IndexTest(parameterized.TestCase):
     )
     other = corpora.build(self.text, 'plain', min_count=1).vocab
     with self.assertRaisesRegex(ValueError, 'has another vocabulary'):
-      indexed.build(
-        self.folder, vocab=other, protocol='', **DEFAULTS
-      )
+      indexed.build(self.folder, vocab=other, protocol='', **DEFAULTS)
 
   def test_ids_of_a_large_vocabulary(self):
     words = ' '.join(f'x{i}' for i in range(2**16))
@@ -493,9 +489,7 @@ class CorpusTest(parameterized.TestCase):
       text = pathlib.Path('train.txt').read_text()
       pathlib.Path('train.txt').write_text(text.replace('w1 w2', 'w2 w1', 1))
     indexing.build(settings_of(self.text, max_length=20), folder, processes=1)
-    second = indexed.build(
-      folder, protocol='', **self.settings
-    ).splits['train']
+    second = indexed.build(folder, protocol='', **self.settings).splits['train']
     self.assertNotEqual(first, second.content_hash)
 
 

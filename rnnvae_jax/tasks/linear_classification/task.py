@@ -9,10 +9,9 @@ import zipfile
 import numpy as np
 
 from rnnvae_jax.config import schema
-from rnnvae_jax.data import corpora
+from rnnvae_jax.data import corpora, workers
 from rnnvae_jax.data import labels as labels_lib
 from rnnvae_jax.data import vocab as vocab_lib
-from rnnvae_jax.data import workers
 from rnnvae_jax.tasks import _calibration, _classes, base
 from rnnvae_jax.tasks.linear_classification import estimators, features
 
@@ -311,7 +310,7 @@ def _fitted(
   if estimator == 'naive_bayes':
     return estimators.naive_bayes(x, y, num_classes, settings.smoothing), 0.0
   losses = {'logistic_regression': 'logistic', 'svm': 'squared_hinge'}
-  loss = losses[estimator] if estimator in losses else settings.loss
+  loss = losses.get(estimator) or settings.loss
 
   def fit(strength: float) -> estimators.Linear:
     if estimator == 'nb_svm':
@@ -328,8 +327,8 @@ def _fitted(
 
   if settings.strength:
     return fit(settings.strength), settings.strength
-  # liblinear leaves Python's lock. The solver of the squared hinge draws numbers
-  # from one generator for all threads, so that its fits take turns.
+  # liblinear works without Python's lock. The solver of the squared hinge draws
+  # numbers from one generator for all threads, so its fits take turns.
   at_once = workers.cores() if loss == 'logistic' else 1
   with futures.ThreadPoolExecutor(min(at_once, len(GRID))) as pool:
     found = list(pool.map(fit, GRID))
