@@ -21,7 +21,12 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 import html
+import importlib
+import importlib.util
+import os
 import re
+import sys
+import types
 from typing import Any
 import unicodedata
 
@@ -237,9 +242,31 @@ def _as_given(text: str) -> list[str]:
 
 @functools.cache
 def _tweet_tokenizer():
-  from nltk.tokenize import casual  # Takes seconds, so only if used.
+  return _nltk_casual().TweetTokenizer(preserve_case=False)
 
-  return casual.TweetTokenizer(preserve_case=False)
+
+def _nltk_casual():
+  """`nltk.tokenize.casual`, if possible without the rest of NLTK.
+
+  NLTK's `__init__` takes two seconds, as it imports scipy.stats and much more,
+  of which this module needs nothing. So empty packages stand in its place for a
+  moment.
+  """
+  if 'nltk' not in sys.modules:
+    spec = importlib.util.find_spec('nltk')
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    try:
+      for name, *below in (('nltk',), ('nltk.tokenize', 'tokenize')):
+        package = types.ModuleType(name)
+        package.__path__ = [os.path.join(path, *below) for path in folders]
+        sys.modules[name] = package
+      return importlib.import_module('nltk.tokenize.casual')
+    except (ImportError, AttributeError):  # Another version needs the rest.
+      pass
+    finally:  # Whoever imports NLTK gets all of it.
+      for name in [n for n in sys.modules if n.partition('.')[0] == 'nltk']:
+        del sys.modules[name]
+  return importlib.import_module('nltk.tokenize.casual')
 
 
 def _tokenise_tweet(sentence: str) -> list[str]:

@@ -250,7 +250,7 @@ def _by_line(
   blank: Any,
 ) -> list[Any]:
   """A function of texts for each line, `blank` for those that are no text."""
-  kept = [i for i, ids in enumerate(run.ids(lines)) if ids is not None]
+  kept = [i for i, line in enumerate(lines) if run.is_read(line)]
   results = [blank] * len(lines)
   if kept:
     found = function([lines[i] for i in kept])

@@ -63,6 +63,10 @@ class Texts:
       found[i] = split.sentence(number)
     return found
 
+  def is_read(self, text: str) -> bool:
+    """Whether a text has tokens, or an end mark: whether `ids` is not None."""
+    return bool(text.strip()) or self.config.corpus.blank_lines == 'sentence'
+
   def text(self, ids: Sequence[int] | np.ndarray) -> str:
     """Readable text of ids, up to the end mark."""
     return self.protocol.join(self.vocab.decode(ids))

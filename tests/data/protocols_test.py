@@ -1,5 +1,8 @@
 """Tokenisation protocols."""
 
+import subprocess
+import sys
+
 from absl.testing import absltest, parameterized
 
 from rnnvae_jax.data import protocols
@@ -154,6 +157,23 @@ class ProtocolsTest(parameterized.TestCase):
   def test_mikolov_splits_at_white_space_only(self):
     tokens = PROTOCOLS['mikolov'].tokenise("the <unk> N u.s. 's")
     self.assertEqual(tokens, ['the', '<unk>', 'N', 'u.s.', "'s"])
+
+  def test_the_tokenizer_of_tweets_leaves_nltk_whole(self):
+    code = """
+import sys
+from rnnvae_jax.data import protocols
+text = "@You I'm soooo happy :-) http://a.b/c #tag"
+tokens = protocols.PROTOCOLS['tweet'].tokenise(text)
+assert not any(name.startswith(('nltk', 'scipy.stats')) for name in sys.modules)
+from nltk.tokenize import TweetTokenizer, word_tokenize
+assert tokens == TweetTokenizer(preserve_case=False).tokenize(text), tokens
+protocols._tweet_tokenizer.cache_clear()  # As where NLTK is imported before.
+assert tokens == protocols.PROTOCOLS['tweet'].tokenise(text)
+"""
+    done = subprocess.run(
+      [sys.executable, '-c', code], capture_output=True, text=True, check=False
+    )
+    self.assertEqual(done.returncode, 0, done.stderr)
 
   def test_tweet_is_that_of_nltk_in_lower_case(self):
     tokens = PROTOCOLS['tweet'].tokenise('the <unk> N u.s. @You #tag :-)')
