@@ -224,6 +224,23 @@ def add_rates(
   return rows
 
 
+def private_kilobytes(pid: int) -> int:
+  """Kilobytes that a process and its children have to themselves."""
+  try:
+    status = pathlib.Path(f'/proc/{pid}/status').read_text()
+    listed = pathlib.Path(f'/proc/{pid}/task/{pid}/children').read_text()
+  except OSError:  # It has just ended.
+    return 0
+  own = [
+    int(line.split()[1])
+    for line in status.splitlines()
+    if line.startswith('RssAnon')
+  ]
+  return sum(own) + sum(
+    private_kilobytes(int(child)) for child in listed.split()
+  )
+
+
 def environment(**measured: Any) -> dict[str, Any]:
   """The environment of a benchmark, with further measured values."""
   return {

@@ -142,7 +142,7 @@ def _run(*arguments: str) -> dict[str, float]:
 
   def watch():
     while process.poll() is None:
-      highest[0] = max(highest[0], _memory(process.pid))
+      highest[0] = max(highest[0], harness.private_kilobytes(process.pid))
       time.sleep(_PAGE)
 
   thread = threading.Thread(target=watch)
@@ -153,21 +153,6 @@ def _run(*arguments: str) -> dict[str, float]:
     raise ValueError(f'{" ".join(arguments)} failed: {output.strip()}')
   seconds = time.perf_counter() - start
   return {'seconds': seconds, 'megabytes': highest[0] / 1e3}
-
-
-def _memory(pid: int) -> int:
-  """Kilobytes that a process and its children have to themselves."""
-  try:
-    status = pathlib.Path(f'/proc/{pid}/status').read_text()
-    listed = pathlib.Path(f'/proc/{pid}/task/{pid}/children').read_text()
-  except OSError:  # It has just ended.
-    return 0
-  own = [
-    int(line.split()[1])
-    for line in status.splitlines()
-    if line.startswith('RssAnon')
-  ]
-  return sum(own) + sum(_memory(int(child)) for child in listed.split())
 
 
 def _speed(workdir: pathlib.Path) -> float:
