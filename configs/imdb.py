@@ -24,7 +24,7 @@ PROTOCOL = (
   'others are the validation split. Protocol `plain`: lower case, punctuation '
   'and clitics are tokens, line breaks are spaces; no word and no n-gram is '
   'left out as rare, no review is cut; networks read the 10,000 most frequent '
-  'words. `lm` and `sequence_autoencoder` read unlabelled reviews, too, and '
+  'words, `mean` 40,000. `lm` and `sequence_autoencoder` read unlabelled reviews, too, and '
   'predict 9.8 and 9.7 million tokens in training; the latter reads and writes '
   'the first 100 tokens of a review, and its nats are of these. Features of '
   'linear rows are binary.'
@@ -75,7 +75,9 @@ def get_config(tail: str = ''):
   config = _CONFIGS.get(arg.row, _BASE['classifier'])(arg.row)
 
   config.corpus.name = 'imdb'
-  if arg.row in _NETWORKS:
+  if arg.row == 'mean':
+    config.corpus.vocab_size = 40_000
+  elif arg.row in _NETWORKS:
     config.corpus.vocab_size = 10_000
   else:
     config.corpus.min_count = 1
@@ -94,8 +96,10 @@ def _mean(row: str):
   config = _BASE['classifier'](row)
   config.model.embedding_size = 50
   config.model.pretrained_embeddings = 'glove'
+  config.optimizer.learning_rate = 2e-3
+  config.optimizer.schedule = 'cosine'
   config.train.batch_size = 64
-  config.train.num_steps = 5 * EPOCH
+  config.train.num_steps = 6 * EPOCH
   config.train.eval_every = EPOCH
   config.train.steps_per_call = 16
   return config
