@@ -191,6 +191,7 @@ def damage(folder):
     file.write(content)
 
 
+@pytest.mark.slow
 class FinishedRunTest(absltest.TestCase):
   def setUp(self):
     super().setUp()
@@ -247,7 +248,6 @@ class FinishedRunTest(absltest.TestCase):
     self.assertEqual(figures['iwae_samples'], 4)
     self.assertEqual(figures['checkpoint'], 'best, step 30')
 
-  @pytest.mark.slow
   def test_figures_agree_with_each_other(self):
     (figures,) = json.loads(read(self.workdir, 'results.json')).values()
     elbo, per_token = figures['elbo'], figures['sentences'] / figures['tokens']
@@ -295,7 +295,6 @@ class FinishedRunTest(absltest.TestCase):
     self.assertEqual([len(b.split('\n')) for b in between[1:3]], [7, 7])
     self.assertIn(samples.strip(), self.stdout)
 
-  @pytest.mark.slow
   def test_running_it_again_changes_nothing(self):
     def contents():
       paths = glob.glob(os.path.join(self.workdir, '**'), recursive=True)
@@ -308,7 +307,6 @@ class FinishedRunTest(absltest.TestCase):
     run(*TINY, f'--workdir={self.workdir}')
     self.assertEqual(contents(), before)
 
-  @pytest.mark.slow
   def test_killed_and_resumed_it_is_the_same_bit_for_bit(self):
     workdir = killed_workdir()
     self.assertLess(checkpoint_steps(workdir)[-1], 30)
@@ -667,8 +665,8 @@ class BadInputTest(parameterized.TestCase):
     self.assert_one_line(message, f'{self.folder}/none is no file')
 
 
+@pytest.mark.slow
 class DamageTest(absltest.TestCase):
-  @pytest.mark.slow
   def test_a_damaged_checkpoint_is_named_and_an_older_one_goes_on(self):
     workdir = shutil.copytree(unfinished(), os.path.join(root(), 'damaged'))
     self.assertEqual(checkpoint_steps(workdir), [24, 30])

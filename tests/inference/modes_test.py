@@ -75,6 +75,7 @@ def table(text):
   return [line.split('\t') for line in text.splitlines()]
 
 
+@pytest.mark.slow
 class ModesTest(parameterized.TestCase):
   def test_evaluation_after_training_can_be_skipped(self):
     self.assertFalse(os.path.exists(os.path.join(trained(), 'results.json')))
@@ -161,7 +162,6 @@ class ModesTest(parameterized.TestCase):
     _, *rows = table(mode('next', trained(name), 'generate.candidates=1'))
     self.assertEqual([row[0] for row in rows], LINES.splitlines())
 
-  @pytest.mark.slow
   def test_fill_ranks_whole_lines(self):
     text = mode(
       'fill',
@@ -178,7 +178,6 @@ class ModesTest(parameterized.TestCase):
       self.assertEqual(row[3], f'the {row[2]} ate .')
     self.assertLen(rows[-1][2].split(), 2)
 
-  @pytest.mark.slow
   def test_encode_writes_arrays_and_tables_that_fit_together(self):
     workdir = trained()
     mode('encode', workdir)

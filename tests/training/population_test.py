@@ -54,6 +54,7 @@ class RefusedTest(absltest.TestCase):
       population.train([config, other], corpus)
 
 
+@pytest.mark.slow
 class PopulationTest(parameterized.TestCase):
   @classmethod
   def setUpClass(cls):
@@ -87,12 +88,10 @@ class PopulationTest(parameterized.TestCase):
       report=lambda number, _: cls.reported.append(number),
     )
 
-  @pytest.mark.slow
   def test_a_trial_is_the_run_of_its_config(self):
     self.check_trial(3)  # Which decays and stops early.
 
   @parameterized.parameters(0, 1, 2)
-  @pytest.mark.slow
   def test_so_is_every_other(self, number):
     self.check_trial(number)
 
@@ -115,7 +114,6 @@ class PopulationTest(parameterized.TestCase):
       rtol=100 * EPS * result.steps,
     )
 
-  @pytest.mark.slow
   def test_a_result_holds_what_its_validation_evaluated(self):
     result = self.results[1]
     config = result.config
@@ -129,17 +127,14 @@ class PopulationTest(parameterized.TestCase):
     nats = np.mean(values['reconstruction']) + np.mean(values['kl'])
     self.assertAlmostEqual(nats, result.best['nll_per_sentence'], places=4)
 
-  @pytest.mark.slow
   def test_slots_are_refilled_until_all_trials_have_ended(self):
     self.assertCountEqual(self.reported, range(4))
     self.assertEqual(self.reported[0], 1)  # The shortest.
     self.assertFalse(any(result.failed for result in self.results))
 
-  @pytest.mark.slow
   def test_the_early_stopped_one_did_fewer_steps(self):
     self.assertLess(self.results[3].steps, self.configs[3].train.num_steps)
 
-  @pytest.mark.slow
   def test_the_number_of_slots_is_found_from_the_memory(self):
     (result,) = population.train([self.configs[1]], self.corpus)
     np.testing.assert_allclose(
@@ -148,7 +143,6 @@ class PopulationTest(parameterized.TestCase):
       rtol=100 * EPS * result.steps,
     )
 
-  @pytest.mark.slow
   def test_a_trial_whose_validation_is_no_number_ends(self):
     no_number = {self.configs[1].train.select_by: float('nan')}
     with mock.patch.object(
@@ -158,7 +152,6 @@ class PopulationTest(parameterized.TestCase):
     self.assertTrue(result.failed)
     self.assertEqual(result.steps, self.configs[1].train.eval_every)
 
-  @pytest.mark.slow
   def test_a_trial_that_diverges_ends_alone(self):
     wild = make_config(
       self.folder,
@@ -174,7 +167,6 @@ class PopulationTest(parameterized.TestCase):
       rtol=100 * EPS * results[1].steps,
     )
 
-  @pytest.mark.slow
   def test_trials_begin_with_another_run_s_weights(self):
     source = self.create_tempdir().full_path
     loop.train(self.configs[1], source)

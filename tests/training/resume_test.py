@@ -250,6 +250,7 @@ class LongerTest(RunTest):
     self.assertEqual(workdir_lib.load_config(workdir).train.num_steps, 12)
 
 
+@pytest.mark.slow
 class InitFromTest(RunTest):
   @classmethod
   def setUpClass(cls):

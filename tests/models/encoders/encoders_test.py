@@ -157,6 +157,7 @@ class TorchTest(parameterized.TestCase):
   @parameterized.product(
     cell=('gru', 'lstm'), pooling=recurrent_encoder.POOLINGS
   )
+  @pytest.mark.slow
   def test_recurrent(self, cell, pooling):
     torch = pytest.importorskip('torch')
     both = cell == 'lstm'

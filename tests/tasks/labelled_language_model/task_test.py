@@ -112,6 +112,7 @@ class OneLabelTest(parameterized.TestCase):
       labelled_language_model.TASK.build(config, range(9), tuple(WORDS))
 
 
+@pytest.mark.slow
 class BayesTest(parameterized.TestCase):
   def test_labels_texts_and_next_words_are_those_of_bayes_rule(self):
     workdir, run = trained()

@@ -166,6 +166,7 @@ class TaskTest(parameterized.TestCase):
       make_config(**overrides)
 
 
+@pytest.mark.slow
 class RunTest(parameterized.TestCase):
   def test_greedy_decoding_is_right_where_every_token_is_the_likeliest(self):
     _, run = trained()
@@ -242,7 +243,6 @@ class RunTest(parameterized.TestCase):
     self.assertEqual(rows[0], ['nats', 'source', 'text'])
     self.assertEqual([row[1] for row in rows[1:]], ['a b', '', 'c'])
 
-  @pytest.mark.slow
   def test_bleu_is_that_of_sacrebleu_on_files(self):
     _, run = trained()
     split = test_split(run)
@@ -276,7 +276,6 @@ class RunTest(parameterized.TestCase):
       bleu(['2014-03-07'], ['2014-03-07'], by_character=True)[0], 100
     )
 
-  @pytest.mark.slow
   def test_an_autoencoder_trains_on_any_text(self):
     workdir = self.create_tempdir().full_path
     config = make_config(

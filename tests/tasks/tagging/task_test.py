@@ -174,6 +174,7 @@ class TaggingTest(parameterized.TestCase):
   @parameterized.product(
     output=('crf', 'softmax'), characters=('convolution', 'recurrent', 'none')
   )
+  @pytest.mark.slow
   def test_padding_and_order_change_nothing(self, output, characters):
     _, corpus, task, params = self.made(
       **{'model.output': output, 'model.characters': characters}
@@ -247,6 +248,7 @@ class TaggingTest(parameterized.TestCase):
     self.assertGreater(float(jnp.max(jnp.abs(moved[0, 0]))), 0.01)
     np.testing.assert_allclose(moved[1], 0.0, atol=1e-5)
 
+  @pytest.mark.slow
   def test_forbidden_moves_are_never_chosen(self):
     _, corpus, task, params = self.made(**{'model.constrained': True})
     values = task.evaluate(
