@@ -48,6 +48,8 @@ OWN = {
   'imdb sequence_autoencoder': 'imdb_unlabelled',
   'imdb_adversarial': 'imdb',
   'imdb_labels': 'imdb',
+  'imdb_large': 'imdb',
+  'imdb_large lm': 'imdb_unlabelled',
   'polarity': 'sentence_polarity',
   'sentiment140': 'sentiment140',
   'ud_pos': 'ud_english_ewt',
