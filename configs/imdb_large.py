@@ -75,8 +75,8 @@ def _lm():
   config.optimizer.schedule = 'cosine'
   config.train.batch_size = 64
   config.train.unroll = 128
-  config.train.num_steps = 12_000  # Five epochs.
-  config.train.eval_every = 12_000
+  config.train.num_steps = 12_350  # Five epochs.
+  config.train.eval_every = 12_350
   config.train.steps_per_call = 50
   # The stream of the test reviews is no part of any published figure.
   config.evaluate.split = 'valid'

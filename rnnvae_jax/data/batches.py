@@ -389,8 +389,10 @@ class StreamSchedule:
       # The windows up to the end of a part.
       chosen = chosen[: np.searchsorted(ends, self._part) + 1]
       starts = ends[: len(chosen)] - lengths[chosen]
-      rows = np.broadcast_to(starts[:, None], (len(chosen), batch_size))
-      return Plan(rows.astype(np.int32), chosen.astype(np.int32))
+      # One number a window, however many rows: a text may have many windows.
+      starts = starts.astype(np.int32)[:, None]
+      rows = np.broadcast_to(starts, (len(chosen), batch_size))
+      return Plan(rows, chosen.astype(np.int32))
 
     @functools.cache
     def steps_before(epoch):
@@ -416,7 +418,7 @@ class StreamSchedule:
     for row, start in enumerate(plan.rows[0]):
       begin, end = self._ends_of_part(row, len(split.tokens))
       begin += int(start)
-      found[begin] = split.span(begin, max(min(begin + length, end), begin))
+      (found[begin],) = split.spans([(begin, min(begin + length, end))])
     return found
 
   def cut(
@@ -438,20 +440,28 @@ class StreamSchedule:
     shape = len(plan.rows), len(rows)
     room = self.longest + 1
     tokens = np.zeros((*shape, room), np.int32)
-    lengths = np.zeros(shape, np.int32)
-    for column, row in enumerate(rows):
-      begin, end = self._ends_of_part(row, len(split.tokens))
-      starts = begin + plan.rows[:, row].astype(np.int64)
-      stops = np.clip(starts + wanted, starts, max(end, begin))
-      lengths[:, column] = np.maximum(stops - starts, 0)
-      # Windows follow one another, until the next epoch begins.
-      cuts = np.flatnonzero(starts[1:] != starts[:-1] + wanted[:-1]) + 1
-      for some in np.split(np.arange(len(starts)), cuts):
-        first = max(int(starts[some[0]]) - 1, 0)
-        text = split.span(first, max(int(stops[some[-1]]), first))
-        for step in some:
-          before = starts[step] - 1 - first
-          window = text[max(before, 0) : stops[step] - first]
+    # Windows follow one another, until the next epoch begins.
+    within = plan.rows[:, 0].astype(np.int64)
+    cuts = np.flatnonzero(within[1:] != within[:-1] + wanted[:-1]) + 1
+    runs = np.split(np.arange(len(within)), cuts)
+    begins = np.array([self._ends_of_part(r, len(split.tokens)) for r in rows])
+    starts = within[:, None] + begins[:, 0]
+    stops = np.minimum(starts + wanted[:, None], begins.max(axis=1))
+    lengths = np.maximum(stops - starts, 0).astype(np.int32)
+    # Each run, with the token before it.
+    firsts = [np.maximum(starts[run[0]] - 1, 0) for run in runs]
+    bounds = [
+      (int(first), int(stop))
+      for run, begin in zip(runs, firsts, strict=True)
+      for first, stop in zip(begin, stops[run[-1]], strict=True)
+    ]
+    texts = iter(split.spans(bounds))
+    for run, begin in zip(runs, firsts, strict=True):
+      for column, first in enumerate(begin):
+        text = next(texts)
+        for step in run:
+          before = starts[step, column] - 1 - first
+          window = text[max(before, 0) : max(stops[step, column] - first, 0)]
           at = 1 if before < 0 else 0  # Nothing precedes the text but its mark.
           tokens[step, column, 0] = split.bos
           tokens[step, column, at : at + len(window)] = window

@@ -118,9 +118,13 @@ class Split:
     """The ids of sentence i: int32[lengths[i]]."""
     return self.tokens[self.offsets[i] :][: self.lengths[i]]
 
-  def span(self, begin: int, end: int) -> np.ndarray:
-    """The ids at positions begin .. end - 1 of the text, as far as it goes."""
-    return self.tokens[begin:end]
+  def spans(self, bounds: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+    """The ids at positions begin .. end - 1, as far as the text goes, of each.
+
+    Args:
+      bounds: (begin, end); nothing is between them if end is not above begin.
+    """
+    return [self.tokens[begin : max(end, begin)] for begin, end in bounds]
 
   def tokens_of(self, rows: np.ndarray) -> np.ndarray:
     """The ids of sentences `rows` int[N], one after the other."""

@@ -9,6 +9,7 @@ nothing but its step.
 from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
+import itertools
 import math
 import os
 from typing import Any, NoReturn
@@ -81,7 +82,7 @@ class Split(corpora.Split):
 
   @property
   def unknown_share(self) -> float:
-    return self.described['unknown'] / len(self.tokens)
+    return self.described['unknown'] / self.described['tokens']
 
   @property
   def content_hash(self) -> str:
@@ -90,14 +91,26 @@ class Split(corpora.Split):
   def sentence(self, i: int) -> np.ndarray:
     return self.tokens_of(np.array([i]))
 
-  def span(self, begin: int, end: int) -> np.ndarray:
-    end = min(end, len(self.tokens))
-    if begin >= end:
-      return np.zeros(0, np.int32)
-    first, start = self._record_at(begin)
-    last, _ = self._record_at(end - 1)
-    read = self._read(np.arange(first, last + 1))
-    return read[begin - start :][: end - begin]
+  def spans(self, bounds: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+    # All records are read at once, which takes several threads.
+    records: list[range] = []
+    places: list[tuple[int, int]] = []
+    for begin, end in bounds:
+      end = min(end, len(self.tokens))
+      if begin >= end:
+        records.append(range(0))
+        places.append((0, 0))
+        continue
+      first, start = self._record_at(begin)
+      last, _ = self._record_at(end - 1)
+      records.append(range(first, last + 1))
+      places.append((begin - start, end - begin))
+    rows = np.array([*itertools.chain.from_iterable(records)], np.int64)
+    read, at, found = self._read(rows), 0, []
+    for some, (start, size) in zip(records, places, strict=True):
+      found.append(read[at + start :][:size])
+      at += int(np.sum(self.sizes_of_records[some.start : some.stop]))
+    return found
 
   @functools.cached_property
   def _starts(self) -> np.ndarray:
@@ -307,7 +320,7 @@ def _check(
   """Raises ValueError for what an index cannot be read as."""
   if fields:
     raise ValueError(
-      f'{name} is an index of sentences alone, without {" and ".join(fields)}: '
+      f'{name} is an index of text alone, without {" and ".join(fields)}: '
       'name the text itself in corpus.name.'
     )
   # Indexes of version 1 may lack the key.
@@ -356,8 +369,14 @@ def _open(
       f'The index in {folder} is damaged: {split} has {len(records):,} records '
       f'and {len(lengths):,} lengths, not {found["sentences"]:,}.'
     )
-  # The last line end of a file is no token.
-  size = found['tokens'] - by_line
+  if by_line:  # The last line end of a file is no token.
+    is_unknown = bos == vocab_lib.EOS  # Then it does not begin the text.
+    found = {
+      **found,
+      'tokens': found['tokens'] - 1,
+      'unknown': found['unknown'] - is_unknown,
+    }
+  size = found['tokens']
   tokens: Any = OnDisk(folder, size)
   return Split(
     tokens=tokens,
@@ -379,7 +398,7 @@ def _open(
 def _in_memory(split: Split) -> corpora.Split:
   """Reads all sentences of a split."""
   lengths = np.array(split.lengths, np.int32)
-  tokens = split.span(0, len(split.tokens))
+  (tokens,) = split.spans([(0, len(split.tokens))])
   if len(tokens) != lengths.sum():
     raise ValueError('The records of an index do not have their lengths.')
   return corpora.Split(

@@ -11,7 +11,7 @@ A folder of an index holds
   vocab.json                    the vocabulary
   train-00000.array_record      a record for each sentence: its ids, EOS last;
                                 of a stream of characters or bytes for each
-                                line, its line end last
+                                line, its line end last, or parts of a long one
   train.lengths.npy             int32[N], tokens of each sentence, EOS counted
   index.json                    the settings and figures; written last
 
@@ -51,6 +51,8 @@ _COUNTS = 'counts.json'
 # The most different words that are counted; of more, the rarest are dropped.
 _MOST_WORDS = 5_000_000
 _AT_A_TIME = 4_096  # Sentences that are encoded at a time.
+_LONGEST_RECORD = 4_096  # Tokens of a record of a stream without ends.
+_LONG_LINE = 100_000  # Tokens of a sentence that is slow to read in windows.
 # Blocks between two notes of the counts, each of which takes seconds.
 _NOTE_EVERY = 64
 
@@ -159,7 +161,8 @@ def build(
       report(before + position, total)
     before += sizes[name]
     splits[name] = _joined(folder, name, summaries)
-    if not splits[name]['sentences']:
+    has_text = splits[name].pop('has_text')
+    if not splits[name]['sentences'] or not has_text:
       raise ValueError(
         f'{settings.name}, {name}: no sentence is left under the protocol '
         f'{rules.name!r}.'
@@ -170,6 +173,12 @@ def build(
     )
   if marks and not settings.unknown_token:
     remarks.append(texts.marks_remark(settings.name, marks))
+  longest = splits['train']['lengths'][-1][0]
+  if settings.stream and longest > _LONG_LINE:
+    remarks.append(
+      f'{settings.name}, train: a sentence has {longest:,} tokens, and is read '
+      'whole for each of its windows. Shorter lines are faster.'
+    )
   vocab = vocab_lib.Vocabulary.load(vocab_path)
   described = {
     **begun,
@@ -241,7 +250,7 @@ def _paths(settings: Settings) -> dict[str, str]:
     if path.removesuffix('.gz').endswith(('.csv', '.conll')):
       raise ValueError(
         f'{path} is a table or a text in columns. An index is made of '
-        'sentences alone, in .txt files.'
+        'text alone, in .txt files.'
       )
   return paths
 
@@ -258,6 +267,8 @@ def _check_begun(folder: str, begun: dict[str, Any]) -> None:
       )
     return
   before = _read_json(path, {'settings'})
+  # Indexes of this version may have been begun before there was this setting.
+  before['settings'] = {'stream': False, **before['settings']}
   for key in sorted({*before, *begun}):
     # JSON has no tuples.
     if before.get(key) != json.loads(json.dumps(begun.get(key))):
@@ -341,6 +352,7 @@ class _Sums:
   """What is counted while sentences are read."""
 
   empty: int = 0
+  has_text: bool = False  # Of streams without ends, other than white space.
   marks: collections.Counter[str] = dataclasses.field(
     default_factory=collections.Counter
   )
@@ -385,6 +397,7 @@ def _write_block(
     'sentences': len(array),
     'tokens': int(array.sum()),
     'empty': sums.empty,
+    'has_text': sums.has_text,
     **{k: found[k] for k in ('truncated', 'truncated_tokens', 'unknown')},
     'hash': digest.hexdigest(),
     'marks': sums.marks,
@@ -412,8 +425,13 @@ def _sentences(
 
   for line in blocks.lines(block, as_given=settings.has_line_ends):
     if settings.has_line_ends:
-      yield rules.tokenise(f'{rules.line(line)}\n')
+      sums.has_text = sums.has_text or bool(line.strip())
+      tokens = rules.tokenise(f'{rules.line(line)}\n')
+      # A window reads whole records, and a text may be a single line.
+      for begin in range(0, len(tokens), _LONGEST_RECORD):
+        yield tokens[begin : begin + _LONGEST_RECORD]
       continue
+    sums.has_text = True
     if pattern is not None:
       line = pattern.sub(mark, line)
     found = texts.sentences_of(line, rules)
@@ -454,6 +472,7 @@ def _joined(
     'sentences': total,
     **{key: sum(summary[key] for summary in summaries) for key in keys},
     'hash': hashlib.sha256(' '.join(hashes).encode()).hexdigest(),
+    'has_text': any(summary.get('has_text', True) for summary in summaries),
     'blocks': [summary['sentences'] for summary in summaries],
     'lengths': [[*pair] for pair in sorted(counts.items())],
   }

@@ -106,10 +106,11 @@ class IndexTest(parameterized.TestCase):
     for name, whole in wanted.splits.items():
       split = found.splits[name]
       size = len(whole.tokens)
-      for begin, end in ((0, size), (1, 2), (3, size + 9), (size, size + 2)):
-        np.testing.assert_array_equal(
-          split.span(begin, end), whole.tokens[begin:end]
-        )
+      bounds = (0, size), (1, 2), (3, size + 9), (size, size + 2), (5, 4)
+      for spans in (split.spans(bounds), whole.spans(bounds)):
+        for ids, (begin, end) in zip(spans, bounds, strict=True):
+          np.testing.assert_array_equal(ids, whole.tokens[begin:end])
+      self.assertEmpty(split.spans([(2, 2)])[0])
       np.testing.assert_array_equal(split.lengths, whole.lengths)
       self.assertLen(split.tokens, len(whole.tokens))
       for key in (
@@ -131,6 +132,52 @@ class IndexTest(parameterized.TestCase):
       self.assertEqual(made['splits']['train']['sentences'], len(train))
     left = {name.rpartition('.')[2] for name in os.listdir(self.folder)}
     self.assertEqual(left, {'array_record', 'json', 'npy'})
+
+  def test_a_line_without_end_is_read_in_parts(self):
+    line = 'abc ' * 5_000
+    write_text(self.text, train=f'{line}\n')
+    settings = {'protocol': 'characters', 'max_length': 0, 'stream': True}
+    indexing.build(settings_of(self.text, **settings), self.folder, processes=1)
+    found = opened(self.folder, **settings)
+    wanted = corpora.build(self.text, **{**DEFAULTS, **settings})
+    split, whole = found.splits['train'], wanted.splits['train']
+    self.assertEqual(split.unknown_share, whole.unknown_share)
+    self.assertLessEqual(max(split.sizes_of_records), 4_096)
+    ids = split.spans([(4_000, 9_000)])[0]
+    np.testing.assert_array_equal(ids, whole.tokens[4_000:9_000])
+
+  def test_long_sentences_of_a_stream_of_words_are_remarked(self):
+    write_text(self.text, train='a b ' * 60_000)
+    settings = settings_of(self.text, 'mikolov', max_length=0, stream=True)
+    made = indexing.build(settings, self.folder, processes=1)
+    self.assertIn('a sentence has 120,001 tokens', ' '.join(made['remarks']))
+
+  @parameterized.product(
+    split=('train', 'valid'),
+    text=('\n', '  \n\n'),
+    protocol=('characters', 'bytes'),
+  )
+  def test_a_stream_of_blank_lines_is_refused(self, split, text, protocol):
+    write_text(self.text, **{split: text})
+    settings = settings_of(self.text, protocol, max_length=0, stream=True)
+    with self.assertRaisesRegex(
+      ValueError, f'{split}: no sentence is left|without any character'
+    ):
+      indexing.build(settings, self.folder, processes=1)
+
+  def test_an_index_of_before_there_were_streams_is_read(self):
+    write_text(self.text)
+    build = lambda: indexing.build(
+      settings_of(self.text), self.folder, processes=1
+    )
+    made = build()
+    for name in ('index.json', 'begun.json'):
+      path = pathlib.Path(self.folder, name)
+      content = json.loads(path.read_text())
+      del content['settings']['stream']
+      path.write_text(json.dumps(content))
+    self.assertEqual(build()['splits'], made['splits'])
+    self.assertLen(opened(self.folder).splits['train'], 28)
 
   def test_several_processes_write_the_same(self):
     write_text(self.text, train=many_lines(400))
