@@ -123,7 +123,7 @@ def _thinned(*arrays: np.ndarray) -> list[np.ndarray]:
 
 
 def _draw(minutes: np.ndarray, megabytes: np.ndarray, slope: float) -> None:
-  figure, axes = plots.pyplot().subplots(figsize=(6, 3))
+  figure, axes = plots.pyplot().subplots(figsize=(6, 3), layout='constrained')
   axes.plot(minutes, megabytes, linewidth=1)
   axes.set_ylim(0, 1.2 * megabytes.max())
   axes.set_xlabel('minutes')

@@ -244,9 +244,9 @@ def private_kilobytes(pid: int) -> int:
 def environment(**measured: Any) -> dict[str, Any]:
   """The environment of a benchmark, with further measured values."""
   return {
-    # Without the path of the report, which is private.
+    # Without the paths of what is written, which are private.
     'command': [pathlib.Path(sys.argv[0]).stem]
-    + [arg for arg in sys.argv[1:] if not arg.startswith('--json')],
+    + [arg for arg in sys.argv[1:] if not arg.startswith(('--json', '--plot'))],
     **environment_lib.describe(),
     'products': products_library(PRECISION.value),
     'load_average_before': _LOAD_BEFORE,
