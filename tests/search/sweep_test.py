@@ -59,6 +59,7 @@ class Training:
     self.trained, self.kill_after, self.pause = [], float('inf'), 0.0
     self.diverge = lambda config: False
     self.victim = ''  # The name of the one thread that is killed.
+    self.killed = threading.Event()
 
   def __call__(self, config, workdir, deadline=None, until=0):
     with workdir_lib.locked(workdir):
@@ -74,7 +75,12 @@ class Training:
       if self.victim in ('', threading.current_thread().name):
         self.kill_after -= 1
         if self.kill_after < 0:
+          self.killed.set()
           raise Kill
+      elif self.kill_after < float('inf'):
+        # However the machine is loaded, the victim gets as far as its kill,
+        # before another has done all the work.
+        self.killed.wait(0.1)
       time.sleep(self.pause)
       step += config.train.eval_every
       with open(path, 'a') as file:
