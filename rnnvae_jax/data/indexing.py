@@ -267,8 +267,9 @@ def _check_begun(folder: str, begun: dict[str, Any]) -> None:
       )
     return
   before = _read_json(path, {'settings'})
-  # Indexes of this version may have been begun before there was this setting.
-  before['settings'] = {'stream': False, **before['settings']}
+  if isinstance(before['settings'], dict):
+    # Indexes of this version may have been begun before there was this setting.
+    before['settings'].setdefault('stream', False)
   for key in sorted({*before, *begun}):
     # JSON has no tuples.
     if before.get(key) != json.loads(json.dumps(begun.get(key))):
