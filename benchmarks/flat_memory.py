@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks import harness
 from rnnvae_jax.analysis import plots
+from rnnvae_jax.training import stopping
 
 _MINUTES = flags.DEFINE_float('minutes', 60.0, 'How long a run is watched.')
 _CONFIG = flags.DEFINE_string('config', 'gru_vae:tiny', 'Config of the run.')
@@ -32,8 +33,6 @@ _PLOT = flags.DEFINE_string('plot', '', 'PNG to draw.')
 _EVERY = 240  # Steps between two validations, each with a checkpoint.
 _STEPS = 720_720_000  # A multiple of any number of steps of a call; never done.
 _POINTS = 400  # That the report keeps.
-_ROOT = pathlib.Path(__file__).parent.parent
-_RESUME = 75  # The status of a run that a signal has stopped.
 
 
 def main(_) -> None:
@@ -44,6 +43,7 @@ def main(_) -> None:
   steps = max(record['step'] for record in records)
   later = seconds >= _MINUTES.value * 60 / 4
   tenth = max(later.sum() // 10, 1)
+  every = -(-len(seconds) // _POINTS)
   slope = np.polyfit(seconds[later] / 3600, megabytes[later], 1)[0]
   ours = {
     'minutes': _MINUTES.value,
@@ -55,10 +55,9 @@ def main(_) -> None:
       'highest': float(megabytes.max()),
     },
     'megabytes_per_hour': float(slope),
-    'watched': [
-      [round(float(x), 1) for x in pair]
-      for pair in zip(*_thinned(seconds, megabytes), strict=True)
-    ],
+    'watched': np.stack([seconds, megabytes], axis=1)[::every]
+    .round(1)
+    .tolist(),
   }
   report = {
     'ours': ours,
@@ -80,7 +79,6 @@ def main(_) -> None:
 
 def _watched(folder: str) -> tuple[np.ndarray, np.ndarray]:
   """Seconds since the start and megabytes, once a second, of a run."""
-  path = os.pathsep.join([str(_ROOT), os.environ.get('PYTHONPATH', '')])
   command = [
     *(sys.executable, '-m', 'rnnvae_jax.main', f'--config={_CONFIG.value}'),
     *(f'--workdir={folder}/run', f'--config.train.num_steps={_STEPS}'),
@@ -91,7 +89,7 @@ def _watched(folder: str) -> tuple[np.ndarray, np.ndarray]:
     open(os.path.join(folder, 'log'), 'w', encoding='utf-8') as log,
     subprocess.Popen(
       command,
-      env=os.environ | {'PYTHONPATH': path},
+      env=harness.importing_environment(),
       stdout=log,
       stderr=subprocess.STDOUT,
     ) as process,
@@ -109,17 +107,11 @@ def _watched(folder: str) -> tuple[np.ndarray, np.ndarray]:
       )
     process.send_signal(signal.SIGTERM)
     status = process.wait()
-  if status != _RESUME:
+  if status != stopping.RESUME:
     text = pathlib.Path(folder, 'log').read_text()
     raise ValueError(f'The run ended with status {status}: {text[-2000:]}')
   seconds, megabytes = np.array(found).T
   return seconds, megabytes
-
-
-def _thinned(*arrays: np.ndarray) -> list[np.ndarray]:
-  """Every nth element of each, so that `_POINTS` at most are left."""
-  step = -(-len(arrays[0]) // _POINTS)
-  return [array[::step] for array in arrays]
 
 
 def _draw(minutes: np.ndarray, megabytes: np.ndarray, slope: float) -> None:

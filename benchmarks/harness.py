@@ -63,6 +63,7 @@ _WIDTH = 120  # Width of a table, so that narrow terminals cut no column.
 # Load of the machine before the benchmark starts; it should be idle.
 _LOAD_BEFORE = os.getloadavg()[0]
 _IDLE = 0.5
+_ROOT = pathlib.Path(__file__).parent.parent
 
 
 class Timing(NamedTuple):
@@ -222,6 +223,12 @@ def add_rates(
       figure['time_over_ours'] = over_ours
       report['peers'].setdefault(name, {})[work] = figure
   return rows
+
+
+def importing_environment() -> dict[str, str]:
+  """The environment of a process that imports this source tree."""
+  path = os.pathsep.join([str(_ROOT), os.environ.get('PYTHONPATH', '')])
+  return os.environ | {'PYTHONPATH': path}
 
 
 def private_kilobytes(pid: int) -> int:

@@ -13,7 +13,6 @@ it needs them.
 
 import itertools
 import json
-import os
 import pathlib
 import shutil
 import subprocess
@@ -35,7 +34,6 @@ _STREAM = flags.DEFINE_boolean(
 _FOLDER = flags.DEFINE_string(
   'folder', '', "Where text and index are made; '': a temporary folder."
 )
-_ROOT = pathlib.Path(__file__).parent.parent
 _WORDS = 30_000
 _SMALL_BYTES = 20_000_000
 _PAGE = 0.05  # Seconds between two looks at the memory.
@@ -129,11 +127,10 @@ def _make_text(folder: pathlib.Path, size: int) -> None:
 
 def _run(*arguments: str) -> dict[str, float]:
   """Seconds and megabytes of a command, with the processes that it starts."""
-  path = os.pathsep.join([str(_ROOT), os.environ.get('PYTHONPATH', '')])
   start = time.perf_counter()
   process = subprocess.Popen(
     [sys.executable, '-m', 'rnnvae_jax.main', *arguments],
-    env=os.environ | {'PYTHONPATH': path},
+    env=harness.importing_environment(),
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,
     text=True,

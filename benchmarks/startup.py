@@ -33,7 +33,6 @@ _MODES = flags.DEFINE_list('modes', 'score,sample', 'score, sample or predict.')
 _TEXT = flags.DEFINE_string(
   'text', '', "A file of lines to read; '': a sentence of ours."
 )
-_ROOT = pathlib.Path(__file__).parent.parent
 _LINE = 'the cat sat on the mat .\n'
 _MANY = 10_000
 
@@ -45,12 +44,9 @@ def main(_) -> None:
       **_commands(pathlib.Path(folder)),
       'import_jax': ['-c', 'import jax'],
     }
-    environment = dict(os.environ)
+    environment = harness.importing_environment()
     environment.pop('PYTHONDONTWRITEBYTECODE', None)
     environment['PYTHONPYCACHEPREFIX'] = os.path.join(folder, 'modules')
-    environment['PYTHONPATH'] = os.pathsep.join(
-      [str(_ROOT), os.environ.get('PYTHONPATH', '')]
-    )
     for arguments in commands.values():
       _seconds(arguments, environment)
     turns: dict[str, list[tuple[float, float]]] = {

@@ -105,7 +105,8 @@ def _mean(row: str):
   return config
 
 
-def _lm(row: str):
+def lm(row: str = 'lm'):
+  """The language model of reviews."""
   del row
   config = build.default('language_model')
   config.corpus.stream = True
@@ -144,7 +145,8 @@ def _set_language_model(config):
   config.train.batch_size = 64
 
 
-def _lstm(row: str):
+def lstm(row: str = 'lstm'):
+  """The recurrent classifier of reviews."""
   del row
   config = build.default('classification')
   _set_layers(config)
@@ -172,9 +174,9 @@ def _set_layers(config):
 
 _CONFIGS = {
   'mean': _mean,
-  'lm': _lm,
-  'lstm': _lstm,
-  'lm_lstm': _lstm,
+  'lm': lm,
+  'lstm': lstm,
+  'lm_lstm': lstm,
   'sequence_autoencoder': _sequence_autoencoder,
-  'sa_lstm': _lstm,
+  'sa_lstm': lstm,
 }

@@ -50,7 +50,6 @@ def get_config(tail: str = ''):
   arg = argument.parse(tail, row='adversarial', tiny=False)
   argument.check_row(arg.row, ROWS)
   config = build.default('classification')
-  kind, _, unlabelled = arg.row.partition('_')
 
   config.corpus.name = 'imdb'
   config.corpus.vocab_size = 10_000
@@ -65,14 +64,6 @@ def get_config(tail: str = ''):
   config.dropout.embedding = 0.3
   config.dropout.output = 0.5
 
-  if kind != 'baseline':
-    by_label = kind == 'adversarial' or arg.row == 'random'
-    objective = config.objective
-    objective.adversarial_weight = 1.0 if by_label else 0.0
-    objective.virtual_weight = 0.0 if by_label else 1.0
-    objective.random_perturbation = kind == 'random'
-    objective.perturbation_norm = 1.5
-
   config.optimizer.learning_rate = 3e-3
   config.optimizer.schedule = 'cosine'
   config.train.batch_size = 64
@@ -81,12 +72,25 @@ def get_config(tail: str = ''):
   config.train.eval_every = _EPOCH
   config.train.steps_per_call = 16
   config.evaluate.batch_size = 256
-  if unlabelled:
-    config.corpus.unlabelled = 'imdb_unlabelled'
-    config.train.batch_size = 256
+  perturb(config, arg.row, norm=1.5)
 
   argument.apply(config, arg)
   if config.corpus.name != 'imdb':  # The other text has no such companion.
     config.corpus.unlabelled = ''
   config.corpus.labelled = os.path.isdir(config.corpus.name)
   return config
+
+
+def perturb(config, row: str, norm: float) -> None:
+  """Moves the word vectors as a row says, by `norm` over a review."""
+  kind, _, unlabelled = row.partition('_')
+  if kind in ('random', 'adversarial', 'virtual'):
+    by_label = kind == 'adversarial' or row == 'random'
+    objective = config.objective
+    objective.adversarial_weight = 1.0 if by_label else 0.0
+    objective.virtual_weight = 0.0 if by_label else 1.0
+    objective.random_perturbation = kind == 'random'
+    objective.perturbation_norm = norm
+  if unlabelled:
+    config.corpus.unlabelled = 'imdb_unlabelled'
+    config.train.batch_size = 256

@@ -14,9 +14,11 @@ vectors themselves, for reviews without a label, too. These rows are those of
 import os
 import runpy
 
-from rnnvae_jax.config import argument, build
+from rnnvae_jax.config import argument
 
-_IMDB = runpy.run_path(os.path.join(os.path.dirname(__file__), 'imdb.py'))
+_FOLDER = os.path.dirname(__file__)
+_IMDB = runpy.run_path(os.path.join(_FOLDER, 'imdb.py'))
+_MOVED = runpy.run_path(os.path.join(_FOLDER, 'imdb_adversarial.py'))
 
 PROTOCOL = (
   'Large Movie Review Dataset, error in per cent on its 25,000 test reviews '
@@ -52,7 +54,6 @@ def get_config(tail: str = ''):
   argument.check_row(arg.row, ROWS)
   config = _lm() if arg.row == 'lm' else _classifier(arg.row)
   config.corpus.vocab_size = 30_000
-  config.model.cell = 'lstm'
   config.model.embedding_size = 256
   config.model.hidden_size = 512
   config.model.precision = 'bfloat16'
@@ -64,16 +65,8 @@ def get_config(tail: str = ''):
 
 
 def _lm():
-  config = build.default('language_model')
+  config = _IMDB['lm']()
   config.corpus.name = 'imdb_unlabelled'
-  config.corpus.stream = True
-  config.model.tied_embeddings = True
-  config.dropout.locked = True
-  config.dropout.embedding = 0.3
-  config.dropout.output = 0.3
-  config.optimizer.learning_rate = 3e-3
-  config.optimizer.schedule = 'cosine'
-  config.train.batch_size = 64
   config.train.unroll = 128
   config.train.num_steps = 12_350  # Five epochs.
   config.train.eval_every = 12_350
@@ -84,33 +77,15 @@ def _lm():
 
 
 def _classifier(row: str):
-  config = build.default('classification')
+  config = _IMDB['lstm']()
   config.corpus.name = 'imdb'
   config.corpus.max_length = 1_000
-  config.model.encoder = 'recurrent'
-  config.model.pooling = 'max'
-  config.model.unknown_words = 'counted'
+  config.model.gradient_steps = 0
   config.model.standardised_embeddings = True
   config.dropout.embedding = 0.5
-  config.dropout.output = 0.5
-  config.optimizer.schedule = 'cosine'
-  config.train.batch_size = 64
   config.train.num_buckets = 2
   config.train.num_steps = 4 * _EPOCH
-  config.train.eval_every = _EPOCH
-  config.train.steps_per_call = 16
   config.evaluate.batch_size = 256
   config.evaluate.num_buckets = 2
-
-  kind, _, unlabelled = row.partition('_')
-  if kind in ('random', 'adversarial'):
-    config.objective.adversarial_weight = 1.0
-  elif kind == 'virtual':
-    config.objective.virtual_weight = 1.0
-  if kind in ('random', 'adversarial', 'virtual'):
-    config.objective.random_perturbation = kind == 'random'
-    config.objective.perturbation_norm = 5.0
-  if unlabelled:
-    config.corpus.unlabelled = 'imdb_unlabelled'
-    config.train.batch_size = 256
+  _MOVED['perturb'](config, row, norm=5.0)
   return config

@@ -415,8 +415,8 @@ class StreamSchedule:
     plan = self.steps(step, 1)
     length = self._lengths[plan.bucket[0]]
     found = {}
-    for row, start in enumerate(plan.rows[0]):
-      begin, end = self._ends_of_part(row, len(split.tokens))
+    parts = self._parts(split)
+    for start, (begin, end) in zip(plan.rows[0], parts.tolist(), strict=True):
       begin += int(start)
       (found[begin],) = split.spans([(begin, min(begin + length, end))])
     return found
@@ -444,9 +444,9 @@ class StreamSchedule:
     within = plan.rows[:, 0].astype(np.int64)
     cuts = np.flatnonzero(within[1:] != within[:-1] + wanted[:-1]) + 1
     runs = np.split(np.arange(len(within)), cuts)
-    begins = np.array([self._ends_of_part(r, len(split.tokens)) for r in rows])
-    starts = within[:, None] + begins[:, 0]
-    stops = np.minimum(starts + wanted[:, None], begins.max(axis=1))
+    begins, ends = self._parts(split)[np.asarray(rows)].T
+    starts = within[:, None] + begins
+    stops = np.minimum(starts + wanted[:, None], ends)
     lengths = np.maximum(stops - starts, 0).astype(np.int32)
     # Each run, with the token before it.
     firsts = [np.maximum(starts[run[0]] - 1, 0) for run in runs]
@@ -475,22 +475,22 @@ class StreamSchedule:
     )
     return DeviceSplit(*arrays)
 
-  def _ends_of_part(self, row: int, num_tokens: int) -> tuple[int, int]:
-    """Where in the text a row's part begins and ends."""
-    begin = row * self._part
-    return begin, min(begin + self._part, num_tokens)
-
   def put(self, split: corpora.Split) -> DeviceSplit:
     """Copies the text to the device, with a part for each row."""
-    offsets = np.arange(self._batch_size) * self._part
-    lengths = np.clip(len(split.tokens) - offsets, 0, self._part)
+    begins, ends = self._parts(split).T
     return DeviceSplit(
       jnp.asarray(split.tokens),
-      jnp.asarray(offsets, jnp.int32),
-      jnp.asarray(lengths, jnp.int32),
+      jnp.asarray(begins, jnp.int32),
+      jnp.asarray(ends - begins, jnp.int32),
       jnp.arange(self._batch_size, dtype=jnp.int32),
       jnp.int32(split.bos),
     )
+
+  def _parts(self, split: corpora.Split) -> np.ndarray:
+    """int64[B, 2], where in the text each row's part begins and ends."""
+    begins = np.arange(self._batch_size) * self._part
+    ends = np.clip(len(split.tokens), begins, begins + self._part)
+    return np.stack([begins, ends], axis=1)
 
 
 def gather(

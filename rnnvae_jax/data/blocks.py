@@ -70,10 +70,7 @@ def read(path: str, size: int = SIZE) -> Iterator[Block]:
 def lines(block: Block, as_given: bool = False) -> list[str]:
   """The lines of a block, as `formats.read_lines` reads those of a file."""
   text = formats.decode(block.data, block.path, block.first)
-  if as_given:
-    pass
-  elif block.ends_with_feeds:
-    text = text.replace('\r\n', '\n')
-  else:
-    text = text.replace('\r', '\n')
+  if not as_given:
+    end = '\r\n' if block.ends_with_feeds else '\r'
+    text = text.replace(end, '\n')
   return text.removesuffix('\n').split('\n')
